@@ -1,0 +1,1 @@
+"""The kernel is what every Trivet process shares and no single one needs."""

@@ -1,0 +1,96 @@
+"""The settings of every process: where it listens, what it bounds, and who may call."""
+
+from collections import Counter
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+
+def split_host_port(address: str) -> tuple[str, int]:
+    """The host and port of `HOST:PORT` or `[IPV6]:PORT`, the host without brackets.
+
+    Raises:
+        ValueError: not of that form, or the port is not within 0..65535.
+    """
+    host, colon, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host or "[" in host or "]" in host:
+        raise ValueError(f"`{address}`: write an IPv6 address in brackets, as in [::1]:50051")
+    if not (host and colon and port.isascii() and port.isdigit()):
+        raise ValueError(f"`{address}` is not HOST:PORT, as in 127.0.0.1:8080")
+    if int(port) > 65535:
+        raise ValueError(f"`{address}`: a port is at most 65535")
+    return host, int(port)
+
+
+def _tcp_address(address: str) -> str:
+    split_host_port(address)
+    return address
+
+
+def _grpc_address(address: str) -> str:
+    if address.startswith("unix:"):
+        if not address.removeprefix("unix:"):
+            raise ValueError("`unix:` needs a path, as in unix:/run/trivet.sock")
+        return address
+    return _tcp_address(address)
+
+
+TcpAddress = Annotated[str, AfterValidator(_tcp_address)]
+GrpcAddress = Annotated[str, AfterValidator(_grpc_address)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Section):
+    """Where a process listens and what it bounds."""
+
+    http: TcpAddress = "127.0.0.1:8080"
+    """Where the bridge listens, `HOST:PORT`; port 0 takes a free one."""
+
+    grpc: GrpcAddress = "127.0.0.1:50051"
+    """Where the gRPC server listens, `HOST:PORT` or `unix:PATH`; port 0 takes a free one."""
+
+    grace_seconds: float = Field(default=10.0, ge=0)
+    """How long running calls may go on after SIGTERM before they are cancelled."""
+
+    default_deadline_seconds: float = Field(default=600.0, gt=0)
+    """The deadline of a call that brings none."""
+
+    max_deadline_seconds: float = Field(default=3600.0, gt=0)
+    """The longest deadline that a call may bring; a longer one is cut to this."""
+
+    max_message_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    """The largest gRPC message, sent or received."""
+
+    @model_validator(mode="after")
+    def _default_within_max(self) -> Self:
+        if self.default_deadline_seconds > self.max_deadline_seconds:
+            raise ValueError("default_deadline_seconds is longer than max_deadline_seconds")
+        return self
+
+
+class KeySettings(_Section):
+    """One API key and the name under which its use is logged."""
+
+    name: str = Field(min_length=1, max_length=64)
+    key: SecretStr = Field(min_length=1)
+
+
+class AuthSettings(_Section):
+    """Who may call. Without keys every call is refused: an open gateway is never an accident."""
+
+    keys: tuple[KeySettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        names = Counter(key.name for key in self.keys)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"two keys are named `{twice[0]}`")
+        values = Counter(key.key.get_secret_value() for key in self.keys)
+        if any(count > 1 for count in values.values()):
+            raise ValueError("two names share one key")
+        return self
