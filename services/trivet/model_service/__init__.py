@@ -1,0 +1,1 @@
+"""ModelService serves models: any face of the API over any upstream dialect."""

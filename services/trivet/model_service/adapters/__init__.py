@@ -1,0 +1,1 @@
+"""One module per upstream dialect or engine that ModelService can call."""

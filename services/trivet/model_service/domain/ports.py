@@ -1,0 +1,44 @@
+"""What ModelService needs of an upstream: the port that every dialect adapter fills."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from trivet.model_service.domain.turn import TurnEvent, TurnRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model as its provider lists it: the id there, the Unix time it was made (0: not told), who owns it."""
+
+    id: str
+    created: int = 0
+    owned_by: str = ""
+
+
+class Dialect(Protocol):
+    """An upstream, spoken to in its own API.
+
+    A dialect may also answer an API of its own shape without the detour over turns: it then has the methods of one of the
+    Protocols in `trivet.model_service.faces.native`.
+    """
+
+    def turn(self, request: TurnRequest) -> AsyncIterator[list[TurnEvent]]:
+        """Asks for one turn, as a stream or in one piece as `request.stream` says.
+
+        Yields batches of the events that were ready together: `TurnStarted` first, `TurnFinished` last. Read it to its end, or
+        close it: closing or cancelling ends the upstream call at once.
+
+        Raises:
+            UnsupportedParameter: the upstream has no way to say what `request` asks; nothing was sent.
+            UpstreamRejected, UpstreamFailed, UpstreamTimeout, RateLimited, Overloaded: before or between batches.
+        """
+        ...
+
+    async def list_models(self) -> list[ModelInfo]:
+        """The models that the upstream offers. Raises as `turn` does."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes the connections; calls that still run end with UpstreamFailed."""
+        ...

@@ -1,0 +1,1 @@
+"""One module per API face: reads its request into a turn, and renders the events of the turn."""
