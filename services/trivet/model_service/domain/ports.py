@@ -19,15 +19,15 @@ class ModelInfo:
 class Dialect(Protocol):
     """An upstream, spoken to in its own API.
 
-    A dialect may also answer an API of its own shape without the detour over turns: it then has the methods of one of the
-    Protocols in `trivet.model_service.faces.native`.
+    A dialect may also answer an API of its own shape without the detour over turns: it then has the methods of one of
+    the Protocols in `trivet.model_service.faces.native`.
     """
 
     def turn(self, request: TurnRequest) -> AsyncIterator[list[TurnEvent]]:
         """Asks for one turn, as a stream or in one piece as `request.stream` says.
 
-        Yields batches of the events that were ready together: `TurnStarted` first, `TurnFinished` last. Read it to its end, or
-        close it: closing or cancelling ends the upstream call at once.
+        Yields batches of the events that were ready together: `TurnStarted` first, `TurnFinished` last. Read it to its
+        end, or close it: closing or cancelling ends the upstream call at once.
 
         Raises:
             UnsupportedParameter: the upstream has no way to say what `request` asks; nothing was sent.

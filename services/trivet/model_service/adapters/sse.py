@@ -1,0 +1,102 @@
+"""Server-sent events as upstreams really send them: bytes in, events out, however the bytes are split."""
+
+from dataclasses import dataclass
+
+from trivet.kernel.errors import UpstreamFailed
+
+_BOM = b"\xef\xbb\xbf"
+_COLON = 0x3A
+
+
+@dataclass(frozen=True, slots=True)
+class SseEvent:
+    """One event: its `event` field ("" where it has none) and its data lines, joined by a newline."""
+
+    event: str
+    data: bytes
+
+
+class SseParser:
+    """Parses one stream of server-sent events.
+
+    Takes every line ending that the standard allows, a byte order mark, comments, and fields it has no use for (`id`,
+    `retry`, unknown ones). Unlike a browser it also returns the last event of a stream that lacks the closing blank line.
+    """
+
+    __slots__ = ("_after_cr", "_first", "_limit", "_pieces", "_size")
+
+    def __init__(self, max_event_bytes: int) -> None:
+        """`max_event_bytes` bounds one event with all its lines."""
+        self._limit = max_event_bytes
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._after_cr = False
+        self._first = True
+
+    def feed(self, data: bytes) -> list[SseEvent]:
+        """The events that `data` completes.
+
+        Raises:
+            UpstreamFailed: an event is larger than the limit.
+        """
+        if data and (self._after_cr or b"\r" in data):
+            data = self._with_plain_newlines(data)
+        if not self._ends_an_event(data):
+            self._keep(data)
+            return []
+        *blocks, rest = b"".join((*self._pieces, data)).split(b"\n\n")
+        self._pieces, self._size = [], 0
+        self._keep(rest)
+        return self._events(blocks)
+
+    def close(self) -> list[SseEvent]:
+        """The event that the stream ended in, if its closing blank line is all that was missing."""
+        rest = b"".join(self._pieces)
+        self._pieces, self._size = [], 0
+        return self._events([rest])
+
+    def _with_plain_newlines(self, data: bytes) -> bytes:
+        if self._after_cr:
+            data = data.removeprefix(b"\n")
+        # A carriage return ends its line at once; a newline that follows belongs to it, even if it comes later.
+        self._after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _ends_an_event(self, data: bytes) -> bool:
+        across = data.startswith(b"\n") and bool(self._pieces) and self._pieces[-1].endswith(b"\n")
+        return across or b"\n\n" in data
+
+    def _keep(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > self._limit:
+            raise UpstreamFailed("The provider sent an event that is too large.")
+        if data:
+            self._pieces.append(data)
+
+    def _events(self, blocks: list[bytes]) -> list[SseEvent]:
+        if self._first and blocks:
+            self._first = False
+            blocks[0] = blocks[0].removeprefix(_BOM)
+        events = []
+        for block in blocks:
+            if len(block) > self._limit:
+                raise UpstreamFailed("The provider sent an event that is too large.")
+            if block.startswith(b"data: ") and b"\n" not in block:
+                events.append(SseEvent("", block[6:]))
+            elif (event := _event(block)) is not None:
+                events.append(event)
+        return events
+
+
+def _event(block: bytes) -> SseEvent | None:
+    name = b""
+    data: list[bytes] = []
+    for line in block.split(b"\n"):
+        if not line or line[0] == _COLON:
+            continue
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
+    return SseEvent(name.decode(errors="replace"), b"\n".join(data)) if data else None

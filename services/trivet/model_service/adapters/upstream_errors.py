@@ -1,0 +1,146 @@
+"""What an upstream's refusal means to the caller: HTTP statuses and error objects become typed errors."""
+
+import email.utils
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from trivet.kernel.errors import (
+    Overloaded,
+    RateLimited,
+    ServiceError,
+    UpstreamFailed,
+    UpstreamRejected,
+    UpstreamTimeout,
+)
+
+_MESSAGE_CHARACTERS = 2000
+_LEAST_SECRET = 8
+_OVERLOADED = frozenset({503, 529})
+_TYPES = {
+    "invalid_request_error": 400,
+    "invalid_prompt": 400,
+    "exceed_context_size_error": 400,
+    "context_length_exceeded": 400,
+    "not_found_error": 404,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "overloaded_error": 503,
+    "timeout_error": 504,
+}
+"""The status that an error object means which came without one, by its `type` or `code`."""
+
+
+class UpstreamErrors:
+    """Reads the errors of one provider. No message it makes holds one of `secrets`: keys, header values, addresses."""
+
+    def __init__(self, provider: str, secrets: Iterable[str]) -> None:
+        self._provider = provider
+        # Placeholders such as `none` are words of any message; what is short is no secret. The longest goes first: it
+        # may hold another one.
+        self._secrets = sorted({secret for secret in secrets if len(secret) >= _LEAST_SECRET}, key=len, reverse=True)
+
+    def from_response(self, status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
+        """The error that an HTTP answer with a status other than 2xx stands for."""
+        return self._error(status, _error_object(_parsed(body)), _retry_after(headers))
+
+    def from_object(self, error: object) -> ServiceError:
+        """The error that an error object stands for which came in a stream, or in an answer with status 200."""
+        found = _error_object({"error": error})
+        status = next((code for code in map(_status, _hints(found)) if code), 500)
+        return self._error(status, found, None)
+
+    def unreachable(self) -> ServiceError:
+        """There is no connection to be had."""
+        return UpstreamFailed(f"The provider `{self._provider}` cannot be reached.")
+
+    def broken(self) -> ServiceError:
+        """The connection ended before the answer did."""
+        return UpstreamFailed(f"The connection to the provider `{self._provider}` broke.")
+
+    def invalid(self, what: str) -> ServiceError:
+        """The answer is not what its API promises: "{provider} {what}"."""
+        return UpstreamFailed(f"The provider `{self._provider}` {what}.")
+
+    def timeout(self) -> ServiceError:
+        """The answer, or the next piece of it, did not come in time."""
+        return UpstreamTimeout(f"The provider `{self._provider}` did not answer in time.")
+
+    def _error(self, status: int, error: Mapping[str, Any], retry_after: float | None) -> ServiceError:
+        told = self._told(error)
+        if status in {401, 402, 403}:
+            return UpstreamFailed(f"The provider `{self._provider}` refused its credentials.")
+        if status == 429:
+            return RateLimited(told or f"The provider `{self._provider}` limits its rate.", retry_after)
+        if status in _OVERLOADED:
+            return Overloaded(told or f"The provider `{self._provider}` is overloaded.", retry_after)
+        if status == 504:
+            return self.timeout()
+        if 400 <= status < 500:
+            message = told or f"The provider `{self._provider}` rejected the request (HTTP {status})."
+            rest = {key: self._clean(error.get(key)) for key in ("param", "code", "type")}
+            return UpstreamRejected(message, status, **rest)
+        return UpstreamFailed(f"The provider `{self._provider}` failed: {told or f'HTTP {status}'}")
+
+    def _told(self, error: Mapping[str, Any]) -> str:
+        return self._clean(error.get("message"))[:_MESSAGE_CHARACTERS]
+
+    def _clean(self, value: object) -> str:
+        """`value` without secrets; what is no string says nothing (a `code` is a number at some providers)."""
+        text = value if isinstance(value, str) else ""
+        for secret in self._secrets:
+            text = text.replace(secret, "[redacted]")
+        return text
+
+
+def _parsed(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _error_object(body: object) -> dict[str, Any]:
+    """The error in an answer: OpenAI's `{"error": {...}}`, `{"error": "text"}`, FastAPI's `detail`, or the body."""
+    if not isinstance(body, dict):
+        return {}
+    error = body.get("error") or body.get("detail") or body
+    if isinstance(error, list) and error and isinstance(error[0], dict):
+        first = error[0]
+        where = [str(step) for step in first.get("loc") or () if step != "body"]
+        return {"message": first.get("msg") or "", "param": ".".join(where)}
+    if isinstance(error, dict):
+        return error
+    return {"message": error} if isinstance(error, str) else {}
+
+
+def _hints(error: Mapping[str, Any]) -> list[object]:
+    return [error.get("status"), error.get("status_code"), error.get("code"), error.get("type")]
+
+
+def _status(hint: object) -> int:
+    """The HTTP status that a field of an error object tells, 0 if none."""
+    if isinstance(hint, str):
+        return int(hint) if hint.isdecimal() and len(hint) == 3 else _TYPES.get(hint, 0)
+    return hint if isinstance(hint, int) and 400 <= hint < 600 else 0
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from `retry-after-ms`, or from `Retry-After` as a number or a date."""
+    try:
+        if "retry-after-ms" in headers:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        elif (value := headers.get("Retry-After")) is None:
+            return None
+        elif value.strip().replace(".", "", 1).isdecimal():
+            seconds = float(value)
+        else:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+    except ValueError:
+        return None
+    return max(0.0, seconds) if seconds < 1e9 else None

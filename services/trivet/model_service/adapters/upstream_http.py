@@ -1,0 +1,224 @@
+"""The HTTP client of one provider: pooled connections, timeouts, limits, and every failure as a typed error."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+from trivet.kernel.errors import ServiceError
+from trivet.model_service.adapters.sse import SseEvent, SseParser
+from trivet.model_service.adapters.upstream_errors import UpstreamErrors
+
+_ERROR_BYTES = 64 * 1024
+_SETTLE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLimits:
+    """How long to wait, in seconds, and how much to take, in bytes."""
+
+    connect_seconds: float = 10.0
+    total_seconds: float = 600.0
+    """For an answer in one piece, from the connection to its last byte."""
+
+    stall_seconds: float = 300.0
+    """For the next bytes of a stream, and for its first."""
+
+    max_response_bytes: int = 64 * 1024 * 1024
+    max_event_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a provider is, and the key that opens it ("" for none)."""
+
+    base_url: str
+    api_key: str = ""
+
+
+def is_done(event: SseEvent) -> bool:
+    """Whether this is the `[DONE]` that ends a stream of chat chunks."""
+    return event.data == b"[DONE]"
+
+
+class UpstreamHttp:
+    """Calls one provider.
+
+    Every method raises UpstreamRejected, RateLimited, Overloaded, UpstreamFailed or UpstreamTimeout. Cancelling a
+    call, or closing its iterator, closes its connection at once.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        endpoint: Endpoint | Callable[[], Awaitable[Endpoint]],
+        *,
+        headers: Mapping[str, str] | None = None,
+        limits: UpstreamLimits | None = None,
+    ) -> None:
+        """`endpoint` may be a function, for a provider that is started when it is first called."""
+        self._endpoint = endpoint
+        self._headers = {"User-Agent": "trivet", **(headers or {})}
+        self._limits = limits or UpstreamLimits()
+        self._provider = provider
+        self._plain = aiohttp.ClientTimeout(total=self._limits.total_seconds, sock_connect=self._limits.connect_seconds)
+        self._stream = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._limits.connect_seconds, sock_read=self._limits.stall_seconds
+        )
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_reuseconn.append(_mark_reused)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), trust_env=False, trace_configs=[tracing]
+        )
+        self._errors = self._errors_of(endpoint) if isinstance(endpoint, Endpoint) else UpstreamErrors(provider, ())
+
+    async def get_json(self, path: str) -> dict[str, Any]:
+        """The JSON object at `path`, which is relative to the base URL: `models`."""
+        async with self._answer("GET", path, None, self._plain) as response:
+            return await self._object(response)
+
+    async def post_json(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON object that answers `body`; `body` may hold raw JSON as `orjson.Fragment`."""
+        async with self._answer("POST", path, orjson.dumps(body), self._plain) as response:
+            return await self._object(response)
+
+    async def post_stream(
+        self, path: str, body: Mapping[str, Any], *, is_last: Callable[[SseEvent], bool] = is_done
+    ) -> AsyncIterator[list[SseEvent]]:
+        """The events that answer `body`, in batches of what was ready together.
+
+        The batch that holds the event for which `is_last` is true is the last one. Read on to the end of the iterator
+        then: that gives the connection back for the next call instead of closing it.
+        """
+        parser = SseParser(self._limits.max_event_bytes)
+        async with self._answer("POST", path, orjson.dumps(body), self._stream) as response:
+            if response.content_type == "application/json":
+                raise self._not_a_stream(await self._object(response))
+            while data := await response.content.readany():
+                if events := parser.feed(data):
+                    yield events
+                    if is_last(events[-1]):
+                        await _settle(response)
+                        return
+            if events := parser.close():
+                yield events
+
+    def error(self, error: object) -> ServiceError:
+        """The typed error for an error object that the upstream sent in a stream or in an answer with status 200."""
+        return self._errors.from_object(error)
+
+    def invalid(self, what: str) -> ServiceError:
+        """The typed error for an answer that breaks its API; `what` goes on from "The provider ..."."""
+        return self._errors.invalid(what)
+
+    async def aclose(self) -> None:
+        """Closes all connections, those of running calls too."""
+        await self._session.close()
+
+    def _errors_of(self, endpoint: Endpoint) -> UpstreamErrors:
+        address = urlsplit(endpoint.base_url)
+        values = [value for key, value in self._headers.items() if key != "User-Agent"]
+        return UpstreamErrors(
+            self._provider, [endpoint.api_key, endpoint.base_url, address.netloc, address.hostname or "", *values]
+        )
+
+    async def _located(self) -> Endpoint:
+        if isinstance(self._endpoint, Endpoint):
+            return self._endpoint
+        endpoint = await self._endpoint()
+        self._errors = self._errors_of(endpoint)
+        return endpoint
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, body: bytes | None, timeout: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        endpoint = await self._located()
+        headers = dict(self._headers)
+        if endpoint.api_key:
+            headers.setdefault("Authorization", f"Bearer {endpoint.api_key}")
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if timeout is self._stream:
+            # A compressor in between would hold events back until it has a block full.
+            headers |= {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        url = f"{endpoint.base_url.rstrip('/')}/{path}"
+        with self._failures():
+            response = await self._sent(method, url, data=body, headers=headers, timeout=timeout)
+            try:
+                if not 200 <= response.status < 300:
+                    raise self._errors.from_response(response.status, response.headers, await _read_error(response))
+                yield response
+            finally:
+                # What is not read to its end is not wanted any more: closing tells the upstream to stop.
+                response.release() if response.content.at_eof() else response.close()
+
+    async def _sent(self, method: str, url: str, **request: Any) -> aiohttp.ClientResponse:
+        while True:
+            trace = SimpleNamespace(reused=False)
+            try:
+                return await self._session.request(
+                    method, url, allow_redirects=False, trace_request_ctx=trace, **request
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                # The upstream closed an idle connection while the request was on its way, and read none of it.
+                if not trace.reused:
+                    raise
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as error:
+            raise self._errors.timeout() from error
+        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
+            raise self._errors.unreachable() from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._errors.broken() from error
+
+    async def _object(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
+        body = bytearray()
+        while data := await response.content.readany():
+            body += data
+            if len(body) > self._limits.max_response_bytes:
+                raise self._errors.invalid("sent an answer that is too large")
+        try:
+            parsed = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise self._errors.invalid("sent an answer that is not JSON") from error
+        if not isinstance(parsed, dict):
+            raise self._errors.invalid("sent an answer that is not a JSON object")
+        return parsed
+
+    def _not_a_stream(self, answer: dict[str, Any]) -> ServiceError:
+        if answer.get("error"):
+            return self._errors.from_object(answer["error"])
+        return self._errors.invalid("answered in one piece where a stream was asked for")
+
+
+async def _mark_reused(_session: object, context: SimpleNamespace, _params: object) -> None:
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx.reused = True
+
+
+async def _read_error(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    while len(body) < _ERROR_BYTES and (data := await response.content.readany()):
+        body += data
+    return bytes(body)
+
+
+async def _settle(response: aiohttp.ClientResponse) -> None:
+    """Waits a moment for the end of the body after its last event, so that the connection can serve the next call."""
+    try:
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            while not response.content.at_eof():
+                await response.content.readany()
+    except (TimeoutError, aiohttp.ClientError):
+        pass
