@@ -20,7 +20,7 @@ class SseParser:
     """Parses one stream of server-sent events.
 
     Takes every line ending that the standard allows, a byte order mark, comments, and fields it has no use for (`id`,
-    `retry`, unknown ones). Unlike a browser it also returns the last event of a stream that lacks the closing blank line.
+    `retry`, unknown ones). Unlike a browser it also returns the last event of a stream that lacks its blank line.
     """
 
     __slots__ = ("_after_cr", "_first", "_limit", "_pieces", "_size")

@@ -1,7 +1,7 @@
 """The HTTP client of one provider: pooled connections, timeouts, limits, and every failure as a typed error."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+from multidict import CIMultiDict
 
 from trivet.kernel.errors import ServiceError
 from trivet.model_service.adapters.sse import SseEvent, SseParser
@@ -17,6 +18,9 @@ from trivet.model_service.adapters.upstream_errors import UpstreamErrors
 
 _ERROR_BYTES = 64 * 1024
 _SETTLE_SECONDS = 0.1
+_JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
+# A compressor in between would hold events back until it has a block full.
+_STREAM_HEADERS = {**_JSON_HEADERS, "Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +28,10 @@ class UpstreamLimits:
     """How long to wait, in seconds, and how much to take, in bytes."""
 
     connect_seconds: float = 10.0
+    read_seconds: float = 300.0
+    """For the next bytes of an answer, and for its first."""
+
     total_seconds: float = 600.0
-    """For an answer in one piece, from the connection to its last byte."""
-
-    stall_seconds: float = 300.0
-    """For the next bytes of a stream, and for its first."""
-
     max_response_bytes: int = 64 * 1024 * 1024
     max_event_bytes: int = 16 * 1024 * 1024
 
@@ -67,37 +69,38 @@ class UpstreamHttp:
         self._headers = {"User-Agent": "trivet", **(headers or {})}
         self._limits = limits or UpstreamLimits()
         self._provider = provider
-        self._plain = aiohttp.ClientTimeout(total=self._limits.total_seconds, sock_connect=self._limits.connect_seconds)
-        self._stream = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._limits.connect_seconds, sock_read=self._limits.stall_seconds
+        timeout = aiohttp.ClientTimeout(
+            total=self._limits.total_seconds,
+            sock_connect=self._limits.connect_seconds,
+            sock_read=self._limits.read_seconds,
         )
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_mark_reused)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), trust_env=False, trace_configs=[tracing]
+            connector=aiohttp.TCPConnector(limit=0), timeout=timeout, trust_env=False, trace_configs=[tracing]
         )
         self._errors = self._errors_of(endpoint) if isinstance(endpoint, Endpoint) else UpstreamErrors(provider, ())
 
     async def get_json(self, path: str) -> dict[str, Any]:
         """The JSON object at `path`, which is relative to the base URL: `models`."""
-        async with self._answer("GET", path, None, self._plain) as response:
+        async with self._answer("GET", path) as response:
             return await self._object(response)
 
     async def post_json(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The JSON object that answers `body`; `body` may hold raw JSON as `orjson.Fragment`."""
-        async with self._answer("POST", path, orjson.dumps(body), self._plain) as response:
+        async with self._answer("POST", path, orjson.dumps(body)) as response:
             return await self._object(response)
 
     async def post_stream(
         self, path: str, body: Mapping[str, Any], *, is_last: Callable[[SseEvent], bool] = is_done
-    ) -> AsyncIterator[list[SseEvent]]:
+    ) -> AsyncGenerator[list[SseEvent]]:
         """The events that answer `body`, in batches of what was ready together.
 
         The batch that holds the event for which `is_last` is true is the last one. Read on to the end of the iterator
         then: that gives the connection back for the next call instead of closing it.
         """
         parser = SseParser(self._limits.max_event_bytes)
-        async with self._answer("POST", path, orjson.dumps(body), self._stream) as response:
+        async with self._answer("POST", path, orjson.dumps(body), _STREAM_HEADERS) as response:
             if response.content_type == "application/json":
                 raise self._not_a_stream(await self._object(response))
             while data := await response.content.readany():
@@ -137,20 +140,16 @@ class UpstreamHttp:
 
     @asynccontextmanager
     async def _answer(
-        self, method: str, path: str, body: bytes | None, timeout: aiohttp.ClientTimeout
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = _JSON_HEADERS
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         endpoint = await self._located()
-        headers = dict(self._headers)
+        sent = CIMultiDict(headers)
         if endpoint.api_key:
-            headers.setdefault("Authorization", f"Bearer {endpoint.api_key}")
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        if timeout is self._stream:
-            # A compressor in between would hold events back until it has a block full.
-            headers |= {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+            sent["Authorization"] = f"Bearer {endpoint.api_key}"
+        sent.update(self._headers)
         url = f"{endpoint.base_url.rstrip('/')}/{path}"
         with self._failures():
-            response = await self._sent(method, url, data=body, headers=headers, timeout=timeout)
+            response = await self._sent(method, url, data=body, headers=sent)
             try:
                 if not 200 <= response.status < 300:
                     raise self._errors.from_response(response.status, response.headers, await _read_error(response))
@@ -163,9 +162,7 @@ class UpstreamHttp:
         while True:
             trace = SimpleNamespace(reused=False)
             try:
-                return await self._session.request(
-                    method, url, allow_redirects=False, trace_request_ctx=trace, **request
-                )
+                return await self._session.request(method, url, allow_redirects=False, trace_request_ctx=trace, **request)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # The upstream closed an idle connection while the request was on its way, and read none of it.
                 if not trace.reused:

@@ -1,6 +1,6 @@
 """What ModelService needs of an upstream: the port that every dialect adapter fills."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,7 @@ class Dialect(Protocol):
     the Protocols in `trivet.model_service.faces.native`.
     """
 
-    def turn(self, request: TurnRequest) -> AsyncIterator[list[TurnEvent]]:
+    def turn(self, request: TurnRequest) -> AsyncGenerator[list[TurnEvent]]:
         """Asks for one turn, as a stream or in one piece as `request.stream` says.
 
         Yields batches of the events that were ready together: `TurnStarted` first, `TurnFinished` last. Read it to its
