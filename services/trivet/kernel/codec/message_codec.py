@@ -1,0 +1,64 @@
+"""The codec of one message class: `codec_for(Response).dumps(response)`."""
+
+from functools import cache
+from typing import Any, Final, Generic, TypeVar, cast
+
+import orjson
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from trivet.kernel.codec import text
+from trivet.kernel.codec.decoding import Decode, DecodeCompiler
+from trivet.kernel.codec.encoding import EncodeCompiler
+from trivet.kernel.codec.refusal import RefusalError, invalid
+
+M = TypeVar("M", bound=Message)
+
+_ENCODERS: Final = EncodeCompiler()
+_STRICT: Final = DecodeCompiler(strict=True)
+_LENIENT: Final = DecodeCompiler(strict=False)
+
+
+class MessageCodec(Generic[M]):
+    """JSON for one message class; get it from `codec_for`.
+
+    Decoding raises `InvalidRequest` whose `param` is the path of the value at fault. With `strict`, which is for what
+    callers of ours send, keys that nothing can hold and keys given twice are errors too; without it, for what
+    neighbours answer, they are dropped, and a later key wins.
+    """
+
+    def __init__(self, message_class: type[M]) -> None:
+        self.message_class = message_class
+        descriptor = cast("Descriptor", message_class.DESCRIPTOR)
+        self.encode = _ENCODERS.message(descriptor)
+        self._strict = _STRICT.message(descriptor)
+        self._lenient = _LENIENT.message(descriptor)
+
+    def dumps(self, message: M) -> bytes:
+        """The JSON text of a message."""
+        return orjson.dumps(self.encode(message))
+
+    def decode(self, value: Any, *, strict: bool = False) -> M:
+        """The message of a JSON value as Python holds it."""
+        try:
+            return _build(self.message_class, self._strict if strict else self._lenient, value)
+        except RefusalError as refusal:
+            raise refusal.as_error() from None
+
+    def loads(self, data: bytes | str, *, strict: bool = False) -> M:
+        """The message of a JSON text."""
+        return self.decode(text.parse_once(data) if strict else text.parse(data), strict=strict)
+
+
+@cache
+def codec_for(message_class: type[M]) -> MessageCodec[M]:
+    """The codec of a message class, compiled at the first call; raises `ShapeError` for a faulty proto."""
+    return MessageCodec(message_class)
+
+
+def _build(message_class: type[M], decode: Decode, value: Any) -> M:
+    try:
+        return message_class(**decode(value, 0))
+    except UnicodeEncodeError:
+        # Never from `loads`: orjson refuses what is not Unicode. Only here is the place of the string worth a search.
+        raise invalid("expected valid Unicode", *text.place_of_lone_surrogate(value)) from None
