@@ -1,0 +1,1 @@
+"""The service that owns MCP: registered servers, their transports, sessions and tools."""

@@ -1,0 +1,257 @@
+"""One session with one MCP server, owned by a task of its own."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from typing import Any, Self
+
+import anyio
+import mcp_types as types
+from mcp.client import Client
+from mcp.client.session import IncomingMessage
+from mcp.client.subscriptions import SubscriptionLost
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
+
+from trivet.tool_service.adapters import mcp_results
+from trivet.tool_service.adapters.http_edge import Fault, FaultKind
+from trivet.tool_service.domain.session import (
+    Answered,
+    Interrupted,
+    Listing,
+    NeverReached,
+    SessionError,
+    TimedOut,
+)
+from trivet.tool_service.domain.tools import Progress, ToolResult
+
+_log = logging.getLogger(__name__)
+
+Streams = tuple[Any, Any]
+"""What a transport of the SDK yields: messages from the server, messages to it."""
+
+_MOST_PAGES = 100
+# Seconds until changes are listened for again when the server ended that; longer each time it does.
+_PAUSES = (1.0, 5.0, 30.0, 300.0)
+# The SDK gives a program two seconds to end by itself and two more after SIGTERM.
+_CLOSE_SECONDS = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a session behaves: the SDK's mode of negotiation, seconds to stand and to list tools, the largest result.
+
+    `fault_in` tells what an error of the transport means; setting `ending` ends the session from outside.
+    """
+
+    mode: str
+    timeout: float
+    max_result_bytes: int
+    on_tools_changed: Callable[[], None]
+    fault_in: Callable[[object], Fault | None] = lambda _: None
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class McpSession:
+    """A session that stands until it is closed or its transport ends.
+
+    Cancel scopes have to be left by the task that entered them, hence the owner: it alone opens and closes the SDK's
+    client, while any task may send requests through it.
+    """
+
+    def __init__(self, transport: AbstractAsyncContextManager[Streams], options: SessionOptions) -> None:
+        self._options = options
+        self._ending = options.ending
+        self._client = Client(
+            _watched(transport, self._ending.set),
+            mode=options.mode,
+            cache=None,
+            message_handler=self._on_message,
+            read_timeout_seconds=options.timeout,
+            client_info=types.Implementation(name="trivet", version="1"),
+        )
+        self._standing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._owner = asyncio.create_task(self._own())
+
+    @classmethod
+    async def open(cls, transport: AbstractAsyncContextManager[Streams], options: SessionOptions) -> Self:
+        """Open a session.
+
+        Raises:
+            TimeoutError, MCPError, OSError, and whatever else the SDK and its transport come up with, also in groups.
+        """
+        session = cls(transport, options)
+        try:
+            await asyncio.shield(session._standing)
+        except asyncio.CancelledError:
+            await session.close()
+            raise
+        finally:
+            if session._standing.done() and not session._standing.cancelled():
+                session._standing.exception()
+        return session
+
+    @property
+    def closed(self) -> bool:
+        return self._ending.is_set() or self._owner.done()
+
+    @property
+    def protocol_version(self) -> str:
+        return self._client.protocol_version
+
+    @property
+    def legacy(self) -> bool:
+        """Whether the server wanted the handshake."""
+        return self.protocol_version not in MODERN_PROTOCOL_VERSIONS
+
+    async def list_tools(self) -> Listing:
+        self._check_open()
+        tools: list[types.Tool] = []
+        cursor: str | None = None
+        for _ in range(_MOST_PAGES):
+            try:
+                page = await self._client.list_tools(cursor=cursor)
+            except MCPError as error:
+                raise self._translated(error) from error
+            except ValidationError as error:
+                raise Answered("listed its tools in a form that MCP does not know") from error
+            tools += page.tools
+            cursor = page.next_cursor
+            if not cursor:
+                return Listing(tuple(map(mcp_results.tool, tools)), (page.ttl_ms or 0) / 1000 or None)
+        raise Answered(f"has more than {_MOST_PAGES} pages of tools")
+
+    async def call(
+        self, tool: str, arguments: dict[str, Any], timeout: float, on_progress: Callable[[Progress], None]
+    ) -> ToolResult:
+        self._check_open()
+
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            on_progress(Progress(progress, total, message or ""))
+
+        try:
+            found = await self._client.call_tool(tool, arguments, timeout, report)
+        except MCPError as error:
+            raise self._translated(error, timeout) from error
+        except (ValidationError, RuntimeError) as error:
+            # RuntimeError: the structured result is not what the tool's own schema promises.
+            raise Answered("gave a result that is not valid") from error
+        return mcp_results.result(found, self._options.max_result_bytes)
+
+    async def close(self) -> None:
+        self._ending.set()
+        if not self._standing.done():
+            self._owner.cancel()
+        done, _ = await asyncio.wait({self._owner}, timeout=_CLOSE_SECONDS)
+        if not done:
+            self._owner.cancel()
+            await asyncio.wait({self._owner}, timeout=_CLOSE_SECONDS)
+
+    async def _own(self) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(self._options.timeout):
+                    await stack.enter_async_context(self._client)
+                self._standing.set_result(None)
+                await self._stand()
+        except asyncio.CancelledError:
+            self._standing.cancel()
+            raise
+        except BaseException as error:  # noqa: BLE001 - supervised task: the SDK raises anything, and groups of it
+            if self._standing.done():
+                _log.debug("an MCP session ended with an error", exc_info=True)
+            else:
+                self._standing.set_exception(error)
+
+    async def _stand(self) -> None:
+        tools = self._client.server_capabilities.tools
+        async with anyio.create_task_group() as group:
+            if not self.legacy and tools is not None and tools.list_changed:
+                group.start_soon(self._listen)
+            await self._ending.wait()
+            group.cancel_scope.cancel()
+
+    async def _listen(self) -> None:
+        """Hear of changed tools. While nobody listens, changes are missed: a stream that ends counts as one."""
+        for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
+            try:
+                async with self._client.listen(tools_list_changed=True) as changes:
+                    async for _ in changes:
+                        self._options.on_tools_changed()
+            except SubscriptionLost:
+                pass
+            except (MCPError, TimeoutError):
+                _log.debug("an MCP server does not tell of changed tools", exc_info=True)
+                return
+            self._options.on_tools_changed()
+            await anyio.sleep(pause)
+
+    async def _on_message(self, message: IncomingMessage) -> None:
+        if isinstance(message, types.ToolListChangedNotification):
+            self._options.on_tools_changed()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise NeverReached("was disconnected")
+
+    def _translated(self, error: MCPError, timeout: float | None = None) -> SessionError:
+        fault = self._options.fault_in(error.data)
+        if fault is not None:
+            return _of_fault(fault)
+        if error.code == types.REQUEST_TIMEOUT:
+            return TimedOut(f"did not answer within {timeout or self._options.timeout:g} s")
+        if error.code == types.CONNECTION_CLOSED and (self.closed or error.message.startswith("SSE stream")):
+            return Interrupted("was disconnected before it answered")
+        return Answered(f"answered with an error: {error.message}")
+
+
+def _of_fault(fault: Fault) -> SessionError:
+    match fault.kind:
+        case FaultKind.NOT_SENT | FaultKind.EXPIRED | FaultKind.REFUSED:
+            return NeverReached(fault.text)
+        case FaultKind.LOST:
+            return Interrupted(fault.text)
+    return Answered(fault.text)
+
+
+@asynccontextmanager
+async def _watched(transport: AbstractAsyncContextManager[Streams], on_end: Callable[[], None]) -> AsyncIterator[Streams]:
+    """The same transport; `on_end` is called when nothing more will come from the server."""
+    async with transport as (reading, writing):
+        yield _WatchedStream(reading, on_end), writing
+
+
+class _WatchedStream:
+    def __init__(self, stream: Any, on_end: Callable[[], None]) -> None:
+        self._stream = stream
+        self._on_end = on_end
+
+    @property
+    def last_context(self) -> Any:
+        return getattr(self._stream, "last_context", None)
+
+    async def receive(self) -> Any:
+        return await self._stream.receive()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await anext(self._stream)
+        except (StopAsyncIteration, anyio.ClosedResourceError):
+            self._on_end()
+            raise
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stream.aclose()

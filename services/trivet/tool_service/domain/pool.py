@@ -1,0 +1,210 @@
+"""Open sessions, shared by the calls of one caller and by nobody else."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from trivet.kernel.errors import InvalidRequest, McpServerUnavailable, Overloaded, RequestTimeout, ToolNotFound
+from trivet.tool_service.domain.calls import Event, run_call
+from trivet.tool_service.domain.session import (
+    ConnectFailed,
+    Connector,
+    Interrupted,
+    NeverReached,
+    SessionError,
+    TimedOut,
+)
+from trivet.tool_service.domain.slot import Live, SessionSlot
+from trivet.tool_service.domain.targets import McpServer, Registry, Target
+from trivet.tool_service.domain.tools import Tool, ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """`max_sessions` open at once; seconds until an unused one closes, and until a tool list is asked for again."""
+
+    max_sessions: int = 256
+    idle_timeout: float = 900.0
+    tools_max_age: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """A registered server as one caller has met it: `connected`, `idle` when not, `unavailable` with the reason."""
+
+    server: McpServer
+    status: str = "idle"
+    error: str = ""
+    protocol_version: str = ""
+
+
+class ToolPool:
+    """Lists and calls tools over pooled sessions: one per server, headers and caller.
+
+    Sessions open on first use, and again after a loss. A request that surely did not reach the server is sent once
+    more over a new session; a call that may have been executed is not.
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        registry: Registry,
+        limits: PoolLimits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connector = connector
+        self._registry = registry
+        self._limits = limits
+        self._clock = clock
+        self._slots: OrderedDict[tuple[str, str, str], SessionSlot] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def states(self, principal: str) -> list[ServerState]:
+        """All registered servers, in the order of the configuration. Asks no server."""
+        return [self._state(server, principal) for server in self._registry]
+
+    async def list_tools(self, target: Target, principal: str) -> tuple[Tool, ...]:
+        """All tools of the target, from memory where they are known to be current.
+
+        Raises:
+            InvalidRequest, McpServerNotFound, AddressRefused: the target is at fault.
+            McpServerUnavailable: the server is.
+            Overloaded: every session that may be open is in use.
+        """
+        server = self._registry.resolve(target)
+        with _in_public(server), self._held(server, principal) as slot:
+            try:
+                return await _list(slot)
+            except (NeverReached, Interrupted):
+                return await _list(slot)  # listing changes nothing at the server
+
+    async def call(
+        self, target: Target, principal: str, tool: str, arguments: dict[str, Any], timeout: float | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Call a tool. Whatever becomes of the call itself, a loss in the middle too, is the last event.
+
+        `timeout` is in seconds, None takes the server's own. Closing the iterator cancels the call at the server.
+
+        Raises:
+            InvalidRequest, McpServerNotFound, AddressRefused: the target is at fault.
+            McpServerUnavailable: the server is, and nothing was called.
+            ToolNotFound: the server has no such tool.
+            RequestTimeout: no result within the timeout; the call was cancelled at the server.
+            Overloaded: every session that may be open is in use.
+        """
+        server = self._registry.resolve(target)
+        with _in_public(server), self._held(server, principal) as slot:
+            for last in (False, True):
+                try:
+                    async with slot.session() as live:
+                        await _find(live, tool)
+                        calling = run_call(live.session, tool, arguments, timeout or server.call_timeout)
+                        async with aclosing(calling) as events:
+                            async for event in events:
+                                yield event
+                    return
+                except NeverReached:
+                    if last:
+                        raise
+                except ConnectFailed:
+                    raise
+                except TimedOut as error:
+                    raise RequestTimeout(_sentence(server, error)) from error
+                except SessionError as error:
+                    yield ToolResult.failure(_sentence(server, error))
+                    return
+
+    def close_idle(self) -> None:
+        """Close the sessions that nobody has used for `idle_timeout`."""
+        before = self._clock() - self._limits.idle_timeout
+        for key in [key for key, slot in self._slots.items() if not slot.holders and slot.last_used <= before]:
+            self._drop(key)
+
+    async def close(self) -> None:
+        """Close every session, all together; calls that still run end with a failed result."""
+        self._closed = True
+        for key in list(self._slots):
+            self._drop(key)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _state(self, server: McpServer, principal: str) -> ServerState:
+        # A caller who brings headers of its own has several sessions with one server: the one used last speaks.
+        kind = server.identity[0]
+        slots = [slot for key, slot in self._slots.items() if (key[0], key[2]) == (kind, principal)]
+        if slots and (session := slots[-1].session_now) is not None:
+            return ServerState(server, "connected", protocol_version=session.protocol_version)
+        if slots and (failure := slots[-1].failure) is not None:
+            return ServerState(server, "unavailable", error=_sentence(server, failure))
+        return ServerState(server)
+
+    @contextmanager
+    def _held(self, server: McpServer, principal: str) -> Iterator[SessionSlot]:
+        slot = self._slot(server, principal)
+        slot.holders += 1
+        try:
+            yield slot
+        finally:
+            slot.holders -= 1
+            slot.last_used = self._clock()
+
+    def _slot(self, server: McpServer, principal: str) -> SessionSlot:
+        key = (*server.identity, principal)
+        if key not in self._slots:
+            self._make_room()
+            self._slots[key] = SessionSlot(server, self._connector, self._limits.tools_max_age, self._clock)
+        self._slots.move_to_end(key)
+        return self._slots[key]
+
+    def _make_room(self) -> None:
+        if self._closed:
+            raise Overloaded("The tool service is shutting down.")
+        if len(self._slots) < self._limits.max_sessions:
+            return
+        longest_unused = next((key for key, slot in self._slots.items() if not slot.holders), None)
+        if longest_unused is None:
+            raise Overloaded("Too many MCP sessions are in use.", retry_after=1.0)
+        self._drop(longest_unused)
+
+    def _drop(self, key: tuple[str, str, str]) -> None:
+        task = asyncio.create_task(self._slots.pop(key).close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+async def _list(slot: SessionSlot) -> tuple[Tool, ...]:
+    async with slot.session() as live:
+        return await live.tools.get(live.session.list_tools)
+
+
+async def _find(live: Live, tool: str) -> None:
+    """Make sure that the server has the tool, and that the session knows its schema: arguments may travel as headers."""
+    try:
+        for fresh in (False, True):
+            if fresh:
+                live.tools.changed()
+            if any(known.name == tool for known in await live.tools.get(live.session.list_tools)):
+                return
+    except Interrupted as error:
+        raise NeverReached(str(error)) from error  # only the listing was lost, not the call
+    raise ToolNotFound(f"The MCP server has no tool `{tool}`.", "tool")
+
+
+@contextmanager
+def _in_public(server: McpServer) -> Iterator[None]:
+    """Failures in the words and with the field name of this request: attempts to connect are shared with others."""
+    try:
+        yield
+    except SessionError as error:
+        raise McpServerUnavailable(server.name, _sentence(server, error)) from error
+    except InvalidRequest as error:
+        raise type(error)(error.message, error.param or server.param) from error
+
+
+def _sentence(server: McpServer, error: Exception) -> str:
+    return f"The MCP server `{server.name}` {error}."

@@ -1,0 +1,104 @@
+"""Protobuf and domain, either way."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic_core import from_json
+
+from trivet.kernel.errors import InvalidRequest
+from trivet.tool.v1 import tool_pb2, tool_service_pb2
+from trivet.tool_service.domain.calls import Event
+from trivet.tool_service.domain.pool import ServerState
+from trivet.tool_service.domain.targets import Target
+from trivet.tool_service.domain.tools import Content, Media, Other, Progress, ResourceLink, Text, Tool, ToolResult
+
+
+def target(ref: tool_pb2.ServerRef) -> Target:
+    """The server that is meant."""
+    return Target(ref.name, ref.url, dict(ref.headers), param="server")
+
+
+def arguments(text: str) -> dict[str, Any]:
+    """The arguments of a call.
+
+    Raises:
+        InvalidRequest: not a JSON object.
+    """
+    if not text:
+        return {}
+    try:
+        # The reader that refuses what could not be sent on: lone surrogates, NaN, bottomless nesting.
+        parsed = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        raise InvalidRequest("The arguments are not JSON.", "arguments") from None
+    if not isinstance(parsed, dict):
+        raise InvalidRequest("The arguments must be a JSON object.", "arguments")
+    return parsed
+
+
+def timeout(request: tool_service_pb2.CallToolRequest) -> float | None:
+    """Seconds, None where the request leaves it to the server's settings.
+
+    Raises:
+        InvalidRequest: less than a millisecond.
+    """
+    if not request.HasField("timeout_ms"):
+        return None
+    if request.timeout_ms < 1:
+        raise InvalidRequest("`timeout_ms` must be at least 1.", "timeout_ms")
+    return request.timeout_ms / 1000
+
+
+def server(state: ServerState) -> tool_pb2.Server:
+    """A registered server and how it is."""
+    return tool_pb2.Server(
+        name=state.server.name,
+        transport=state.server.transport,
+        status=state.status,
+        error=state.error or None,
+        protocol_version=state.protocol_version or None,
+    )
+
+
+def tool(found: Tool) -> tool_pb2.Tool:
+    """A tool, without the fields that its server left empty."""
+    return tool_pb2.Tool(
+        name=found.name,
+        title=found.title or None,
+        description=found.description or None,
+        input_schema=found.input_schema,
+        output_schema=found.output_schema or None,
+        annotations=found.annotations or None,
+    )
+
+
+def responses(event: Event) -> Iterable[tool_service_pb2.CallToolResponse]:
+    """An event as the messages that tell it."""
+    if isinstance(event, ToolResult):
+        yield tool_service_pb2.CallToolResponse(result=_result(event))
+    else:
+        yield from (tool_service_pb2.CallToolResponse(progress=_progress(step)) for step in event)
+
+
+def _progress(step: Progress) -> tool_pb2.ToolProgress:
+    return tool_pb2.ToolProgress(progress=step.progress, total=step.total, message=step.message or None)
+
+
+def _result(result: ToolResult) -> tool_pb2.ToolResult:
+    return tool_pb2.ToolResult(
+        content=map(_content, result.content), structured_content=result.structured, is_error=result.is_error
+    )
+
+
+def _content(piece: Content) -> tool_pb2.ToolContent:
+    match piece:
+        case Text(text):
+            return tool_pb2.ToolContent(text=tool_pb2.ToolText(text=text))
+        case Media(kind, data, mime_type):
+            media = tool_pb2.ToolMedia(data=data, mime_type=mime_type)
+            return tool_pb2.ToolContent(image=media) if kind == "image" else tool_pb2.ToolContent(audio=media)
+        case ResourceLink(uri, name, description, mime_type):
+            link = tool_pb2.ToolResourceLink(uri=uri, name=name, description=description or None, mime_type=mime_type or None)
+            return tool_pb2.ToolContent(resource_link=link)
+        case Other(json):
+            return tool_pb2.ToolContent(unknown=json)

@@ -1,0 +1,48 @@
+"""ToolService: one method per RPC, in the order of the proto."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from trivet.kernel.call import current_call
+from trivet.kernel.rpc import Context
+from trivet.tool.v1 import tool_service_pb2, tool_service_pb2_grpc
+from trivet.tool_service import mapping
+from trivet.tool_service.domain.pool import ToolPool
+
+
+class ToolServicer(tool_service_pb2_grpc.ToolServiceServicer):
+    """Answers from a pool of sessions."""
+
+    def __init__(self, pool: ToolPool) -> None:
+        self._pool = pool
+
+    async def ListServers(
+        self, request: tool_service_pb2.ListServersRequest, context: Context
+    ) -> tool_service_pb2.ListServersResponse:
+        return tool_service_pb2.ListServersResponse(data=map(mapping.server, self._pool.states(_principal())))
+
+    async def ListTools(self, request: tool_service_pb2.ListToolsRequest, context: Context) -> tool_service_pb2.ListToolsResponse:
+        tools = await self._pool.list_tools(mapping.target(request.server), _principal())
+        return tool_service_pb2.ListToolsResponse(data=map(mapping.tool, tools))
+
+    async def CallTool(
+        self, request: tool_service_pb2.CallToolRequest, context: Context
+    ) -> AsyncGenerator[tool_service_pb2.CallToolResponse, Any]:
+        calling = self._pool.call(
+            mapping.target(request.server),
+            _principal(),
+            request.tool,
+            mapping.arguments(request.arguments),
+            mapping.timeout(request),
+        )
+        async with aclosing(calling) as events:
+            async for event in events:
+                for response in mapping.responses(event):
+                    yield response
+
+
+def _principal() -> str:
+    """Who calls; sessions are not shared beyond it. Without authentication everybody is the same nobody."""
+    call = current_call.get()
+    return (call.principal if call is not None else None) or ""
