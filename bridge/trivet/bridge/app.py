@@ -1,0 +1,57 @@
+"""The HTTP application: every route of the contract, and the pages about it."""
+
+import re
+from collections.abc import Mapping
+from functools import cache, partial
+
+import grpc
+import orjson
+from aiohttp import web
+from trivet.kernel.openapi import document
+
+from trivet.bridge import documentation
+from trivet.bridge.boundary import boundary, name_request
+from trivet.bridge.contract import BASE_PATHS, SERVICES, routes
+from trivet.bridge.cors import Cors
+from trivet.bridge.handlers import Gateway
+from trivet.bridge.health import Health
+from trivet.bridge.settings import BridgeSettings
+from trivet.kernel.auth import KeyRing
+
+HEALTH = web.AppKey("health", Health)
+
+_VARIABLE = re.compile(r"\{([a-z_.]+)(=\*\*)?\}")
+
+
+def create_app(channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings: BridgeSettings) -> web.Application:
+    """The bridge over a channel for each service, by its full name."""
+    app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[boundary])
+    app.on_response_prepare.append(name_request)
+    Cors(settings.cors).install(app)
+    gateway = Gateway(channels, keys, settings)
+    for route in routes():
+        for base in BASE_PATHS:
+            app.router.add_route(route.method, base + _pattern(route.path), partial(gateway.serve, route))
+    app[HEALTH] = Health(channels)
+    for path, page in {
+        "/healthz": app[HEALTH].live,
+        "/readyz": app[HEALTH].ready,
+        "/openapi.json": _openapi,
+        "/docs": documentation.page,
+    }.items():
+        app.router.add_get(path, page)
+    return app
+
+
+def _pattern(path: str) -> str:
+    """A `google.api.http` path as aiohttp writes it: `{server.name}` as `{server__name}`, `{model=**}` over slashes too."""
+    return _VARIABLE.sub(lambda found: f"{{{found[1].replace('.', '__')}{':.+' if found[2] else ''}}}", path)
+
+
+async def _openapi(request: web.Request) -> web.Response:
+    return web.Response(body=_document(), content_type="application/json")
+
+
+@cache
+def _document() -> bytes:
+    return orjson.dumps(document(SERVICES, BASE_PATHS))

@@ -1,0 +1,112 @@
+"""The REST routes of the services, read from their descriptors once at start."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.api import annotations_pb2
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from trivet.agent.v1 import agent_service_pb2
+from trivet.kernel.codec.message_codec import MessageCodec, codec_for
+from trivet.model.v1 import model_service_pb2
+from trivet.rest.v1 import annotations_pb2 as rest_pb2
+from trivet.tool.v1 import tool_service_pb2
+
+BASE_PATHS = ("/api/llm", "/v1")
+"""Every route is served under each of these, so that any OpenAI SDK works with either as its base URL."""
+
+SERVICES: tuple[ServiceDescriptor, ...] = (
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+    agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"],
+    tool_service_pb2.DESCRIPTOR.services_by_name["ToolService"],
+)
+
+
+@dataclass(frozen=True)
+class Rpc:
+    """One RPC: its gRPC name, and how its messages are made and read."""
+
+    descriptor: MethodDescriptor
+    service: str
+    path: str
+    serialize: Callable[[Message], bytes]
+    parse_response: Callable[[bytes], Message]
+    response_codec: MessageCodec[Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a route does: a unary RPC and its streaming twin, if it has one.
+
+    `when_key`: the top-level key of the body that must be there for this operation, where several share a route.
+    """
+
+    request_codec: MessageCodec[Any]
+    unary: Rpc
+    stream: Rpc | None
+    stream_by_default: bool
+    when_key: str = ""
+
+
+@dataclass
+class Route:
+    """An HTTP method and path (without base path, `{name}` for variables), and the operations that share it."""
+
+    method: str
+    path: str
+    operations: list[Operation] = field(default_factory=list)
+
+    def operation(self, body: dict[str, Any]) -> Operation:
+        """The operation that a request with this body means."""
+        marked = (operation for operation in self.operations if operation.when_key)
+        found = next((operation for operation in marked if body.get(operation.when_key) is not None), None)
+        return found or next(operation for operation in self.operations if not operation.when_key)
+
+
+def routes(services: Iterable[ServiceDescriptor] = SERVICES) -> list[Route]:
+    """All routes of the services."""
+    table: dict[tuple[str, str], Route] = {}
+
+    def add(method: str, path: str, operation: Operation) -> None:
+        table.setdefault((method, path), Route(method, path)).operations.append(operation)
+
+    for service in services:
+        for method in service.methods:
+            rule = method.GetOptions().Extensions[annotations_pb2.http]
+            if not rule.WhichOneof("pattern"):
+                continue
+            options = method.GetOptions().Extensions[rest_pb2.method]
+            operation = _operation(method, options)
+            for binding in (rule, *rule.additional_bindings):
+                verb = binding.WhichOneof("pattern")
+                add(verb.upper(), getattr(binding, verb), operation)
+            for shared in options.shared_routes:
+                add("POST", shared.path, _operation(method, options, shared.when_key))
+    return list(table.values())
+
+
+def _operation(method: MethodDescriptor, options: Any, when_key: str = "") -> Operation:
+    twin = method.containing_service.methods_by_name[options.stream_method] if options.stream_method else None
+    return Operation(
+        request_codec=codec_for(GetMessageClass(method.input_type)),
+        unary=_rpc(method),
+        stream=_rpc(twin) if twin is not None else None,
+        stream_by_default=options.stream_by_default,
+        when_key=when_key,
+    )
+
+
+def _rpc(method: MethodDescriptor) -> Rpc:
+    service = method.containing_service.full_name
+    request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+    return Rpc(
+        descriptor=method,
+        service=service,
+        path=f"/{service}/{method.name}",
+        serialize=request.SerializeToString,
+        parse_response=response.FromString,
+        response_codec=codec_for(response),
+    )

@@ -1,0 +1,88 @@
+"""Serves a route: reads the request, makes the RPC, writes the answer as JSON or as server-sent events."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import grpc
+from aiohttp import web
+from google.protobuf.message import Message
+
+from trivet.bridge import headers, sse
+from trivet.bridge.contract import Operation, Route, Rpc
+from trivet.bridge.settings import BridgeSettings
+from trivet.kernel.auth import KeyRing
+from trivet.kernel.codec import text
+from trivet.kernel.codec.sse import stream_codec
+from trivet.kernel.errors import InvalidKey, InvalidRequest, UnsupportedMediaType
+
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+PRINCIPAL: Final = web.RequestKey("principal", str)
+_HAS_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Gateway:
+    """The RPCs behind the routes; `channels` has a channel for each service's full name."""
+
+    def __init__(self, channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings: BridgeSettings) -> None:
+        self._channels = channels
+        self._keys = keys
+        self._settings = settings
+        self._callables: dict[str, Callable[..., Any]] = {}
+
+    async def serve(self, route: Route, request: web.Request) -> web.StreamResponse:
+        """Answer a request to `route`. Raises ServiceError, or what the RPC raises, before anything was written."""
+        # Before the body is read: what a stranger sends is not parsed. The service judges the key again.
+        key = headers.bearer(request.headers)
+        principal = self._keys.principal(key)
+        if principal is None:
+            raise InvalidKey
+        request[PRINCIPAL] = principal
+        sent = headers.metadata(request.headers, key, request[REQUEST_ID])
+        body = await _body(request) if route.method in _HAS_BODY else {}
+        _bind_path(request.match_info, body)
+        operation = route.operation(body)
+        message = operation.request_codec.decode(body, strict=True)
+        if operation.stream is not None and _wants_stream(body, operation):
+            return await self._stream(request, operation.stream, message, sent)
+        return await self._unary(operation.unary, message, sent)
+
+    async def _unary(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.Response:
+        answer = await self._callable(rpc)(message, metadata=sent, timeout=headers.timeout(sent))
+        return web.Response(body=rpc.response_codec.dumps(answer), content_type="application/json")
+
+    async def _stream(self, request: web.Request, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.StreamResponse:
+        call = self._callable(rpc)(message, metadata=sent, timeout=headers.timeout(sent))
+        events = sse.Events(call, stream_codec(rpc.descriptor))
+        return await sse.respond(request, events, self._settings)
+
+    def _callable(self, rpc: Rpc) -> Callable[..., Any]:
+        if rpc.path not in self._callables:
+            channel = self._channels[rpc.service]
+            make = channel.unary_stream if rpc.descriptor.server_streaming else channel.unary_unary
+            self._callables[rpc.path] = make(rpc.path, request_serializer=rpc.serialize, response_deserializer=rpc.parse_response)
+        return self._callables[rpc.path]
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    """The JSON object of the body. Raises UnsupportedMediaType or InvalidRequest; aiohttp's 413 for one that is too large."""
+    if request.content_type != "application/json" and not request.content_type.endswith("+json"):
+        raise UnsupportedMediaType("The body must be JSON: send it with `Content-Type: application/json`.")
+    value = text.parse_once(await request.read())
+    if not isinstance(value, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return value
+
+
+def _bind_path(match: Mapping[str, str], body: dict[str, Any]) -> None:
+    """Put the path's variables where the route says: `server__name` is the field `name` of the field `server`."""
+    for variable, value in match.items():
+        *parents, name = variable.split("__")
+        target = body
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[name] = value
+
+
+def _wants_stream(body: dict[str, Any], operation: Operation) -> bool:
+    asked = body.get("stream")
+    return operation.stream_by_default if asked is None else asked is True

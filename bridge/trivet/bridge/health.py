@@ -1,0 +1,40 @@
+"""Whether the bridge is alive, and whether the services behind it are ready."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+from aiohttp import web
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+_TIMEOUT_SECONDS = 2.0
+
+
+class Health:
+    """`/healthz` and `/readyz`; `channels` has a channel for each service's full name."""
+
+    def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
+        # Any: the stub's types leave its methods out.
+        self._stubs: dict[str, Any] = {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}
+        self.draining = False
+
+    async def live(self, request: web.Request) -> web.Response:
+        """200 while the process serves at all."""
+        return web.json_response({"status": "ok"})
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """200 when every service serves, else 503; the body names each service's state."""
+        states = await asyncio.gather(*map(self._state, self._stubs))
+        services = dict(zip(self._stubs, states, strict=True))
+        ready = not self.draining and all(state == "serving" for state in states)
+        status = "ready" if ready else "draining" if self.draining else "not ready"
+        return web.json_response({"status": status, "services": services}, status=200 if ready else 503)
+
+    async def _state(self, service: str) -> str:
+        request = health_pb2.HealthCheckRequest(service=service)
+        try:
+            answer = await self._stubs[service].Check(request, timeout=_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError:
+            return "unreachable"
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status).lower()

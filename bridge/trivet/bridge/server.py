@@ -1,0 +1,53 @@
+"""The composition root of the bridge."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import grpc
+from aiohttp import web
+
+from trivet.bridge.app import HEALTH, create_app
+from trivet.bridge.settings import BridgeSettings
+from trivet.kernel.auth import KeyRing
+from trivet.kernel.settings import ServerSettings, split_host_port
+
+
+class Bridge:
+    """A bridge that listens; `address` is where, `HOST:PORT` with the port that was taken."""
+
+    def __init__(self, runner: web.AppRunner, health_app: web.Application) -> None:
+        self._runner = runner
+        self._app = health_app
+
+    @property
+    def address(self) -> str:
+        host, port = self._runner.addresses[0][:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def drain(self) -> None:
+        """Tell load balancers that no more requests are wanted; those that come are still served."""
+        self._app[HEALTH].draining = True
+
+
+@asynccontextmanager
+async def open_bridge(
+    settings: BridgeSettings, server: ServerSettings, channels: Mapping[str, grpc.aio.Channel], keys: KeyRing
+) -> AsyncIterator[Bridge]:
+    """Listen on `server.http` until the context ends; then running requests have the grace to finish.
+
+    `channels` has a channel for each service's full name, which stay the caller's to close. Raises OSError when the
+    address can't be listened on.
+    """
+    app = create_app(channels, keys, settings)
+    # handler_cancellation: a client that leaves cancels its handler, and so the RPC and all that hangs on it.
+    runner = web.AppRunner(
+        app, handler_cancellation=True, access_log=None, shutdown_timeout=server.grace_seconds, keepalive_timeout=75
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, *split_host_port(server.http), backlog=1024).start()
+        bridge = Bridge(runner, app)
+        yield bridge
+        bridge.drain()
+    finally:
+        await runner.cleanup()

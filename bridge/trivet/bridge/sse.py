@@ -1,0 +1,120 @@
+"""Writes a server-streaming RPC as server-sent events."""
+
+import asyncio
+from typing import Any, Protocol
+
+import grpc
+import orjson
+from aiohttp import web
+from google.protobuf.message import Message
+
+from trivet.bridge.settings import BridgeSettings
+from trivet.kernel.catalogue import error_body, from_rpc_error
+from trivet.kernel.codec.sse import StreamCodec
+
+_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx would collect the events
+}
+_HEARTBEAT = b": keep-alive\n\n"
+
+
+class StreamCall(Protocol):
+    """What is used of a running server-streaming RPC."""
+
+    async def read(self) -> Any: ...
+    def cancel(self) -> bool: ...
+
+
+class Events:
+    """The events of a running RPC, as bytes to write."""
+
+    def __init__(self, call: StreamCall, codec: StreamCodec) -> None:
+        self.call = call
+        self._codec = codec
+        self._stream = codec.open()
+        self._count = 0
+
+    async def next(self) -> bytes | None:
+        """The events of the next message; None when there are no more. Raises AioRpcError."""
+        batch = await self.call.read()
+        if not isinstance(batch, Message):
+            return None
+        self._count += len(getattr(batch, self._codec.events_name))
+        return self._stream.frames(batch)
+
+    def failure(self, error: grpc.aio.AioRpcError) -> bytes:
+        """The event that tells of an error in the middle of the stream, in the dialect of the stream.
+
+        Streams with named events get both of the shapes that are in use for it, the flat and the nested one.
+        """
+        body = error_body(from_rpc_error(error))[1]["error"]
+        if not self._codec.discriminator:
+            return b"data: " + orjson.dumps({"error": body}) + b"\n\n"
+        flat = {key: body[key] for key in ("code", "message", "param")}
+        event = {"type": "error", "sequence_number": self._count, **flat, "error": body}
+        return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
+
+    @property
+    def end(self) -> bytes:
+        """What the stream ends with."""
+        return self._stream.end
+
+
+async def respond(request: web.Request, events: Events, settings: BridgeSettings) -> web.StreamResponse:
+    """Write a stream to its end.
+
+    The first events are awaited before headers are sent, so that an early failure is raised and keeps its HTTP status;
+    only a stream that is silent for very long is begun without them, lest something on the way gives it up.
+    """
+    first = asyncio.ensure_future(events.next())
+    try:
+        await asyncio.wait({first}, timeout=settings.first_event_seconds)
+        if first.done():
+            first.result()
+        response = web.StreamResponse(headers=_HEADERS)
+        await response.prepare(request)
+        await _write_all(response, first, events, settings.heartbeat_seconds)
+    except ConnectionResetError:
+        # The client left between two reads; aiohttp tells by cancelling only who waits for something else.
+        raise asyncio.CancelledError from None
+    finally:
+        first.cancel()
+        events.call.cancel()
+    return response
+
+
+async def _write_all(
+    response: web.StreamResponse, first: "asyncio.Future[bytes | None]", events: Events, heartbeat_seconds: float
+) -> None:
+    beating = asyncio.create_task(_Heart(response, heartbeat_seconds).beat())
+    try:
+        frames = await first
+        while frames is not None:
+            if frames:
+                await response.write(frames)
+            frames = await events.next()
+    except grpc.aio.AioRpcError as error:
+        await response.write(events.failure(error))
+    finally:
+        beating.cancel()
+    if events.end:
+        await response.write(events.end)
+    await response.write_eof()
+
+
+class _Heart:
+    """Writes a comment into a stream whenever nothing was written for a while."""
+
+    def __init__(self, response: web.StreamResponse, seconds: float) -> None:
+        self._response = response
+        self._seconds = seconds
+
+    async def beat(self) -> None:
+        written = self._response.body_length
+        while True:
+            await asyncio.sleep(self._seconds)
+            if self._response.body_length == written:
+                await self._response.write(_HEARTBEAT)
+            written = self._response.body_length

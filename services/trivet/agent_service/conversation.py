@@ -1,0 +1,197 @@
+"""The model of a run: each turn is one StreamChatCompletion of ModelService, and the conversation grows with each."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+
+import grpc
+
+from trivet.content.v1 import chat_completion_pb2, chat_message_pb2, chat_request_pb2, chat_tool_pb2
+from trivet.kernel.catalogue import from_rpc_error
+from trivet.kernel.loop import ToolCall, ToolOutcome
+from trivet.model.v1 import model_service_pb2_grpc
+
+Batch = chat_completion_pb2.ChatCompletionChunkBatch
+ModelStub = model_service_pb2_grpc.ModelServiceStub
+
+# Reasons after which no call is run: the model was cut off, and so may be the arguments.
+_CUT_OFF = frozenset({"length", "content_filter"})
+
+
+class ChatConversation:
+    """A run's conversation, as the chat messages that ModelService is asked with.
+
+    `request` is the request of the first model call; it is changed as the run goes on.
+    """
+
+    def __init__(self, stub: ModelStub, request: chat_request_pb2.CreateChatCompletionRequest) -> None:
+        self._stub = stub
+        self._request = request
+        self._asked_with = len(request.messages)
+        self.usage: chat_completion_pb2.ChatUsage | None = None
+        self.last: ChatTurn | None = None
+
+    @property
+    def added(self) -> Sequence[chat_message_pb2.ChatMessage]:
+        """The messages that the run has added: the model's calls and the tools' results."""
+        return self._request.messages[self._asked_with :]
+
+    def turn(self) -> "ChatTurn":
+        """Ask the model to go on with the conversation."""
+        if self.last is not None:
+            # A choice that forces a call is meant for the first turn; forced again, the model could never answer.
+            self._request.ClearField("tool_choice")
+        self.last = ChatTurn(self._stub, self._request, self)
+        return self.last
+
+    def add_turn(self, message: chat_message_pb2.AssistantMessage) -> None:
+        """Take a model's message that calls tools into the conversation."""
+        self._request.messages.add().assistant.CopyFrom(message)
+
+    def add_outcome(self, call: ToolCall, outcome: ToolOutcome) -> None:
+        """Take the result of a tool call into the conversation."""
+        message = self._request.messages.add().tool
+        message.content.text = outcome.content
+        message.tool_call_id = call.id
+
+    def add_usage(self, usage: chat_completion_pb2.ChatUsage) -> None:
+        """Add the usage of a model call to the run's."""
+        if self.usage is None:
+            self.usage = chat_completion_pb2.ChatUsage()
+        _add_counts(self.usage, usage)
+
+
+@dataclass(slots=True)
+class _CallParts:
+    """A tool call as far as its deltas have come."""
+
+    id: str = ""
+    name: str = ""
+    extra: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+class ChatTurn:
+    """One model call: passes on the chunks of the answer, and gathers the message that they make.
+
+    The chunk that ends the answer and the usage are kept back, because how the run ends them is the run's to say.
+    """
+
+    def __init__(
+        self, stub: ModelStub, request: chat_request_pb2.CreateChatCompletionRequest, conversation: ChatConversation
+    ) -> None:
+        self._stub = stub
+        self._request = request
+        self._conversation = conversation
+        self._parts: dict[int, _CallParts] = {}
+        self._text: list[str] = []
+        self._refusal: list[str] = []
+        self._reasoning: list[str] = []
+        self._logprobs = chat_completion_pb2.ChatLogprobs()
+        self.finish_reason = ""
+        self.calls: Sequence[ToolCall] = ()
+
+    async def batches(self) -> AsyncGenerator[Batch]:
+        """The model's chunks as they come, without the end of the answer and without usage."""
+        stream = self._stub.StreamChatCompletion(self._request)
+        try:
+            async for batch in stream:
+                passed = self._passed(batch)
+                if passed.chunks:
+                    yield passed
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            stream.cancel()
+        self._end()
+
+    def message(self) -> chat_completion_pb2.ChatCompletionMessage:
+        """The whole message of the answer."""
+        message = chat_completion_pb2.ChatCompletionMessage(role="assistant")
+        if self._text:
+            message.content = "".join(self._text)
+        if self._refusal:
+            message.refusal = "".join(self._refusal)
+        if self._reasoning:
+            message.reasoning_content = "".join(self._reasoning)
+        return message
+
+    @property
+    def logprobs(self) -> chat_completion_pb2.ChatLogprobs | None:
+        """The log probabilities of the whole answer, when the model told them."""
+        return self._logprobs if self._logprobs.ByteSize() else None
+
+    def _passed(self, batch: Batch) -> Batch:
+        passed = Batch()
+        passed.CopyFrom(batch)
+        empty = [position for position, chunk in enumerate(passed.chunks) if not self._take(chunk)]
+        for position in reversed(empty):
+            del passed.chunks[position]
+        return passed
+
+    def _take(self, chunk: chat_completion_pb2.ChatCompletionChunk) -> bool:
+        """Gather what `chunk` adds. False: nothing is left of it to pass on."""
+        if chunk.HasField("usage"):
+            self._conversation.add_usage(chunk.usage)
+            chunk.ClearField("usage")
+            if not chunk.choices:
+                return False
+        for choice in chunk.choices:
+            self._gather(choice.delta)
+            if choice.HasField("logprobs"):
+                self._logprobs.content.tokens.extend(choice.logprobs.content.tokens)
+                self._logprobs.refusal.tokens.extend(choice.logprobs.refusal.tokens)
+            if choice.HasField("finish_reason"):
+                self.finish_reason = choice.finish_reason
+                choice.ClearField("finish_reason")
+                return bool(choice.delta.ByteSize())
+        return True
+
+    def _gather(self, delta: chat_completion_pb2.ChatDelta) -> None:
+        if delta.content:
+            self._text.append(delta.content)
+        if delta.refusal:
+            self._refusal.append(delta.refusal)
+        if delta.reasoning_content:
+            self._reasoning.append(delta.reasoning_content)
+        for call in delta.tool_calls:
+            parts = self._parts.get(call.index)
+            if parts is None:
+                # What a provider adds to a call (a signature, say) comes with its first piece, and is wanted back.
+                parts = self._parts[call.index] = _CallParts(extra=call.extra)
+            parts.id = parts.id or call.id
+            parts.name = parts.name or call.function.name
+            parts.arguments.append(call.function.arguments)
+
+    def _end(self) -> None:
+        """The answer is complete: if it calls tools, the calls are to be run."""
+        if not self._parts or self.finish_reason in _CUT_OFF:
+            return
+        self.finish_reason = "tool_calls"
+        ordered = [self._parts[index] for index in sorted(self._parts)]
+        self.calls = [ToolCall(parts.id, parts.name, "".join(parts.arguments)) for parts in ordered]
+        self._conversation.add_turn(self._assistant(ordered))
+
+    def _assistant(self, ordered: Sequence[_CallParts]) -> chat_message_pb2.AssistantMessage:
+        said = self.message()
+        message = chat_message_pb2.AssistantMessage()
+        if said.HasField("content"):
+            message.content.text = said.content
+        if said.HasField("reasoning_content"):
+            message.reasoning_content = said.reasoning_content
+        for parts, call in zip(ordered, self.calls, strict=True):
+            function = chat_tool_pb2.FunctionCall(name=call.name, arguments=call.arguments)
+            made = chat_tool_pb2.FunctionToolCall(id=call.id, function=function, extra=parts.extra)
+            message.tool_calls.add().function.CopyFrom(made)
+        return message
+
+
+def _add_counts(total: chat_completion_pb2.ChatUsage, usage: chat_completion_pb2.ChatUsage) -> None:
+    total.prompt_tokens += usage.prompt_tokens
+    total.completion_tokens += usage.completion_tokens
+    total.total_tokens += usage.total_tokens
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        if usage.HasField(name):
+            details, sums = getattr(usage, name), getattr(total, name)
+            for field_descriptor, value in details.ListFields():
+                if isinstance(value, int):
+                    setattr(sums, field_descriptor.name, getattr(sums, field_descriptor.name) + value)

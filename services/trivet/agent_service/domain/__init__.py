@@ -1,0 +1,1 @@
+"""The rules of an agent run that need neither models nor servers."""

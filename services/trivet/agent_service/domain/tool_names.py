@@ -1,0 +1,54 @@
+"""The names under which a run's tools are offered to the model.
+
+Tools of several servers share one namespace, and upstreams take only certain names, so a tool keeps its own name where it can
+and gets a unique legal one where it can't.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+LEGAL = re.compile(r"^[a-zA-Z0-9_-]{1,64}$")
+_LONGEST = 64
+_ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolKey:
+    """A tool where it lives: the position of its server in the request, what the server is called, and the tool's own name."""
+
+    server_index: int
+    server: str
+    tool: str
+
+
+def wire_names(keys: Iterable[ToolKey]) -> dict[str, ToolKey]:
+    """A unique legal name for each tool, in the order given.
+
+    The first tool with a legal name keeps it. A later one of the same name is offered as `<server>_<tool>`; what still clashes
+    is numbered. A name that is cut to 64 characters ends in a hash of the whole, so that it stays the same from run to run.
+    """
+    named: dict[str, ToolKey] = {}
+    for key in keys:
+        name = _legal(key.tool)
+        if name in named:
+            name = _legal(f"{key.server}_{key.tool}")
+        named[_numbered(name, named)] = key
+    return named
+
+
+def _legal(name: str) -> str:
+    legal = _ILLEGAL.sub("_", name) or "tool"
+    if len(legal) <= _LONGEST:
+        return legal
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{legal[: _LONGEST - 9]}_{digest}"
+
+
+def _numbered(name: str, taken: dict[str, ToolKey]) -> str:
+    candidate, number = name, 2
+    while candidate in taken:
+        suffix = f"_{number}"
+        candidate, number = name[: _LONGEST - len(suffix)] + suffix, number + 1
+    return candidate

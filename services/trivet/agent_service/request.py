@@ -1,0 +1,63 @@
+"""Reads an agent request into the chat request of its first model call."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import orjson
+
+from trivet.agent.v1 import agent_service_pb2
+from trivet.content.v1 import chat_request_pb2
+from trivet.kernel.codec.message_codec import codec_for
+from trivet.kernel.errors import InvalidRequest, UnsupportedParameter
+
+DEFAULT_ITERATION_LIMIT: Final = 5
+MCP_HEADERS: Final = "x-trivet-mcp-headers"
+
+# What a run decides by itself, and so takes from no caller.
+_DECIDED: Final = {
+    "tools": "a run's tools come from `mcp_servers`",
+    "functions": "a run's tools come from `mcp_servers`",
+    "function_call": "a run's tools come from `mcp_servers`",
+    "n": "a run has one answer",
+}
+_SAMPLING: Final[tuple[Literal["max_tokens", "temperature", "top_p", "top_k"], ...]] = (
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+)
+
+
+def chat_request(
+    request: agent_service_pb2.CreateAgentResponseRequest,
+) -> chat_request_pb2.CreateChatCompletionRequest:
+    """The first model call of a run, without its tools. Raises InvalidRequest for parameters that a run can't take."""
+    extra = orjson.loads(request.extra) if request.extra else {}
+    for name, reason in _DECIDED.items():
+        if extra.get(name) not in (None, 1 if name == "n" else None):
+            raise UnsupportedParameter(f"Invalid '{name}': {reason}.", name)
+    chat = codec_for(chat_request_pb2.CreateChatCompletionRequest).decode(extra)
+    chat.model = request.model
+    chat.messages.extend(request.messages)
+    for name in _SAMPLING:
+        if request.HasField(name):
+            setattr(chat, name, getattr(request, name))
+    chat.stream_options.include_usage = True
+    return chat
+
+
+def registered_headers(metadata: Mapping[str, str | bytes]) -> dict[str, dict[str, str]]:
+    """The headers for registered servers that came with the call: server name -> header -> value."""
+    text = metadata.get(MCP_HEADERS)
+    if not text:
+        return {}
+    wrong = InvalidRequest(f"Invalid '{MCP_HEADERS}': expected a JSON object, server name to headers.", MCP_HEADERS)
+    try:
+        value = orjson.loads(text)
+    except ValueError:
+        raise wrong from None
+    if not isinstance(value, dict) or not all(isinstance(headers, dict) for headers in value.values()):
+        raise wrong
+    if not all(isinstance(text, str) for headers in value.values() for text in headers.values()):
+        raise wrong
+    return value

@@ -1,0 +1,44 @@
+"""AgentService's RPCs: read the request, gather the tools, run."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from trivet.agent.v1 import agent_service_pb2, agent_service_pb2_grpc
+from trivet.agent_service import request as requests
+from trivet.agent_service import toolbox
+from trivet.agent_service.conversation import Batch, ChatConversation, ModelStub
+from trivet.agent_service.rendering import AgentRun
+from trivet.agent_service.settings import AgentSettings
+from trivet.agent_service.toolbox import ToolStub
+from trivet.content.v1 import chat_completion_pb2
+
+Request = agent_service_pb2.CreateAgentResponseRequest
+
+
+class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
+    """Serves agent runs over a model stub and a tool stub."""
+
+    def __init__(self, models: ModelStub, tools: ToolStub, settings: AgentSettings) -> None:
+        self._models = models
+        self._tools = tools
+        self._settings = settings
+
+    async def CreateAgentResponse(self, request: Request, context: Any) -> chat_completion_pb2.ChatCompletion:
+        """Run to the end."""
+        return await (await self._run(request, context)).complete()
+
+    async def StreamAgentResponse(self, request: Request, context: Any) -> AsyncGenerator[Batch]:
+        """Run, and stream what happens."""
+        run = await self._run(request, context)
+        async with aclosing(run.stream(include_usage=request.stream_options.include_usage)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _run(self, request: Request, context: Any) -> AgentRun:
+        chat = requests.chat_request(request)
+        headers = requests.registered_headers(dict(context.invocation_metadata() or ()))
+        tools = await toolbox.gather(self._tools, request.mcp_servers, headers, self._settings.max_parallel_tool_calls)
+        chat.tools.extend(tools.definitions())
+        limit = request.iteration_limit if request.HasField("iteration_limit") else requests.DEFAULT_ITERATION_LIMIT
+        return AgentRun(ChatConversation(self._models, chat), tools, request.model, limit)
