@@ -272,12 +272,14 @@ def _decode_list(one: Decode) -> Decode:
     def decode(value: Any, depth: int) -> list[Any]:
         if type(value) is not list:
             raise expected("an array", value)
-        index = 0
+        tree: list[Any] = []
         try:
-            return [one(item, depth) for index, item in enumerate(value)]
+            for item in value:
+                tree.append(one(item, depth))  # noqa: PERF401 - how far it came is where it failed
         except RefusalError as refusal:
-            refusal.path.append(index)
+            refusal.path.append(len(tree))
             raise
+        return tree
 
     return decode
 

@@ -5,7 +5,7 @@ The keys that are always there come first, in the order of the fields; they are 
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 from google.protobuf.descriptor import Descriptor
@@ -174,3 +174,7 @@ def _encode_enum(names: Mapping[int, str]) -> Encode:
 
 def _as_it_is(value: Any) -> Any:
     return value
+
+
+ENCODERS: Final = EncodeCompiler()
+"""The encoders of this process."""

@@ -9,12 +9,11 @@ from google.protobuf.message import Message
 
 from trivet.kernel.codec import text
 from trivet.kernel.codec.decoding import Decode, DecodeCompiler
-from trivet.kernel.codec.encoding import EncodeCompiler
+from trivet.kernel.codec.encoding import ENCODERS
 from trivet.kernel.codec.refusal import RefusalError, invalid
 
 M = TypeVar("M", bound=Message)
 
-_ENCODERS: Final = EncodeCompiler()
 _STRICT: Final = DecodeCompiler(strict=True)
 _LENIENT: Final = DecodeCompiler(strict=False)
 
@@ -30,7 +29,7 @@ class MessageCodec(Generic[M]):
     def __init__(self, message_class: type[M]) -> None:
         self.message_class = message_class
         descriptor = cast("Descriptor", message_class.DESCRIPTOR)
-        self.encode = _ENCODERS.message(descriptor)
+        self.encode = ENCODERS.message(descriptor)
         self._strict = _STRICT.message(descriptor)
         self._lenient = _LENIENT.message(descriptor)
 

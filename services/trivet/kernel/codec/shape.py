@@ -175,14 +175,16 @@ def shape_of(descriptor: Descriptor) -> Shape:
     if options.form == _FORM.FORM_UNION:
         return _union(descriptor, options.discriminator)
     if options.form == _FORM.FORM_LIST:
-        fields = _fields(descriptor)
+        fields = fields_of(descriptor)
         if len(fields) != 1 or not fields[0].is_list:
             raise ShapeError(descriptor.full_name, "a list has one field, and it is repeated")
         return ListShape(descriptor, fields[0])
     return _object(descriptor, {constant.key: orjson.loads(constant.value) for constant in options.constants})
 
 
-def _fields(descriptor: Descriptor) -> tuple[Field, ...]:
+@cache
+def fields_of(descriptor: Descriptor) -> tuple[Field, ...]:
+    """Every field of a message, also those that have no key of their own in its JSON."""
     return tuple(_field(field) for field in descriptor.fields)
 
 
@@ -195,7 +197,7 @@ def _field(descriptor: FieldDescriptor) -> Field:
 
 
 def _object(descriptor: Descriptor, constants: dict[str, Any]) -> ObjectShape:
-    fields = _fields(descriptor)
+    fields = fields_of(descriptor)
     catch_alls = [field.name for field in fields if field.options.catch_all]
     if len(catch_alls) > 1:
         raise ShapeError(descriptor.full_name, "more than one field catches all")
@@ -207,7 +209,7 @@ def _object(descriptor: Descriptor, constants: dict[str, Any]) -> ObjectShape:
 
 
 def _union(descriptor: Descriptor, discriminator: str) -> UnionShape:
-    fields = _fields(descriptor)
+    fields = fields_of(descriptor)
     if len(descriptor.oneofs) != 1 or any(field.descriptor.containing_oneof is None for field in fields):
         raise ShapeError(descriptor.full_name, "a union is one oneof with all fields in it")
     unknown = [field.name for field in fields if field.options.unknown]
@@ -217,6 +219,8 @@ def _union(descriptor: Descriptor, discriminator: str) -> UnionShape:
     for member in members:
         if shape.is_tagged(member) and member.value is not Value.MESSAGE:
             raise ShapeError(member.descriptor.full_name, "only a message has a place for the discriminator")
+        if shape.is_tagged(member) and discriminator in {field.key for field in fields_of(member.message)}:
+            raise ShapeError(member.descriptor.full_name, "the discriminator is a field of the member, too")
         told += member.options.tags if shape.is_tagged(member) else kinds(member)
     if len(set(told)) < len(told):
         raise ShapeError(descriptor.full_name, "two members are told by the same value")

@@ -1,0 +1,115 @@
+"""The messages of a stream as server-sent events, as the RPC's `sse` option says."""
+
+from functools import cache
+from typing import Any, cast
+
+import orjson
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from trivet.kernel.codec.encoding import ENCODERS
+from trivet.kernel.codec.shape import ObjectShape, ShapeError, UnionShape, shape_of
+from trivet.rest.v1 import annotations_pb2
+
+
+class StreamCodec:
+    """How the messages of one server-streaming RPC become events; get it from `stream_codec`."""
+
+    def __init__(self, method: MethodDescriptor) -> None:
+        options = method.GetOptions().Extensions[annotations_pb2.method].sse
+        batch = method.output_type
+        shape = shape_of(batch)
+        events = batch.fields_by_name.get(options.events)
+        if not isinstance(shape, ObjectShape) or events is None or not _is_list(events):
+            raise ShapeError(method.full_name, "`sse.events` names no repeated field of messages of the stream")
+        self.batch_class = GetMessageClass(batch)
+        self.events_name = events.name
+        self.end = b"data: [DONE]\n\n" if options.done else b""
+        self.encode_event = ENCODERS.message(cast("Descriptor", events.message_type))
+        self.encode_common = ENCODERS.object_without(shape, events.name)
+        self.discriminator = _discriminator(events, method) if options.named else ""
+
+    def open(self) -> "EventStream":
+        """The rendering of one stream, which remembers what is common to its events."""
+        return EventStream(self)
+
+
+class EventStream:
+    """One stream on its way out."""
+
+    def __init__(self, codec: StreamCodec) -> None:
+        self._codec = codec
+        self._common = codec.batch_class()
+        self._front = self._render_front()
+
+    @property
+    def end(self) -> bytes:
+        """What the stream ends with; empty where the dialect has no such thing."""
+        return self._codec.end
+
+    def frames(self, batch: Message) -> bytes:
+        """All events of a message, ready for one write; empty if it has none.
+
+        What the message says about the whole stream replaces what was said before, and stands in front of each event.
+        """
+        self._learn(batch)
+        encode, discriminator, front = self._codec.encode_event, self._codec.discriminator, self._front
+        frames: list[bytes] = []
+        for event in getattr(batch, self._codec.events_name):
+            value = encode(event)
+            if discriminator:
+                frames.append(_event_line(value, discriminator))
+            data = orjson.dumps(value)
+            frames += (b"data: ", _joined(front, data) if front else data, b"\n\n")
+        return b"".join(frames)
+
+    def _learn(self, batch: Message) -> None:
+        said = [field.name for field, _ in batch.ListFields() if field.name != self._codec.events_name]
+        if not said:
+            return
+        news = self._codec.batch_class()
+        news.CopyFrom(batch)
+        news.ClearField(self._codec.events_name)
+        for name in said:
+            self._common.ClearField(name)
+        self._common.MergeFrom(news)
+        self._front = self._render_front()
+
+    def _render_front(self) -> bytes:
+        """The common pairs as the beginning of an object: `{"id":"1"`, empty if there are none."""
+        common = orjson.dumps(self._codec.encode_common(self._common))
+        return b"" if common == b"{}" else common[:-1]
+
+
+@cache
+def stream_codec(method: MethodDescriptor) -> StreamCodec:
+    """The codec of a server-streaming RPC, compiled at the first call; raises `ShapeError` for a faulty proto."""
+    return StreamCodec(method)
+
+
+def _is_list(field: FieldDescriptor) -> bool:
+    return field.is_repeated and field.message_type is not None
+
+
+def _discriminator(events: FieldDescriptor, method: MethodDescriptor) -> str:
+    shape = shape_of(cast("Descriptor", events.message_type))
+    if not isinstance(shape, UnionShape) or not shape.discriminator:
+        raise ShapeError(method.full_name, "events with names are a union that a key tells")
+    return shape.discriminator
+
+
+def _event_line(value: Any, discriminator: str) -> bytes:
+    """The `event:` line; none for an event of no known shape that has no proper name."""
+    event = orjson.loads(orjson.dumps(value)) if isinstance(value, orjson.Fragment) else value
+    name = event.get(discriminator) if isinstance(event, dict) else None
+    # A line break would end the line and begin one of the upstream's choice.
+    return b"event: %b\n" % name.encode() if isinstance(name, str) and name.isprintable() else b""
+
+
+def _joined(front: bytes, data: bytes) -> bytes:
+    """The object `data` with the pairs of `front` before its own; anything else as it is."""
+    if not data.startswith(b"{"):
+        return data
+    rest = data[1:].lstrip()
+    return front + (b"" if rest == b"}" else b",") + rest

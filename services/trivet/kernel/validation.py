@@ -1,0 +1,270 @@
+"""The rules that the options set for requests, compiled once for each message type.
+
+Over REST the codec has already refused what is not of the contract's types. What is left is what types cannot say:
+required fields, ranges, closed sets of strings; and, over gRPC, strings that must hold JSON and unions left empty.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any, Final, cast
+
+import orjson
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from trivet.kernel.codec.refusal import RefusalError, invalid, missing, one_of, shown
+from trivet.kernel.codec.shape import Field, ListShape, ObjectShape, UnionShape, Value, fields_of, shape_of
+from trivet.rest.v1 import annotations_pb2
+
+_Check = Callable[[Any], None]
+"""Raises `RefusalError` for a value that breaks a rule."""
+
+
+def validate(message: Message) -> None:
+    """Check a request against the rules of its type.
+
+    Raises:
+        InvalidRequest: a rule is broken; `param` is the path of the field.
+    """
+    try:
+        _RULES.message(cast("Descriptor", message.DESCRIPTOR))(message)
+    except RefusalError as refusal:
+        raise refusal.as_error() from None
+
+
+class _Rules:
+    """Compiles descriptors; messages without any rule below them are never looked into."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[Descriptor, _Check] = {}
+
+    def message(self, descriptor: Descriptor) -> _Check:
+        if descriptor not in self._compiled:
+            # A message that contains itself meets this while it is being compiled, and looks its check up when it runs.
+            self._compiled[descriptor] = partial(self._late, descriptor)
+            self._compiled[descriptor] = self._new(descriptor)
+        return self._compiled[descriptor]
+
+    def _late(self, descriptor: Descriptor, message: Any) -> None:
+        self._compiled[descriptor](message)
+
+    def _new(self, descriptor: Descriptor) -> _Check:
+        match shape_of(descriptor):
+            case UnionShape() as shape:
+                members = {field.name: self._one(field) for field in fields_of(descriptor)}
+                return _check_union(shape.oneof, members)
+            case ListShape() as shape:
+                return _check_list(shape.items.name, self._all(shape.items))
+            case ObjectShape():
+                return _each_of([check for field in fields_of(descriptor) for check in self._field(field)]) or _fine
+
+    def _field(self, field: Field) -> Iterator[_Check]:
+        check = self._all(field)
+        if check or field.options.required:
+            yield (_check_present if field.descriptor.has_presence else _check_filled)(field, check)
+
+    def _all(self, field: Field) -> _Check | None:
+        """The rules for all that a field holds; None if there are none."""
+        one = self._one(field)
+        if not field.descriptor.is_repeated:
+            return one
+        checks = [_check_size(field.options, len, "elements")] if _is_ranged(field.options) else []
+        if one:
+            checks.append(_check_each_pair(one) if field.is_map else _check_each(one))
+        return _each_of(checks)
+
+    def _one(self, field: Field) -> _Check | None:
+        """The rules for one value of a field; None if there are none."""
+        options = field.options
+        checks: list[_Check] = []
+        if field.value is Value.MESSAGE:
+            return self.message(field.message) if _has_rules(field.message) else None
+        if options.catch_all or field.value is Value.RAW:
+            checks.append(_check_object_text if options.catch_all else _check_json_text)
+        if options.one_of:
+            checks.append(_check_one_of(tuple(options.one_of)))
+        if _is_ranged(options) and not field.descriptor.is_repeated:
+            is_text = field.value is Value.STRING
+            checks.append(_check_size(options, len, "characters") if is_text else _check_number(options))
+        return _each_of(checks)
+
+
+_RULES: Final = _Rules()
+
+
+@cache
+def _has_rules(descriptor: Descriptor) -> bool:
+    """Whether a message, or any that it can contain, has a rule."""
+    seen: set[Descriptor] = set()
+    waiting = [descriptor]
+    while waiting:
+        current = waiting.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        if isinstance(shape_of(current), UnionShape) or any(map(_has_rule, fields_of(current))):
+            return True
+        waiting += [field.message for field in fields_of(current) if field.value is Value.MESSAGE]
+    return False
+
+
+def _has_rule(field: Field) -> bool:
+    options = field.options
+    told = options.required or options.one_of or options.catch_all or _is_ranged(options)
+    return bool(told) or field.value is Value.RAW
+
+
+def _is_ranged(options: annotations_pb2.JsonField) -> bool:
+    return options.HasField("minimum") or options.HasField("maximum")
+
+
+def _each_of(checks: list[_Check]) -> _Check | None:
+    if len(checks) < 2:
+        return checks[0] if checks else None
+
+    def check(value: Any) -> None:
+        for each in checks:
+            each(value)
+
+    return check
+
+
+def _fine(value: Any) -> None:
+    """The check that has nothing to check."""
+
+
+def _check_union(oneof: str, members: dict[str, _Check | None]) -> _Check:
+    def check(message: Any) -> None:
+        name = message.WhichOneof(oneof)
+        if name is None:
+            raise missing()
+        member = members[name]
+        if member:
+            member(getattr(message, name))
+
+    return check
+
+
+def _check_list(name: str, items: _Check | None) -> _Check:
+    """The rules for a message whose JSON is an array: its field has no step in the path."""
+
+    def check(message: Any) -> None:
+        if items:
+            items(getattr(message, name))
+
+    return check
+
+
+def _check_present(field: Field, check: _Check | None) -> _Check:
+    name, key, required = field.name, field.key, field.options.required
+    is_text = field.value in (Value.STRING, Value.RAW)
+
+    def check_field(message: Any) -> None:
+        if not message.HasField(name):
+            if required:
+                raise missing(key)
+            return
+        value = getattr(message, name)
+        if required and is_text and not value:
+            raise missing(key)
+        if check:
+            _at(key, check, value)
+
+    return check_field
+
+
+def _check_filled(field: Field, check: _Check | None) -> _Check:
+    name, key, required = field.name, field.key, field.options.required
+
+    def check_field(message: Any) -> None:
+        value = getattr(message, name)
+        if value and check:
+            _at(key, check, value)
+        elif required and not value:
+            raise missing(key)
+
+    return check_field
+
+
+def _check_each(one: _Check) -> _Check:
+    def check(values: Any) -> None:
+        for index, value in enumerate(values):
+            _at(index, one, value)
+
+    return check
+
+
+def _check_each_pair(one: _Check) -> _Check:
+    def check(values: Any) -> None:
+        for key, value in values.items():
+            _at(key, one, value)
+
+    return check
+
+
+def _at(step: str | int, check: _Check, value: Any) -> None:
+    try:
+        check(value)
+    except RefusalError as refusal:
+        refusal.path.append(step)
+        raise
+
+
+def _check_number(options: annotations_pb2.JsonField) -> _Check:
+    least, greatest = _range(options)
+
+    def check(value: Any) -> None:
+        # Said this way round, NaN is refused too.
+        if not least <= value <= greatest:
+            raise invalid(f"expected a value {_bounds(options)}, but got {value:.15g}")
+
+    return check
+
+
+def _check_size(options: annotations_pb2.JsonField, size: Callable[[Any], int], things: str) -> _Check:
+    least, greatest = _range(options)
+
+    def check(value: Any) -> None:
+        if not least <= size(value) <= greatest:
+            raise invalid(f"expected {_bounds(options)} {things}, but got {size(value)}")
+
+    return check
+
+
+def _check_one_of(values: tuple[str, ...]) -> _Check:
+    def check(value: str) -> None:
+        if value not in values:
+            raise invalid(f"expected {one_of(values)}, but got {shown(value)}")
+
+    return check
+
+
+def _check_json_text(value: str) -> None:
+    _json(value)
+
+
+def _check_object_text(value: str) -> None:
+    if value and not isinstance(_json(value), dict):
+        raise invalid("expected the text of a JSON object")
+
+
+def _json(value: str) -> Any:
+    try:
+        parsed = orjson.loads(value)
+        # What orjson reads can be nested deeper than what it writes.
+        orjson.dumps(parsed)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        raise invalid("expected the text of a JSON value") from None
+    return parsed
+
+
+def _range(options: annotations_pb2.JsonField) -> tuple[float, float]:
+    least = options.minimum if options.HasField("minimum") else float("-inf")
+    return least, options.maximum if options.HasField("maximum") else float("inf")
+
+
+def _bounds(options: annotations_pb2.JsonField) -> str:
+    if options.HasField("minimum") and options.HasField("maximum"):
+        return f"between {options.minimum:.15g} and {options.maximum:.15g}"
+    at_least = options.HasField("minimum")
+    return f"at least {options.minimum:.15g}" if at_least else f"at most {options.maximum:.15g}"
