@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from trivet.agent_service.settings import AgentSettings
+from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.settings import AuthSettings, GrpcAddress, KeySettings, ServerSettings, split_host_port
 from trivet.model_service.settings import ModelSettings, ProviderSettings
 from trivet.standalone.config_problems import problems_of
@@ -27,6 +29,10 @@ class ConfigError(Exception):
         )
 
 
+class UsageError(Exception):
+    """A command that can't be carried out as it was given, whatever the file says by itself."""
+
+
 class ServicesSettings(BaseModel):
     """Where the services are when each runs in a process of its own; unused when one process runs everything."""
 
@@ -43,6 +49,8 @@ class Config(ModelSettings, ToolSettings):
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
     services: ServicesSettings = ServicesSettings()
+    agent: AgentSettings = AgentSettings()
+    bridge: BridgeSettings = BridgeSettings()
     limits: ToolLimits = Field(default=ToolLimits(), alias="mcp_limits")
     """Named in the file for what it bounds: there, `limits` alone would not say of what."""
 
@@ -100,6 +108,19 @@ def exposures(config: Config) -> list[tuple[ValuePath, str]]:
         for name, address in addresses.items()
         if not _is_loopback(address)
     ]
+
+
+def with_addresses(config: Config, *, http: str | None = None, grpc: str | None = None) -> Config:
+    """The configuration with other addresses to listen on, where they are given.
+
+    Raises:
+        UsageError: strangers could reach one of them without a key.
+    """
+    given = {name: address for name, address in (("http", http), ("grpc", grpc)) if address is not None}
+    changed = config.model_copy(update={"server": config.server.model_copy(update=given)})
+    if complaints := [message for _, message in exposures(changed)]:
+        raise UsageError("\n".join(complaints))
+    return changed
 
 
 def _is_loopback(address: str) -> bool:

@@ -1,0 +1,132 @@
+"""The command line of Trivet."""
+
+import argparse
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import Coroutine, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import uvloop
+
+from trivet.kernel.server import CannotListen
+from trivet.kernel.settings import split_host_port
+from trivet.standalone.config import ConfigError, UsageError
+from trivet.standalone.logs import configure_logs
+from trivet.standalone.parts import PARTS
+from trivet.standalone.rest_client import GatewayError
+
+OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the answer is the exit code: 0, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    configure_logs(arguments.log_level or arguments.default_log_level, arguments.log_format)
+    try:
+        # Each command imports what it needs: a health check every few seconds must not load the whole gateway.
+        command = importlib.import_module(f"trivet.standalone.commands.{arguments.command}")
+        done = command.run(arguments)
+        return _run(done) if asyncio.iscoroutine(done) else int(done)
+    except (ConfigError, UsageError) as error:
+        print(error, file=sys.stderr)
+        return MISUSED
+    except (CannotListen, GatewayError) as error:
+        print(f"trivet: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has left (`trivet models | head -1`); Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _run(command: Coroutine[object, object, int]) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(command)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="trivet",
+        description="An LLM and agent gateway: gRPC inside, OpenAI-style JSON and SSE outside.",
+        epilog="Without --config, $TRIVET_CONFIG or ./trivet.yaml is read; without any, Trivet serves the local model and a clock.",
+    )
+    parser.add_argument("--version", action="version", version=f"trivet {version('trivet')}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_serve(subparsers)
+    _add_check_config(subparsers)
+    _add_questions(subparsers)
+    _add_demo(subparsers)
+    _add_health(subparsers)
+    return parser
+
+
+def _add_serve(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = subparsers.add_parser("serve", help="serve the whole gateway, or one part of it")
+    serve.add_argument("part", nargs="?", choices=PARTS, default="all", help="which part (default: all, in one process)")
+    serve.add_argument("--http", type=_tcp_address, metavar="HOST:PORT", help="where the bridge listens")
+    serve.add_argument("--grpc", type=_grpc_address, metavar="HOST:PORT", help="where the gRPC server listens")
+    _finish(serve, "serve", log_level="info")
+
+
+def _add_check_config(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    check = subparsers.add_parser("check-config", help="tell whether the configuration is good, and what it says")
+    _finish(check, "check_config")
+
+
+def _add_questions(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The commands that ask a gateway: a running one where --url names it, else one that lives as long as the command."""
+    models = subparsers.add_parser("models", help="list the models")
+    _finish(models, "models", asks=True)
+    tools = subparsers.add_parser("tools", help="list the registered MCP servers and their tools")
+    _finish(tools, "tools", asks=True)
+    ask = subparsers.add_parser("ask", help="run an agent in the terminal, its tool calls shown as they happen")
+    ask.add_argument("question")
+    ask.add_argument("--model", metavar="M", help="as `trivet models` lists them (default: the first one)")
+    ask.add_argument(
+        "--mcp", metavar="NAME|URL", nargs="+", action="extend", default=[], help="MCP servers whose tools may be called"
+    )
+    _finish(ask, "ask", asks=True)
+
+
+def _add_demo(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = subparsers.add_parser("demo", help="show an agent run with the local model and a clock, then keep serving")
+    _finish(demo, "demo")
+
+
+def _add_health(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    health = subparsers.add_parser("health", help="tell by the exit code whether a running process is ready")
+    health.add_argument("face", choices=("grpc", "http"))
+    health.add_argument("address", nargs="?", type=_grpc_address, metavar="HOST:PORT", help="default: that of the configuration")
+    _finish(health, "health")
+
+
+def _finish(parser: argparse.ArgumentParser, command: str, *, log_level: str = "warning", asks: bool = False) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
+    if asks:
+        parser.add_argument("--url", default=os.environ.get("TRIVET_URL"), help="a running gateway (default: $TRIVET_URL)")
+        parser.add_argument("--key", default=os.environ.get("TRIVET_KEY", ""), help="its key (default: $TRIVET_KEY)")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help=f"default: {log_level}")
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default=os.environ.get("TRIVET_LOG_FORMAT", "text"),
+        help="default: $TRIVET_LOG_FORMAT, or text",
+    )
+    parser.set_defaults(command=command, default_log_level=log_level)
+
+
+def _tcp_address(text: str) -> str:
+    try:
+        split_host_port(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _grpc_address(text: str) -> str:
+    return text if text.startswith("unix:") else _tcp_address(text)

@@ -1,0 +1,115 @@
+"""Puts the services and the bridge together: all of them in one process, or one of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import grpc
+
+from trivet.kernel.auth import KeyRing
+from trivet.kernel.chain import standard_interceptors
+from trivet.kernel.client import connect
+from trivet.kernel.server import CannotListen, Server
+from trivet.standalone.config import Config, UsageError
+from trivet.standalone.parts import CALLS, FULL_NAMES, SERVICES, Part, Service
+
+Channels = dict[Service, grpc.aio.Channel]
+
+# What may be asked again when no answer came.
+_IDEMPOTENT: dict[Service, tuple[str, ...]] = {
+    "model": ("ListModels", "GetModel"),
+    "tool": ("ListServers", "ListTools"),
+    "agent": (),
+}
+
+
+class Gateway:
+    """What runs in this process; `open_gateway` makes it. `http` is the address of the bridge, "" where there is none."""
+
+    def __init__(self, server: Server | None, http: str, bridge: AsyncExitStack) -> None:
+        self._server = server
+        self._bridge = bridge
+        self.http = http
+
+    @property
+    def grpc(self) -> str:
+        """The address of the gRPC port, with the port that was taken; "" where there is none."""
+        return self._server.address if self._server else ""
+
+    async def stop(self, grace: float) -> None:
+        """Take no more calls, give the running ones `grace` seconds, then cancel them."""
+        server = [self._server.stop(grace)] if self._server else []
+        await asyncio.gather(self._bridge.aclose(), *server)
+
+
+@asynccontextmanager
+async def open_gateway(config: Config, part: Part = "all") -> AsyncIterator[Gateway]:
+    """Everything that `part` names, listening; what still runs at the end of the block is cancelled.
+
+    Raises:
+        CannotListen: an address is in use, or not ours.
+        UsageError: the part calls a service whose address the configuration does not tell.
+    """
+    async with AsyncExitStack() as stack:
+        server = Server(config.server, standard_interceptors(config.server, KeyRing(config.auth))) if SERVICES[part] else None
+        channels: Channels = {}
+        for called in CALLS[part]:
+            local = server if called in SERVICES[part] else None
+            channels[called] = local.channel if local else await stack.enter_async_context(_connect(called, config))
+        if server:
+            for service in SERVICES[part]:
+                await _OPENERS[service](config, server, channels, stack)
+            await server.start()
+            stack.push_async_callback(server.stop, 0)
+        # Apart from the rest, because it is stopped together with the server and not after it.
+        bridge = await stack.enter_async_context(AsyncExitStack())
+        http = await _open_bridge(config, channels, bridge) if part in ("all", "bridge") else ""
+        yield Gateway(server, http, bridge)
+
+
+def _connect(service: Service, config: Config) -> grpc.aio.Channel:
+    address: str | None = getattr(config.services, service)
+    if address is None:
+        raise UsageError(f"`services.{service}` is missing from the configuration: where does that service listen?")
+    idempotent = [f"{FULL_NAMES[service]}/{method}" for method in _IDEMPOTENT[service]]
+    return connect(address, idempotent=idempotent, max_message_bytes=config.server.max_message_bytes)
+
+
+# A process imports the services that it runs, and no others: the bridge needs no MCP, a tool server no model runtime.
+
+
+async def _open_model(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> None:
+    from trivet.model_service.server import open_model_service
+
+    from trivet.model.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+
+    server.add(add_ModelServiceServicer_to_server, await stack.enter_async_context(open_model_service(config)))
+
+
+async def _open_tool(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> None:
+    from trivet.tool.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
+    from trivet.tool_service.server import open_tool_service
+
+    server.add(add_ToolServiceServicer_to_server, await stack.enter_async_context(open_tool_service(config)))
+
+
+async def _open_agent(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> None:
+    from trivet.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
+    from trivet.agent_service.server import open_agent_service
+
+    opened = open_agent_service(config.agent, channels["model"], channels["tool"])
+    server.add(add_AgentServiceServicer_to_server, await stack.enter_async_context(opened))
+
+
+_OPENERS = {"model": _open_model, "tool": _open_tool, "agent": _open_agent}
+
+
+async def _open_bridge(config: Config, channels: Channels, stack: AsyncExitStack) -> str:
+    from trivet.bridge.server import open_bridge
+
+    named = {FULL_NAMES[service]: channel for service, channel in channels.items()}
+    try:
+        bridge = await stack.enter_async_context(open_bridge(config.bridge, config.server, named, KeyRing(config.auth)))
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {config.server.http}: {error.strerror or error}") from error
+    return bridge.address

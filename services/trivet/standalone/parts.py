@@ -1,0 +1,32 @@
+"""The parts that Trivet can be taken into, each a process of its own."""
+
+from typing import Literal, get_args
+
+Part = Literal["all", "model", "agent", "tool", "bridge"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+Service = Literal["model", "tool", "agent"]
+
+SERVICES: dict[Part, tuple[Service, ...]] = {
+    "all": ("model", "tool", "agent"),
+    "model": ("model",),
+    "tool": ("tool",),
+    "agent": ("agent",),
+    "bridge": (),
+}
+"""The services that run in a part, in the order in which they start: the agent calls the other two."""
+
+CALLS: dict[Part, tuple[Service, ...]] = {
+    "all": ("model", "tool", "agent"),
+    "model": (),
+    "tool": (),
+    "agent": ("model", "tool"),
+    "bridge": ("model", "tool", "agent"),
+}
+"""The services that a part calls."""
+
+FULL_NAMES: dict[Service, str] = {
+    "model": "trivet.model.v1.ModelService",
+    "tool": "trivet.tool.v1.ToolService",
+    "agent": "trivet.agent.v1.AgentService",
+}

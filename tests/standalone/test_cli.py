@@ -1,0 +1,166 @@
+"""The command line: what it refuses, and with which exit code. What it serves is tested end to end."""
+
+import json
+import logging
+import socket
+from pathlib import Path
+
+import pytest
+
+from trivet.standalone.cli import FAILED, MISUSED, OK, main
+from trivet.standalone.logs import JsonFormatter, TextFormatter
+
+KEY = "sk-very-secret-value"
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no file of the machine takes part."""
+    for name in ("TRIVET_CONFIG", "TRIVET_URL", "TRIVET_KEY", "TRIVET_LOG_FORMAT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "some.yaml"
+    file.write_text(
+        f"auth: {{keys: [{{name: dev, key: {KEY}}}]}}\n"
+        f"providers: [{{name: lab, type: openai-chat, base_url: 'http://lab:1/{KEY}/v1', api_key: {KEY}}}]\n"
+        f"mcp_servers: [{{name: far, url: 'http://far:2/mcp?token={KEY}'}}, {{name: near, command: [run, {KEY}]}}]\n"
+        "services: {agent: 'agent:50051'}\n",
+        encoding="utf-8",
+    )
+    return file
+
+
+def test_check_config_tells_what_the_file_says_and_no_secret(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-config", "--config", str(file)]) == OK
+
+    out = capsys.readouterr().out
+    assert out.splitlines() == [
+        f"{file}: good",
+        "  http        127.0.0.1:8080",
+        "  grpc        127.0.0.1:50051",
+        "  service     agent at agent:50051",
+        "  keys        dev",
+        "  provider    lab: openai-chat at http://lab:1",
+        "  MCP server  far: at http://far:2",
+        "  MCP server  near: the program run",
+        "  security    URLs of requests may not lead to private networks",
+    ]
+
+
+def test_check_config_tells_every_mistake_and_exits_with_2(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("servr: {}\nproviders: [{}]\n", encoding="utf-8")
+
+    assert main(["check-config", "--config", str(file)]) == MISUSED
+    assert [line.partition(": ")[0] for line in capsys.readouterr().err.splitlines()] == [
+        f"{file}:1:1",
+        f"{file}:2:13",
+        f"{file}:2:13",
+    ]
+
+
+def test_the_file_is_named_by_the_environment_or_is_the_usual_one(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["check-config"]) == OK
+    assert capsys.readouterr().out.startswith("without a file: good")
+    file.with_name("trivet.yaml").write_text("", encoding="utf-8")
+    assert main(["check-config"]) == OK
+    assert capsys.readouterr().out.startswith("trivet.yaml: good")
+    monkeypatch.setenv("TRIVET_CONFIG", str(file))
+    assert main(["check-config"]) == OK
+    assert capsys.readouterr().out.startswith(f"{file}: good")
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        ([], "required: COMMAND"),
+        (["serve", "everything"], "invalid choice: 'everything'"),
+        (["serve", "--http", "8080"], "`8080` is not HOST:PORT"),
+        (["serve", "--http", "unix:/x"], "is not HOST:PORT"),
+        (["ask"], "required: question"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(argv: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+
+    assert caught.value.code == MISUSED
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["serve", "--http", "0.0.0.0:0"], "`server.http`: 0.0.0.0:0 is reachable from outside"),
+        (["serve", "model"], "`auth.keys` is empty: parts that run apart need a key that all of them know"),
+        (["serve", "--config", "missing.yaml"], "missing.yaml:1:1: can't be read: No such file or directory"),
+    ],
+)
+def test_what_must_not_be_served_is_refused(argv: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == MISUSED
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_part_that_does_not_know_whom_to_call_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "agent", "--config", str(file)]) == MISUSED
+    assert "`services.model` is missing" in capsys.readouterr().err
+
+
+def test_an_address_in_use_is_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        file.write_text(f"auth: {{keys: [{{name: dev, key: {KEY}}}]}}", encoding="utf-8")
+
+        assert main(["serve", "tool", "--config", str(file), "--grpc", address]) == FAILED
+
+    assert f"cannot listen on {address}" in capsys.readouterr().err
+
+
+def test_a_gateway_that_does_not_answer_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+        assert main(["models", "--url", url]) == FAILED
+
+    assert f"trivet: no answer from {url}/v1" in capsys.readouterr().err
+
+
+def test_health_says_not_ready_where_nothing_listens(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+
+        assert main(["health", "grpc", address]) == FAILED
+        assert main(["health", "http", address]) == FAILED
+
+    assert capsys.readouterr().out == "not ready\n" * 2
+
+
+def record(**extra: object) -> logging.LogRecord:
+    return logging.makeLogRecord({"name": "trivet.x", "levelname": "INFO", "msg": "%d done", "args": (3,), **extra})
+
+
+def test_a_json_log_line_carries_message_and_extras() -> None:
+    line = json.loads(JsonFormatter().format(record(request_id="r1")))
+
+    assert line.pop("time").endswith("+00:00")
+    assert line == {"level": "info", "logger": "trivet.x", "message": "3 done", "request_id": "r1"}
+
+
+def test_a_json_log_line_carries_the_stack() -> None:
+    try:
+        raise ValueError("broken")
+    except ValueError as error:
+        line = json.loads(JsonFormatter().format(record(exc_info=(type(error), error, error.__traceback__))))
+
+    assert "ValueError: broken" in line["stack"]
+
+
+def test_a_text_log_line_ends_with_extras() -> None:
+    assert TextFormatter().format(record(request_id="r1")).endswith(" INFO    3 done request_id=r1")
