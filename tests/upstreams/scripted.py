@@ -69,6 +69,7 @@ class ScriptedUpstream:
         self.requests: list[Request] = []
         self.open = 0
         self.connections = 0
+        self.transports: set[asyncio.Transport] = set()
         self._scripts: list[list[Step]] = []
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -81,7 +82,8 @@ class ScriptedUpstream:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        self._server.close_clients()
+        for transport in self.transports:
+            transport.abort()
         await self.until(lambda: self.open == 0)
 
     @property
@@ -128,9 +130,11 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._upstream.transports.add(transport)
         self._upstream.count(1)
 
     def connection_lost(self, _error: Exception | None) -> None:
+        self._upstream.transports.discard(self._transport)
         self._upstream.count(-1)
         if self._playing:
             self._playing.cancel()

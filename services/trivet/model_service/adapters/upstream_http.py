@@ -106,7 +106,7 @@ class UpstreamHttp:
             while data := await response.content.readany():
                 if events := parser.feed(data):
                     yield events
-                    if is_last(events[-1]):
+                    if any(map(is_last, events)):
                         await _settle(response)
                         return
             if events := parser.close():

@@ -1,0 +1,205 @@
+"""The chat completions dialect: vLLM, Ollama, llama.cpp, OpenAI itself, and every other server with that API."""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, ChatCompletionChunkBatch
+from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
+from trivet.kernel.codec.message_codec import codec_for
+from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamFailed
+from trivet.model_service.adapters.openai_chat_events import ChunkReader
+from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, repair_completion
+from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, ChatFlavor, chat_body
+from trivet.model_service.adapters.sse import SseEvent
+from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
+from trivet.model_service.domain.ports import ModelInfo
+from trivet.model_service.domain.turn import TurnEvent, TurnRequest
+
+_PATH = "chat/completions"
+_CHANGING = ("service_tier", "system_fingerprint")
+_HEAD = {"id": str, "created": int, "model": str, **dict.fromkeys(_CHANGING, str)}
+
+Body = dict[str, Any]
+
+
+def _unchanged(body: Body) -> Body:
+    return body
+
+
+class OpenAIChat:
+    """A `Dialect` and a `NativeChat` over one provider.
+
+    `adapt` has the last word on every body, for an engine that needs more than its API says.
+    """
+
+    def __init__(self, http: UpstreamHttp, flavor: ChatFlavor = COMPATIBLE, adapt: Callable[[Body], Body] = _unchanged) -> None:
+        self._http = http
+        self._flavor = flavor
+        self._adapt = adapt
+
+    # ---- Dialect ---------------------------------------------------------------------------------------------------
+
+    async def turn(self, request: TurnRequest) -> AsyncGenerator[list[TurnEvent]]:
+        """See `Dialect.turn`."""
+        body = chat_body(request, self._flavor)
+        reader = ChunkReader()
+        async with aclosing(self._stream(body) if request.stream else self._single(body)) as batches:
+            async for batch in batches:
+                events = [event for chunk in batch for event in reader.read(*self._split(chunk))]
+                if events:
+                    yield events
+        yield list(reader.finish())
+
+    async def list_models(self) -> list[ModelInfo]:
+        """See `Dialect.list_models`."""
+        listed = (await self._http.get_json("models")).get("data")
+        if not isinstance(listed, list):
+            raise self._http.invalid("listed its models in an unknown form")
+        return [_model_info(model) for model in listed if isinstance(model, dict) and isinstance(model.get("id"), str)]
+
+    async def aclose(self) -> None:
+        """See `Dialect.aclose`."""
+        await self._http.aclose()
+
+    # ---- NativeChat ------------------------------------------------------------------------------------------------
+
+    async def create_chat_completion(self, request: CreateChatCompletionRequest, upstream_model: str) -> ChatCompletion:
+        """See `NativeChat.create_chat_completion`."""
+        body = self._native_body(request, upstream_model, stream=False)
+        answer = await self._completion(body, functions=bool(request.functions))
+        try:
+            completion: ChatCompletion = codec_for(ChatCompletion).decode(answer)
+        except InvalidRequest as error:
+            raise self._broken_api(error) from error
+        completion.model = request.model
+        completion.id = completion.id or _new_id()
+        completion.created = completion.created or int(time.time())
+        return completion
+
+    async def stream_chat_completion(
+        self, request: CreateChatCompletionRequest, upstream_model: str
+    ) -> AsyncGenerator[ChatCompletionChunkBatch]:
+        """See `NativeChat.stream_chat_completion`."""
+        body = self._native_body(request, upstream_model, stream=True)
+        common = _Common(request.model)
+        async with aclosing(self._stream(body, functions=bool(request.functions))) as batches:
+            async for batch in batches:
+                heads, chunks = zip(*map(self._split, batch), strict=True)
+                yield common.batch(heads, chunks)
+
+    def _native_body(self, request: CreateChatCompletionRequest, upstream_model: str, *, stream: bool) -> Body:
+        body: Body = codec_for(CreateChatCompletionRequest).encode(request)
+        body |= {"model": upstream_model, "stream": stream}
+        if not stream:
+            body.pop("stream_options", None)
+        if self._flavor.limit_key == "max_completion_tokens" and "max_tokens" in body:
+            body.setdefault("max_completion_tokens", body.pop("max_tokens"))
+        return body
+
+    # ---- calls -----------------------------------------------------------------------------------------------------
+
+    async def _completion(self, body: Body, *, functions: bool = False) -> Body:
+        answer = await self._http.post_json(_PATH, self._adapt(body))
+        if error := _error_in(answer):
+            raise self._http.error(error)
+        if not answer.get("choices"):
+            raise self._http.invalid("answered without a choice")
+        repair_completion(answer, functions=functions)
+        return answer
+
+    async def _single(self, body: Body) -> AsyncGenerator[list[Body]]:
+        answer = await self._completion(body)
+        as_chunk(answer)
+        yield [answer]
+
+    async def _stream(self, body: Body, *, functions: bool = False) -> AsyncGenerator[list[Body]]:
+        """Batches of repaired chunks; unless it raises, every choice that began has ended when it ends."""
+        repair = ChunkRepair(functions=functions)
+        async with aclosing(self._http.post_stream(_PATH, self._adapt(body))) as batches:
+            try:
+                async for batch in batches:
+                    chunks: list[Body] = []
+                    try:
+                        self._read(batch, repair, chunks)
+                    except ServiceError:
+                        # What came before the fault still goes out.
+                        if chunks:
+                            yield chunks
+                        raise
+                    if chunks:
+                        yield chunks
+            except UpstreamFailed:
+                # Whatever broke after the last choice had ended: the answer is whole.
+                if not repair.finished:
+                    raise
+        if not repair.finished:
+            raise self._http.invalid("ended its stream early")
+
+    def _read(self, batch: list[SseEvent], repair: ChunkRepair, chunks: list[Body]) -> None:
+        for event in batch:
+            if is_done(event):
+                if repair.begun and not repair.finished:
+                    chunks.append(repair.closing())
+                return
+            if event.data:
+                chunks.append(self._chunk(event))
+                repair.repair(chunks[-1])
+
+    def _chunk(self, event: SseEvent) -> Body:
+        try:
+            chunk = orjson.loads(event.data)
+        except orjson.JSONDecodeError as error:
+            raise self._http.invalid("sent an event that is not JSON") from error
+        if not isinstance(chunk, dict):
+            raise self._http.invalid("sent an event that is not a JSON object")
+        if fault := _error_in(chunk) or (event.event == "error" and chunk):
+            raise self._http.error(fault)
+        return chunk
+
+    def _split(self, chunk: Body) -> tuple[Body, ChatCompletionChunk]:
+        """What a chunk shares with the others of its stream, and the rest of it."""
+        head = {key: value for key, kind in _HEAD.items() if isinstance(value := chunk.pop(key, None), kind)}
+        chunk.pop("object", None)
+        try:
+            return head, codec_for(ChatCompletionChunk).decode(chunk)
+        except InvalidRequest as error:
+            raise self._broken_api(error) from error
+
+    def _broken_api(self, error: InvalidRequest) -> ServiceError:
+        return self._http.invalid(f"broke its API at `{error.param}`")
+
+
+class _Common:
+    """What the chunks of a stream share: one id and one time, whatever the upstream changes on the way."""
+
+    def __init__(self, model: str) -> None:
+        self._sent: Body = {}
+        self._model = model
+
+    def batch(self, heads: Iterable[Body], chunks: Iterable[ChatCompletionChunk]) -> ChatCompletionChunkBatch:
+        """The next message of the stream, with what is new or changed."""
+        now: dict[str, Any] = dict(self._sent)
+        for head in heads:
+            now |= {key: value for key, value in head.items() if value and (key in _CHANGING or key not in now)}
+        now = {"id": _new_id(), "created": int(time.time())} | now | {"model": self._model}
+        news: dict[str, Any] = {key: value for key, value in now.items() if self._sent.get(key) != value}
+        self._sent = now
+        return ChatCompletionChunkBatch(chunks=chunks, **news)
+
+
+def _error_in(answer: Body) -> object:
+    return answer.get("error") or (answer if answer.get("object") == "error" else None)
+
+
+def _model_info(model: Body) -> ModelInfo:
+    created, owner = model.get("created"), model.get("owned_by")
+    return ModelInfo(model["id"], created if isinstance(created, int) else 0, owner if isinstance(owner, str) else "")
+
+
+def _new_id() -> str:
+    return f"chatcmpl-{uuid4().hex}"

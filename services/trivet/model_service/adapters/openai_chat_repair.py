@@ -1,0 +1,178 @@
+"""What compatible servers send, made what the chat completions API says.
+
+Known habits: a role of null or in every delta, no `index`, a call's id and name in every piece or in none, one index for
+all parallel calls, arguments as an object, the older `function_call` in place of `tool_calls` or beside them, an empty
+`finish_reason`, a second one. What is of the wrong type altogether is left for the decoder to refuse.
+"""
+
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+
+class ChunkRepair:
+    """Repairs the chunks of one stream, in place. `functions`: the request was in the older form with `functions`."""
+
+    def __init__(self, *, functions: bool = False) -> None:
+        self._functions = functions
+        self._choices: dict[int, _Choice] = {}
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a choice yet."""
+        return bool(self._choices)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there was a choice, and each has its finish reason."""
+        return self.begun and all(choice.finished for choice in self._choices.values())
+
+    def repair(self, chunk: dict[str, Any]) -> None:
+        """Repairs the next chunk."""
+        if chunk.get("choices") is None:
+            chunk["choices"] = []
+        elif isinstance(chunk["choices"], list):
+            chunk["choices"] = [choice for choice in chunk["choices"] if self._wanted(choice)]
+
+    def closing(self) -> dict[str, Any]:
+        """The chunk that a server left out which said that it is done, without a finish reason."""
+        return {
+            "choices": [
+                {"index": index, "delta": {}, "finish_reason": choice.finish()}
+                for index, choice in self._choices.items()
+                if not choice.finished
+            ]
+        }
+
+    def _wanted(self, choice: Any) -> bool:
+        if not isinstance(choice, dict):
+            return True
+        index = choice["index"] = choice.get("index") or 0
+        if not isinstance(index, int):
+            return True
+        state = self._choices.setdefault(index, _Choice())
+        if state.finished:
+            return False
+        state.repair(choice, self._functions)
+        return True
+
+
+class _Choice:
+    """One answer of a stream so far."""
+
+    def __init__(self) -> None:
+        self.finished = False
+        self._begun = False
+        self._calls = 0
+        self._by_id: dict[str, int] = {}
+        self._by_index: dict[int, int] = {}
+
+    def repair(self, choice: dict[str, Any], functions: bool) -> None:
+        delta = choice["delta"] = choice.get("delta") or {}
+        if isinstance(delta, dict):
+            self._role(delta)
+            if not functions:
+                _modern(delta)
+            if isinstance(delta.get("tool_calls"), list):
+                for call in delta["tool_calls"]:
+                    self._call(call)
+        choice["finish_reason"] = choice.get("finish_reason") or None
+        self.finished = choice["finish_reason"] is not None
+
+    def finish(self) -> str:
+        self.finished = True
+        return "tool_calls" if self._calls else "stop"
+
+    def _role(self, delta: dict[str, Any]) -> None:
+        delta.pop("role", None)
+        if not self._begun:
+            self._begun = True
+            delta["role"] = "assistant"
+
+    def _call(self, call: Any) -> None:
+        if not isinstance(call, dict):
+            return
+        body = _body(call)
+        given, name = call.get("index"), body.get("name")
+        place = self._by_id.get(call.get("id") or "")
+        if place is None and not name:
+            place = self._by_index.get(given) if isinstance(given, int) else self._calls - 1 if self._calls else None
+        if place is None:
+            place = self._begin(call, body)
+        else:
+            for key in ("id", "type"):
+                call.pop(key, None)
+            body.pop("name", None)
+        if isinstance(given, int):
+            self._by_index[given] = place
+        call["index"] = place
+
+    def _begin(self, call: dict[str, Any], body: dict[str, Any]) -> int:
+        _complete(call, body)
+        self._by_id[call["id"]] = self._calls
+        self._calls += 1
+        return self._calls - 1
+
+
+def repair_completion(completion: dict[str, Any], *, functions: bool = False) -> None:
+    """Repairs a whole answer, in place."""
+    for position, choice in enumerate(completion.get("choices") or ()):
+        if not isinstance(choice, dict):
+            continue
+        if not isinstance(choice.get("index"), int):
+            choice["index"] = position
+        message = choice.get("message")
+        if isinstance(message, dict):
+            message["role"] = message.get("role") or "assistant"
+            if not functions:
+                _modern(message)
+            _complete_calls(message.get("tool_calls"))
+
+
+def as_chunk(completion: dict[str, Any]) -> None:
+    """Makes a whole answer, once repaired, the one chunk that says the same."""
+    for choice in completion.get("choices") or ():
+        if not isinstance(choice, dict):
+            continue
+        choice["finish_reason"] = choice.get("finish_reason") or "stop"
+        message = choice["delta"] = choice.pop("message", None) or {}
+        calls = message.get("tool_calls") if isinstance(message, dict) else None
+        for index, call in enumerate(calls if isinstance(calls, list) else ()):
+            if isinstance(call, dict):
+                call["index"] = index
+
+
+def _modern(said: dict[str, Any]) -> None:
+    """Turns the older form of a call into the current one; servers that write both write the same twice."""
+    call = said.pop("function_call", None)
+    if call and not said.get("tool_calls"):
+        said["tool_calls"] = [{"index": 0, "function": call}]
+
+
+def _complete_calls(calls: Any) -> None:
+    seen: set[str] = set()
+    for call in calls if isinstance(calls, list) else ():
+        if isinstance(call, dict):
+            if call.get("id") in seen:
+                call["id"] = ""
+            _complete(call, _body(call))
+            seen.add(call["id"])
+
+
+def _complete(call: dict[str, Any], body: dict[str, Any]) -> None:
+    call["id"] = call.get("id") or f"call_{uuid4().hex[:24]}"
+    call["type"] = call.get("type") or ("custom" if "custom" in call else "function")
+    if call["type"] == "function":
+        body.setdefault("arguments", "")
+
+
+def _body(call: dict[str, Any]) -> dict[str, Any]:
+    """The named part of a call, its arguments as text."""
+    body = call.get("custom") or call.get("function")
+    if not isinstance(body, dict):
+        return {}
+    if "arguments" in body and not isinstance(body["arguments"], str):
+        arguments = body["arguments"]
+        body["arguments"] = "" if arguments is None else orjson.dumps(arguments).decode()
+    return body

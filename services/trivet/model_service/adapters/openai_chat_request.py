@@ -1,0 +1,283 @@
+"""A turn as the body of a chat completions request."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from orjson import Fragment
+
+from trivet.kernel.errors import UnsupportedParameter
+from trivet.model_service.domain.turn import (
+    Audio,
+    CustomTool,
+    Entry,
+    File,
+    FunctionTool,
+    HostedTool,
+    Image,
+    Message,
+    Part,
+    Reasoning,
+    Refusal,
+    Text,
+    TextFormat,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    TurnRequest,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFlavor:
+    """What endpoints with one and the same API differ in."""
+
+    limit_key: str
+    """The parameter for the most tokens: the current name, or the older one that every compatible server knows."""
+
+    developer_role: bool
+    """Whether there is a role `developer`. Elsewhere `system` says the same, and chat templates refuse what they lack."""
+
+    allowed_tools: bool
+    """Whether a choice among some tools can be said. Elsewhere only those tools are offered, which is the same."""
+
+    top_k: bool
+
+
+OPENAI: Final = ChatFlavor("max_completion_tokens", developer_role=True, allowed_tools=True, top_k=False)
+COMPATIBLE: Final = ChatFlavor("max_tokens", developer_role=False, allowed_tools=False, top_k=True)
+
+_SAME_NAME: Final = (
+    "parallel_tool_calls",
+    "temperature",
+    "top_p",
+    "top_k",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "top_logprobs",
+    "verbosity",
+    "reasoning_effort",
+    "service_tier",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+)
+
+
+def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
+    """The JSON body that asks for `request`.
+
+    Raises:
+        UnsupportedParameter: there is no way to ask for it.
+    """
+    _refuse_the_inexpressible(request, flavor)
+    body: dict[str, Any] = {name: Fragment(raw) for name, raw in request.extra.items()}
+    body |= {"model": request.model, "messages": _messages(request.conversation, flavor)}
+    given = {name: getattr(request, name) for name in _SAME_NAME}
+    given |= {
+        flavor.limit_key: request.max_output_tokens,
+        "stop": list(request.stop) or None,
+        "logprobs": True if request.logprobs or request.top_logprobs is not None else None,
+        "metadata": dict(request.metadata) or None,
+        "response_format": _response_format(request.text_format) if request.text_format else None,
+        "stream": True if request.stream else None,
+        "stream_options": {"include_usage": True} if request.stream else None,
+    }
+    body |= {name: value for name, value in given.items() if value is not None}
+    return body | _tools(request.tools, request.tool_choice, flavor)
+
+
+def _refuse_the_inexpressible(request: TurnRequest, flavor: ChatFlavor) -> None:
+    if request.top_k is not None and not flavor.top_k:
+        raise UnsupportedParameter("This model's provider has no parameter `top_k`.", "top_k")
+    if request.reasoning_summary not in {None, "auto"}:
+        # `auto` takes what there is, and here is none; every other value asks for a certain one.
+        raise UnsupportedParameter("This model's provider writes no reasoning summaries.", "reasoning.summary")
+
+
+# ---- tools ---------------------------------------------------------------------------------------------------------
+
+
+def _tools(tools: Sequence[Tool], choice: ToolChoice | None, flavor: ChatFlavor) -> dict[str, Any]:
+    if choice is not None and choice.kind == "allowed" and not flavor.allowed_tools:
+        tools = [tool for tool in tools if not isinstance(tool, HostedTool) and tool.name in choice.names]
+        choice = ToolChoice(mode=choice.mode)
+    found: dict[str, Any] = {"tools": [_tool(tool) for tool in tools]} if tools else {}
+    if choice is not None:
+        found["tool_choice"] = _tool_choice(choice, tools)
+    return found
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    if isinstance(tool, HostedTool):
+        raise UnsupportedParameter(f"This model's provider has no tools of the type `{tool.type}`.", tool.param)
+    known: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        known["description"] = tool.description
+    if isinstance(tool, CustomTool):
+        if tool.format:
+            known["format"] = Fragment(tool.format)
+        return {"type": "custom", "custom": known}
+    if tool.parameters:
+        known["parameters"] = Fragment(tool.parameters)
+    if tool.strict is not None:
+        known["strict"] = tool.strict
+    return {"type": "function", "function": known}
+
+
+def _tool_choice(choice: ToolChoice, tools: Sequence[Tool]) -> Any:
+    if choice.kind == "hosted":
+        raise UnsupportedParameter("This model's provider cannot be told to choose this tool.", "tool_choice")
+    if choice.kind == "mode":
+        return choice.mode
+    if choice.kind == "named":
+        return _named(choice.tool_kind, choice.names[0])
+    kinds: dict[str, str] = {tool.name: _kind(tool) for tool in tools if not isinstance(tool, HostedTool)}
+    allowed = [_named(kinds.get(name, choice.tool_kind), name) for name in choice.names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": allowed}}
+
+
+def _kind(tool: FunctionTool | CustomTool) -> str:
+    return "custom" if isinstance(tool, CustomTool) else "function"
+
+
+def _named(kind: str, name: str) -> dict[str, Any]:
+    return {"type": kind, kind: {"name": name}}
+
+
+def _response_format(wanted: TextFormat) -> dict[str, Any]:
+    if wanted.type != "json_schema":
+        return {"type": wanted.type}
+    schema: dict[str, Any] = {"name": wanted.name, "schema": Fragment(wanted.schema or "{}")}
+    if wanted.description:
+        schema["description"] = wanted.description
+    if wanted.strict is not None:
+        schema["strict"] = wanted.strict
+    return {"type": "json_schema", "json_schema": schema}
+
+
+# ---- the conversation ----------------------------------------------------------------------------------------------
+
+
+def _messages(conversation: Sequence[Entry], flavor: ChatFlavor) -> list[dict[str, Any]]:
+    """Chat messages; what an assistant thought, said and called in one turn becomes one message."""
+    messages: list[dict[str, Any]] = []
+    assistant: dict[str, Any] | None = None
+    for entry in conversation:
+        if isinstance(entry, Message) and entry.role != "assistant":
+            assistant = None
+            messages.append(_spoken(entry, flavor))
+        elif isinstance(entry, ToolResult):
+            assistant = None
+            messages.append(_tool_message(entry))
+        elif said := _said(entry):
+            if assistant is None or _closed(assistant, entry):
+                assistant = {"role": "assistant", "content": None}
+                messages.append(assistant)
+            _merge(assistant, said)
+    return messages
+
+
+def _closed(assistant: dict[str, Any], entry: Entry) -> bool:
+    """Whether `entry` begins the next message: text after calls does not, since results must follow the calls."""
+    said = assistant["content"] is not None or "refusal" in assistant
+    if isinstance(entry, Reasoning):
+        return said or "tool_calls" in assistant
+    return said and isinstance(entry, Message)
+
+
+def _said(entry: Entry) -> dict[str, Any]:
+    match entry:
+        case Reasoning():
+            return _reasoning(entry)
+        case ToolCall():
+            return {"tool_calls": [_call(entry)]}
+        case Message():
+            return _answer(entry)
+        case _:
+            return {}
+
+
+def _merge(assistant: dict[str, Any], said: dict[str, Any]) -> None:
+    calls = said.pop("tool_calls", None)
+    if calls:
+        assistant.setdefault("tool_calls", []).extend(calls)
+    if thought := said.pop("reasoning_content", ""):
+        before = assistant.get("reasoning_content")
+        assistant["reasoning_content"] = f"{before}\n\n{thought}" if before else thought
+    assistant |= said
+
+
+def _reasoning(entry: Reasoning) -> dict[str, Any]:
+    text = entry.text or "\n\n".join(entry.summary)
+    if entry.encrypted and not text:
+        raise UnsupportedParameter("This model's provider cannot read encrypted reasoning.", f"{entry.param}.encrypted_content")
+    return {"reasoning_content": text} if text else {}
+
+
+def _call(entry: ToolCall) -> dict[str, Any]:
+    if entry.kind == "custom":
+        return {"id": entry.id, "type": "custom", "custom": {"name": entry.name, "input": entry.arguments}}
+    return {"id": entry.id, "type": "function", "function": {"name": entry.name, "arguments": entry.arguments}}
+
+
+def _answer(entry: Message) -> dict[str, Any]:
+    refusal = "".join(part.text for part in entry.parts if isinstance(part, Refusal))
+    others = tuple(part for part in entry.parts if not isinstance(part, Refusal))
+    answer: dict[str, Any] = {"refusal": refusal} if refusal else {}
+    if others or not refusal:
+        answer["content"] = _content(others, entry.param)
+    if entry.name:
+        answer["name"] = entry.name
+    return answer
+
+
+def _spoken(entry: Message, flavor: ChatFlavor) -> dict[str, Any]:
+    role = "system" if entry.role == "developer" and not flavor.developer_role else entry.role
+    message: dict[str, Any] = {"role": role, "content": _content(entry.parts, entry.param)}
+    return message | ({"name": entry.name} if entry.name else {})
+
+
+def _tool_message(entry: ToolResult) -> dict[str, Any]:
+    if not all(isinstance(part, Text) for part in entry.parts):
+        raise UnsupportedParameter("This model's provider takes only text as the result of a tool.", entry.param)
+    return {"role": "tool", "tool_call_id": entry.call_id, "content": _content(entry.parts, entry.param)}
+
+
+def _content(parts: Sequence[Part], param: str) -> str | list[dict[str, Any]]:
+    if not parts:
+        return ""
+    if len(parts) == 1 and isinstance(parts[0], Text):
+        return parts[0].text
+    return list(_content_parts(parts, param))
+
+
+def _content_parts(parts: Sequence[Part], param: str) -> Iterator[dict[str, Any]]:
+    for index, part in enumerate(parts):
+        where = f"{param}.content[{index}]"
+        match part:
+            case Text():
+                yield {"type": "text", "text": part.text}
+            case Image():
+                yield _image(part, where)
+            case Audio():
+                yield {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
+            case File():
+                yield _file(part, where)
+            case Refusal():
+                yield {"type": "refusal", "refusal": part.text}
+
+
+def _image(part: Image, where: str) -> dict[str, Any]:
+    if not part.url:
+        raise UnsupportedParameter("This model's provider takes images by URL, not by the id of a file.", where)
+    return {"type": "image_url", "image_url": {"url": part.url} | ({"detail": part.detail} if part.detail else {})}
+
+
+def _file(part: File, where: str) -> dict[str, Any]:
+    if part.url:
+        raise UnsupportedParameter("This model's provider takes files inline or by id, not by URL.", where)
+    known = {"file_data": part.data, "filename": part.filename, "file_id": part.file_id}
+    return {"type": "file", "file": {key: value for key, value in known.items() if value}}
