@@ -1,0 +1,114 @@
+"""One RPC as a server sees it, and what of it travels on with the calls that it makes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+from google.protobuf.message import DecodeError
+
+from trivet.kernel.errors import InvalidRequest
+from trivet.kernel.rpc import Context, Metadata
+
+REQUEST_ID = "x-request-id"
+AUTHORIZATION = "authorization"
+_OWN_PREFIX = "x-trivet-"
+
+# What load balancers and tools ask any gRPC server, without a key and for as long as they like.
+_INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
+
+
+class Call:
+    """A running RPC; the chain makes it, its interceptors fill it in.
+
+    `method` is `/package.Service/Method`. `principal` names the key that was used, None before authentication and for
+    infrastructure. `deadline` is in the loop's time, None if there is none. `response` is a unary RPC's answer.
+    `evicted` says that the server itself cancels this call because it stops.
+    """
+
+    __slots__ = (
+        "_decode",
+        "_request",
+        "context",
+        "deadline",
+        "evicted",
+        "metadata",
+        "method",
+        "principal",
+        "request_id",
+        "response",
+    )
+
+    def __init__(self, method: str, request: Any, context: Context, decode: Callable[[bytes], Any] | None) -> None:
+        self.method = method
+        self.context = context
+        self.metadata: dict[str, str | bytes] = dict(context.invocation_metadata() or ())
+        self.request_id = ""
+        self.principal: str | None = None
+        self.deadline: float | None = None
+        self.response: Any = None
+        self.evicted = False
+        self._request = request
+        self._decode = decode
+
+    @property
+    def request(self) -> Any:
+        """The request message; for a streaming request, the iterator of its messages.
+
+        It is decoded when first asked for: nobody makes us parse a message before authentication.
+
+        Raises:
+            InvalidRequest: the bytes are not such a message.
+        """
+        if self._decode is not None and isinstance(self._request, bytes):
+            try:
+                self._request = self._decode(self._request)
+            except DecodeError as failure:
+                raise InvalidRequest("The request is not a message of the expected type.") from failure
+        return self._request
+
+    @property
+    def peer(self) -> str:
+        """Where the call comes from, such as `ipv4:127.0.0.1:40112` or `in-process`."""
+        return self.context.peer()
+
+    @property
+    def infrastructure(self) -> bool:
+        """Whether this is a health check or a reflection request."""
+        return self.method.startswith(_INFRASTRUCTURE)
+
+    def time_remaining(self) -> float | None:
+        """Seconds to the deadline, never negative; None without a deadline."""
+        if self.deadline is None:
+            return None
+        return max(0.0, self.deadline - asyncio.get_running_loop().time())
+
+
+Proceed: TypeAlias = Callable[[], Awaitable[None]]
+"""Runs the rest of the chain, and the handler; to be awaited at most once."""
+
+Interceptor: TypeAlias = Callable[[Call, Proceed], Awaitable[None]]
+
+current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
+
+
+def outgoing(timeout: float | None, metadata: Iterable[tuple[str, str | bytes]] | None) -> tuple[float | None, Metadata]:
+    """The timeout and metadata with which a call to another service of ours is made.
+
+    Inside an RPC the caller's key, its request id, its `x-trivet-*` metadata and what is left of its deadline travel
+    on, except for keys that are given explicitly. Outside one, nothing is added.
+    """
+    given: Metadata = tuple(metadata or ())
+    call = current_call.get()
+    if call is None:
+        return timeout, given
+    names = {name for name, _ in given}
+    inherited = {name: value for name, value in call.metadata.items() if _travels(name)}
+    inherited[REQUEST_ID] = call.request_id
+    added = tuple((name, value) for name, value in inherited.items() if value and name not in names)
+    remaining = [seconds for seconds in (timeout, call.time_remaining()) if seconds is not None]
+    return min(remaining, default=None), given + added
+
+
+def _travels(name: str) -> bool:
+    return name == AUTHORIZATION or name.startswith(_OWN_PREFIX)

@@ -1,0 +1,1 @@
+"""A channel to the services of this process: gRPC's semantics without its wire."""

@@ -1,0 +1,107 @@
+"""The caller's end of an in-process call, shaped like the call objects of grpc.aio."""
+
+import asyncio
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+import grpc
+
+from trivet.kernel.inprocess.exchange import Exchange
+from trivet.kernel.stream import StreamCall
+
+_CANCELLED = "Locally cancelled by application!"
+_DROPPED = "Cancelled upon garbage collection!"
+
+
+class InProcessCall(grpc.aio.Call):
+    """What unary and streaming calls have in common.
+
+    The handler does not know this object, so dropping it, as leaving an iteration does, cancels the handler.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __del__(self) -> None:
+        self._exchange.cancel(_DROPPED)
+
+    def cancel(self) -> bool:
+        return self._exchange.cancel(_CANCELLED)
+
+    def cancelled(self) -> bool:
+        return self._exchange.code is grpc.StatusCode.CANCELLED
+
+    def done(self) -> bool:
+        return self._exchange.settled
+
+    def time_remaining(self) -> float | None:
+        return self._exchange.time_remaining()
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        if self.done():
+            callback(self)
+        else:
+            self._exchange.callbacks.append(partial(callback, self))
+
+    async def wait_for_connection(self) -> None:
+        """Return at once: there is nothing to connect to."""
+
+    async def initial_metadata(self) -> grpc.aio.Metadata:
+        exchange = self._exchange
+        while exchange.initial is None and exchange.code is None and not exchange.messages:
+            await exchange.changed.wait()
+        return grpc.aio.Metadata.from_tuple(exchange.initial or ())
+
+    async def trailing_metadata(self) -> grpc.aio.Metadata:
+        await self._exchange.ended()
+        return grpc.aio.Metadata.from_tuple(self._exchange.trailing)
+
+    async def code(self) -> grpc.StatusCode:
+        await self._exchange.ended()
+        return self._exchange.code or grpc.StatusCode.UNKNOWN
+
+    async def details(self) -> str:
+        await self._exchange.ended()
+        return self._exchange.details
+
+    async def debug_error_string(self) -> str:
+        return await self.details()
+
+    def _raise_for_status(self) -> None:
+        exchange = self._exchange
+        if exchange.locally_cancelled:
+            raise asyncio.CancelledError
+        if exchange.code is not None and exchange.code is not grpc.StatusCode.OK:
+            raise grpc.aio.AioRpcError(
+                exchange.code,
+                grpc.aio.Metadata.from_tuple(exchange.initial or ()),
+                grpc.aio.Metadata.from_tuple(exchange.trailing),
+                details=exchange.details,
+            )
+
+
+class InProcessUnaryCall(InProcessCall, grpc.aio.UnaryUnaryCall[Any, Any]):
+    """Await it for the response."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._response().__await__()
+
+    async def _response(self) -> Any:
+        try:
+            await self._exchange.ended()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        self._raise_for_status()
+        return self._exchange.response
+
+
+class InProcessStreamCall(InProcessCall, StreamCall):
+    """Delivers the messages as the handler wrote them."""
+
+    async def _next(self) -> Any:
+        message = await self._exchange.receive()
+        if message is grpc.aio.EOF:
+            self._raise_for_status()
+        return message

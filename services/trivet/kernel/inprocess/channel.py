@@ -1,0 +1,136 @@
+"""The in-process channel: generated stubs call servicers of the same process through it."""
+
+from collections.abc import Iterable
+from contextvars import Context, copy_context
+from typing import Any, NoReturn
+
+import grpc
+
+from trivet.kernel.call import current_call, outgoing
+from trivet.kernel.inprocess.calls import InProcessStreamCall, InProcessUnaryCall
+from trivet.kernel.inprocess.context import InProcessContext, metadata_of
+from trivet.kernel.inprocess.exchange import Exchange
+from trivet.kernel.methods import Methods
+from trivet.kernel.rpc import Handler, behaviour_of
+from trivet.kernel.wakeup import Wakeup
+
+_State = grpc.ChannelConnectivity
+
+
+class InProcessChannel(grpc.aio.Channel):
+    """A `grpc.aio.Channel` whose other end is `methods`, with the same chain around them as over the wire.
+
+    Status, metadata, deadlines, cancellation and flow control are gRPC's. What differs:
+    - the message object itself is handed over, so neither side may change it once it is sent;
+    - requests that are streams are not supported, and asking for them is a TypeError.
+
+    Handlers run in the context variables of this object's maker, not in those of the caller.
+    """
+
+    def __init__(self, methods: Methods) -> None:
+        self._methods = methods
+        self._context: Context = copy_context()
+        self._state = _State.READY
+        self._state_changed = Wakeup()
+        self._draining = False
+
+    def unary_unary(self, method: str, *_: Any, **__: Any) -> "_UnaryUnary":
+        return _UnaryUnary(self, method)
+
+    def unary_stream(self, method: str, *_: Any, **__: Any) -> "_UnaryStream":
+        return _UnaryStream(self, method)
+
+    def stream_unary(self, method: str, *_: Any, **__: Any) -> Any:
+        return _StreamingRequest(method)
+
+    def stream_stream(self, method: str, *_: Any, **__: Any) -> Any:
+        return _StreamingRequest(method)
+
+    def drain(self) -> None:
+        """Refuse new calls, except those that a running RPC still needs to end well."""
+        self._draining = True
+
+    async def close(self, grace: float | None = None) -> None:
+        """Refuse all new calls; running ones are their callers' to cancel, or the server's to drain."""
+        self._state = _State.SHUTDOWN
+        self._state_changed.notify()
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        return self._state
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        while self._state is last_observed_state:
+            await self._state_changed.wait()
+
+    async def channel_ready(self) -> None:
+        """Return at once: there is nothing to connect to."""
+
+    async def __aenter__(self) -> "InProcessChannel":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def begin(
+        self, method: str, request: Any, timeout: float | None, metadata: Iterable[tuple[str, str | bytes]] | None
+    ) -> Exchange:
+        """Start a call of `method`.
+
+        Raises:
+            grpc.aio.UsageError: the channel is closed.
+        """
+        if self._state is _State.SHUTDOWN:
+            raise grpc.aio.UsageError("Channel is closed.")
+        timeout, pairs = outgoing(timeout, metadata)
+        exchange = Exchange(metadata_of(pairs), timeout)
+        if self._draining and current_call.get() is None:
+            exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+        else:
+            exchange.run(_serve(self._methods.find(method), request, exchange), self._context.copy())
+        return exchange
+
+
+async def _serve(handler: Handler, request: Any, exchange: Exchange) -> None:
+    context = InProcessContext(exchange)
+    exchange.response = await behaviour_of(handler)(request, context)
+    context.finish()
+
+
+class _UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
+    def __init__(self, channel: InProcessChannel, method: str) -> None:
+        self._channel = channel
+        self._method = method
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Iterable[tuple[str, str | bytes]] | None = None,
+        **_: Any,
+    ) -> InProcessUnaryCall:
+        return InProcessUnaryCall(self._channel.begin(self._method, request, timeout, metadata))
+
+
+class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
+    def __init__(self, channel: InProcessChannel, method: str) -> None:
+        self._channel = channel
+        self._method = method
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Iterable[tuple[str, str | bytes]] | None = None,
+        **_: Any,
+    ) -> InProcessStreamCall:
+        return InProcessStreamCall(self._channel.begin(self._method, request, timeout, metadata))
+
+
+class _StreamingRequest:
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(f"{self._method} streams its requests: the in-process channel does not carry those")

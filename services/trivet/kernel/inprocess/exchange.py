@@ -1,0 +1,150 @@
+"""The state of one in-process call, as its two ends share it."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any
+
+import grpc
+
+from trivet.kernel.rpc import Metadata
+from trivet.kernel.wakeup import Wakeup
+
+WINDOW = 8
+"""How many messages a handler may be ahead of its reader."""
+
+_log = logging.getLogger("trivet.inprocess")
+
+
+class Exchange:
+    """One call: the messages under way, and its status once it has ended.
+
+    The first end counts, whoever brings it about: the handler by returning or aborting, the caller by cancelling, or
+    the deadline. When it is not the handler that ends the call, the handler's task is cancelled.
+    """
+
+    __slots__ = (
+        "_handler_callbacks",
+        "_loop",
+        "_room",
+        "_task",
+        "_timer",
+        "callbacks",
+        "changed",
+        "code",
+        "deadline",
+        "details",
+        "initial",
+        "locally_cancelled",
+        "messages",
+        "metadata",
+        "response",
+        "trailing",
+    )
+
+    def __init__(self, metadata: Metadata, timeout: float | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.metadata = metadata
+        self.deadline = None if timeout is None else self._loop.time() + timeout
+        self.response: Any = None
+        self.messages: deque[Any] = deque()
+        self.changed = Wakeup()
+        self.initial: Metadata | None = None
+        self.trailing: Metadata = ()
+        self.code: grpc.StatusCode | None = None
+        self.details = ""
+        self.locally_cancelled = False
+        self.callbacks: list[Callable[[], None]] = []
+        self._handler_callbacks: list[Callable[[], None]] = []
+        self._room = Wakeup()
+        self._timer = None if self.deadline is None else self._loop.call_at(self.deadline, self._expire)
+        self._task: asyncio.Task[None] | None = None
+
+    def run(self, handler: Coroutine[Any, Any, None], context: Context) -> None:
+        """Start the handler; it sees `context`, not the context variables of its caller."""
+        self._task = self._loop.create_task(handler, context=context)
+        self._task.add_done_callback(self._handler_ended)
+
+    def on_handler_end(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once the handler is done, however it ended."""
+        self._handler_callbacks.append(callback)
+
+    def time_remaining(self) -> float | None:
+        """Seconds to the deadline that the caller has set, never negative; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - self._loop.time())
+
+    async def send(self, message: Any) -> None:
+        """Hand `message` to the reader, waiting while the window is full.
+
+        Raises:
+            grpc.aio.InternalError: the call has ended, as over the wire.
+        """
+        while len(self.messages) >= WINDOW and self.code is None:
+            await self._room.wait()
+        if self.code is not None:
+            raise grpc.aio.InternalError("The call has ended: nobody reads this message.")
+        self.messages.append(message)
+        self.changed.notify()
+
+    async def receive(self) -> Any:
+        """The next message, or `grpc.aio.EOF` once the call has ended and all is read."""
+        while not self.messages:
+            if self.code is not None:
+                return grpc.aio.EOF
+            await self.changed.wait()
+        message = self.messages.popleft()
+        self._room.notify()
+        return message
+
+    async def ended(self) -> None:
+        """Return when the call has its status."""
+        while self.code is None:
+            await self.changed.wait()
+
+    def end(self, code: grpc.StatusCode, details: str = "") -> None:
+        """Set the status, once."""
+        if self.code is not None:
+            return
+        self.code, self.details = code, details
+        if self._timer is not None:
+            self._timer.cancel()
+        self.changed.notify()
+        self._room.notify()
+        for callback in self.callbacks:
+            self._loop.call_soon(callback)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will happen for the caller: it has its status, and has read every message."""
+        return self.code is not None and not self.messages
+
+    def cancel(self, details: str) -> bool:
+        """End the call for its caller and cancel the handler; False if it was settled already."""
+        if self.settled or self._loop.is_closed():
+            return False
+        self.locally_cancelled = True
+        self.messages.clear()
+        self._interrupt(grpc.StatusCode.CANCELLED, details)
+        self.code, self.details = grpc.StatusCode.CANCELLED, details
+        return True
+
+    def _expire(self) -> None:
+        self._interrupt(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+
+    def _interrupt(self, code: grpc.StatusCode, details: str) -> None:
+        self.end(code, details)
+        if self._task is not None:
+            self._task.cancel()
+
+    def _handler_ended(self, task: asyncio.Task[None]) -> None:
+        # Nothing to do for a handler that ended well: it has set its status already.
+        if task.cancelled():
+            self.end(grpc.StatusCode.CANCELLED, "The server cancelled the call.")
+        elif (failure := task.exception()) is not None and not isinstance(failure, grpc.aio.AbortError):
+            if self.code is None:
+                _log.error("a handler failed outside of the chain", exc_info=failure)
+            self.end(grpc.StatusCode.UNKNOWN, "The handler failed.")
+        for callback in self._handler_callbacks:
+            callback()

@@ -1,0 +1,47 @@
+"""What both kinds of streaming call, over the wire and in process, offer to their reader."""
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+
+class StreamCall(grpc.aio.UnaryStreamCall[Any, Any]):
+    """Iterate over it, or `read()` until `grpc.aio.EOF`; the two may be mixed.
+
+    It is its own iterator, so leaving a loop and entering another one goes on with the next message. Cancelling the
+    task that reads, dropping the call, or closing it cancels the RPC.
+    """
+
+    def __del__(self) -> None:
+        self.cancel()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        message = await self.read()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return message
+
+    async def read(self) -> Any:
+        """The next message, `grpc.aio.EOF` at the end.
+
+        Raises:
+            grpc.aio.AioRpcError: the RPC failed.
+        """
+        try:
+            return await self._next()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    async def aclose(self) -> None:
+        """Cancel what is left of the call."""
+        self.cancel()
+
+    @abstractmethod
+    async def _next(self) -> Any: ...
