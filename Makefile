@@ -76,13 +76,13 @@ types: setup ## mypy --strict
 
 .PHONY: imports
 imports: setup ## who may import whom
-	@$(BIN)/lint-imports --no-timings
+	@$(BIN)/lint-imports
 
 .PHONY: proto
 proto: setup ## buf: lint, format, and no breaking change against the released contract
 	@$(BIN)/buf lint
-	@$(BIN)/buf format --path protos --diff --exit-code
-	@$(BIN)/buf breaking --path protos --against protos/released.binpb
+	@$(BIN)/buf format --path protos/trivet --diff --exit-code
+	@$(BIN)/buf breaking protos --exclude-imports --against protos/released.binpb
 
 .PHONY: check-generated
 check-generated: setup ## gen/python is what the protos make
@@ -106,11 +106,11 @@ generate: setup ## make gen/python of the protos
 format: setup ## format Python and protos
 	@$(BIN)/ruff check --fix --quiet || true
 	@$(BIN)/ruff format
-	@$(BIN)/buf format --path protos --write
+	@$(BIN)/buf format --path protos/trivet --write
 
 .PHONY: baseline
 baseline: setup ## in a release only: the contract as it is now becomes the one that must not break
-	@$(BIN)/buf build --path protos --exclude-source-info --output protos/released.binpb
+	@$(BIN)/buf build protos --exclude-source-info --output protos/released.binpb
 
 # Universal (every platform and Python we support), with the hashes of all files of the index, and no word of which index.
 # Needs uv. Versions that still fit stay; `make lock UPGRADE=--upgrade` takes the newest.

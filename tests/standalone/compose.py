@@ -1,0 +1,124 @@
+"""Runs the services of docker-compose.yml as plain processes: its own commands, environment and health checks."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+KEY = "sk-compose-test"
+_SECONDS = 60.0
+
+
+def services() -> dict[str, Any]:
+    """The services of the compose file, its own variables filled in."""
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(re.sub(r"\$\{TRIVET_KEY[^}]*\}", KEY, text))["services"])
+
+
+def in_order(composed: dict[str, Any]) -> list[str]:
+    """The names of the services, each after those that it depends on."""
+    names: list[str] = []
+
+    def add(name: str) -> None:
+        for needed in composed[name].get("depends_on", {}):
+            add(needed)
+        if name not in names:
+            names.append(name)
+
+    for name in composed:
+        add(name)
+    return names
+
+
+class Composed:
+    """The running services. Each listens on loopback, on a free port in the place of the one in its container."""
+
+    def __init__(self) -> None:
+        self.composed = services()
+        self._addresses = {name: f"127.0.0.1:{port}" for name, port in zip(self.composed, _free_ports(), strict=False)}
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+
+    @property
+    def url(self) -> str:
+        """Where the bridge answers."""
+        return f"http://{self._addresses['bridge']}"
+
+    def start(self, name: str) -> None:
+        """Start the command of a service, and wait until it says that it serves."""
+        process = subprocess.Popen(
+            self._program(self.composed[name]["command"]),
+            env=self._environment(name),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.processes[name] = process
+        # A process that hangs is ended, which ends the reading below.
+        watchdog = threading.Timer(_SECONDS, process.kill)
+        watchdog.start()
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        watchdog.cancel()
+        assert "is serving" in said, f"{name} said {said!r}, exit code {process.poll()}"
+
+    def is_healthy(self, name: str) -> bool:
+        """What the service's own health check says."""
+        kind, *check = self.composed[name]["healthcheck"]["test"]
+        assert kind == "CMD"
+        run = subprocess.run(self._program(check), env=self._environment(name), cwd=ROOT, check=False, timeout=_SECONDS)
+        return run.returncode == 0
+
+    def stop(self, name: str) -> int:
+        """End a service as `docker compose stop` does; its exit code."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.communicate(timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        return process.returncode
+
+    def _program(self, command: list[str]) -> list[str]:
+        # In the image the programs of the environment are on PATH; here they stand beside the Python that runs the tests.
+        return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
+
+    def _environment(self, name: str) -> dict[str, str]:
+        written = {key: str(value) for key, value in self.composed[name]["environment"].items()}
+        moved = {key: self._moved(name, value) for key, value in written.items()}
+        return {**os.environ, **moved, "TRIVET_CONFIG": str(ROOT / "deploy/trivet.yaml")}
+
+    def _moved(self, name: str, value: str) -> str:
+        """An address in the network of the containers as one on this machine; anything else as it stands."""
+        host, _, port = value.rpartition(":")
+        if host == "0.0.0.0" and (name == "bridge") == (port == "8080"):
+            return self._addresses[name]
+        return self._addresses.get(host, value)
+
+
+@contextmanager
+def composed() -> Iterator[Composed]:
+    """All services, running."""
+    everything = Composed()
+    with ExitStack() as stack:
+        for name in in_order(everything.composed):
+            stack.callback(lambda name=name: name in everything.processes and everything.stop(name))
+            everything.start(name)
+        yield everything
+
+
+def _free_ports() -> Iterator[int]:
+    with ExitStack() as stack:
+        while True:
+            probe = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            yield probe.getsockname()[1]
