@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.errors import AddressRefused
 from trivet.tool_service.adapters.http_edge import Fault, FaultKind, HttpEdge, tls
-from trivet.tool_service.adapters.mcp_session import McpSession, SessionOptions, Streams
+from trivet.tool_service.adapters.mcp_session import McpSession, NotOpened, SessionOptions, Streams
 from trivet.tool_service.adapters.mcp_sse import sse
 from trivet.tool_service.adapters.mcp_stdio import stdio
 from trivet.tool_service.adapters.mcp_streamable_http import streamable_http
@@ -146,11 +146,11 @@ class _Attempt:
 async def _open(attempt: _Attempt) -> McpSession:
     try:
         return await McpSession.open(attempt.transport, attempt.options)
-    except (Exception, BaseExceptionGroup) as error:  # the SDK raises anything, and groups of it
-        raise _reason(error, attempt.options) from error
+    except NotOpened as failed:
+        raise _reason(failed.cause, attempt.options) from failed.cause
 
 
-def _reason(error: BaseException, options: SessionOptions) -> _Failed | AddressRefused:
+def _reason(error: BaseException | None, options: SessionOptions) -> _Failed | AddressRefused:
     """The failure in words, from the most telling of the errors that the SDK and its transport raised together."""
     for leaf in _leaves(error):
         match leaf:
@@ -177,9 +177,9 @@ def _refusal(error: MCPError, options: SessionOptions) -> _Failed | AddressRefus
     return _Failed(f"refused the session: {error.message}", other_era=True)
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             yield from _leaves(inner)
-    else:
+    elif error is not None:
         yield error

@@ -56,6 +56,14 @@ class SessionOptions:
     ending: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class NotOpened(Exception):  # noqa: N818 - says what happened
+    """A session could not be opened. The SDK raises anything, and groups of it: `cause` is one of these."""
+
+    def __init__(self, cause: BaseException | None) -> None:
+        super().__init__("the session could not be opened")
+        self.cause = cause
+
+
 class McpSession:
     """A session that stands until it is closed or its transport ends.
 
@@ -76,23 +84,23 @@ class McpSession:
         )
         self._standing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._owner = asyncio.create_task(self._own())
+        self._owner.add_done_callback(_note_end)
 
     @classmethod
     async def open(cls, transport: AbstractAsyncContextManager[Streams], options: SessionOptions) -> Self:
         """Open a session.
 
         Raises:
-            TimeoutError, MCPError, OSError, and whatever else the SDK and its transport come up with, also in groups.
+            NotOpened: with whatever the SDK and its transport came up with.
         """
         session = cls(transport, options)
         try:
-            await asyncio.shield(session._standing)
+            await asyncio.wait({session._owner, session._standing}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             await session.close()
             raise
-        finally:
-            if session._standing.done() and not session._standing.cancelled():
-                session._standing.exception()
+        if not session._standing.done():
+            raise NotOpened(session._owner.exception())
         return session
 
     @property
@@ -152,20 +160,11 @@ class McpSession:
             await asyncio.wait({self._owner}, timeout=_CLOSE_SECONDS)
 
     async def _own(self) -> None:
-        try:
-            async with AsyncExitStack() as stack:
-                async with asyncio.timeout(self._options.timeout):
-                    await stack.enter_async_context(self._client)
-                self._standing.set_result(None)
-                await self._stand()
-        except asyncio.CancelledError:
-            self._standing.cancel()
-            raise
-        except BaseException as error:  # noqa: BLE001 - supervised task: the SDK raises anything, and groups of it
-            if self._standing.done():
-                _log.debug("an MCP session ended with an error", exc_info=True)
-            else:
-                self._standing.set_exception(error)
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(self._options.timeout):
+                await stack.enter_async_context(self._client)
+            self._standing.set_result(None)
+            await self._stand()
 
     async def _stand(self) -> None:
         tools = self._client.server_capabilities.tools
@@ -216,6 +215,11 @@ def _of_fault(fault: Fault) -> SessionError:
         case FaultKind.LOST:
             return Interrupted(fault.text)
     return Answered(fault.text)
+
+
+def _note_end(owner: asyncio.Task[None]) -> None:
+    if not owner.cancelled() and (error := owner.exception()) is not None:
+        _log.debug("an MCP session ended with an error", exc_info=error)
 
 
 @asynccontextmanager

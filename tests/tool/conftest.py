@@ -1,0 +1,42 @@
+"""Servers that are slow to start, one of each kind for all tests."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from tests.tool.rig import Child, child
+from tests.tool.servers.minimal import MinimalServer, minimal_server
+
+
+@pytest.fixture(scope="session")
+def showcases() -> Iterator[Callable[[str], Child]]:
+    """The showcase server of a kind, counting from zero; for tests that do not kill it."""
+    running: dict[str, Child] = {}
+    with ExitStack() as stack:
+
+        def of(kind: str) -> Child:
+            if kind not in running:
+                running[kind] = stack.enter_context(child(kind))
+            running[kind].forget()
+            return running[kind]
+
+        yield of
+
+
+@pytest.fixture(params=["http", "legacy", "json"])
+def showcase(request: pytest.FixtureRequest, showcases: Callable[[str], Child]) -> Child:
+    """A server over streamable HTTP: of both eras, of the handshake era, and one that never streams."""
+    return showcases(request.param)
+
+
+@pytest.fixture(params=["http", "legacy"])
+def streaming(request: pytest.FixtureRequest, showcases: Callable[[str], Child]) -> Child:
+    """A server over streamable HTTP that answers with event streams, so that it can send more than the answer."""
+    return showcases(request.param)
+
+
+@pytest.fixture
+async def minimal() -> AsyncIterator[MinimalServer]:
+    """A server written by hand."""
+    async with minimal_server() as server:
+        yield server
