@@ -1,0 +1,181 @@
+"""Requests through the bridge: routes, keys, bodies, and the shape of every refusal."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.agent.neighbours import ScriptedModels, ScriptedTools, finish, role, text
+from tests.bridge.rig import KEY, Rig, bridge
+from trivet.bridge.contract import BASE_PATHS, routes
+from trivet.bridge.settings import BridgeSettings, CorsSettings
+
+ANSWER = [role(), text("Hi."), finish("stop")]
+RUN = {"model": "lab/m", "messages": [{"role": "user", "content": "go"}]}
+PATH = "/api/llm/agent/responses"
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with bridge(ScriptedModels([ANSWER] * 200), ScriptedTools({"files": ["read"]})) as rig:
+        yield rig
+
+
+def assert_error(answer: tuple[int, Any], status: int, param: str | None, code: str | None = None) -> None:
+    """The answer is the contract's error body, and leaks nothing internal."""
+    assert answer[0] == status, answer
+    error = answer[1]["error"]
+    assert set(answer[1]) == {"error"}
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["param"] == param, error
+    assert isinstance(error["message"], str)
+    assert error["message"]
+    assert code is None or error["code"] == code
+    assert not any(leak in error["message"] for leak in ("Traceback", "trivet.", "pb2", "/services/", "object at 0x"))
+
+
+def test_the_contract_has_these_routes() -> None:
+    assert {(route.method, route.path) for route in routes()} == {
+        ("POST", "/responses"),
+        ("POST", "/chat/completions"),
+        ("GET", "/models"),
+        ("GET", "/models/{model=**}"),
+        ("POST", "/agent/responses"),
+        ("POST", "/agent/chat/completions"),
+        ("GET", "/mcp/servers"),
+        ("GET", "/mcp/servers/{server.name}/tools"),
+    }
+
+
+@pytest.mark.parametrize("base", BASE_PATHS)
+@pytest.mark.parametrize("path", ["/agent/responses", "/agent/chat/completions"])
+async def test_a_run_is_served_under_both_bases_and_its_alias(rig: Rig, base: str, path: str) -> None:
+    status, body = await rig.post(base + path, {**RUN, "stream": False})
+
+    assert (status, body["object"], body["choices"][0]["message"]["content"]) == (200, "chat.completion", "Hi.")
+
+
+async def test_chat_completions_with_mcp_servers_is_a_run(rig: Rig) -> None:
+    body = {**RUN, "mcp_servers": [{"integration_fqn": "files"}], "stream": False}
+
+    status, answer = await rig.post("/v1/chat/completions", body)
+
+    assert (status, answer["run"]["stopped_by"]) == (200, "model")
+
+
+async def test_a_path_variable_reaches_its_field(rig: Rig) -> None:
+    status, body = await rig.get("/v1/mcp/servers/files/tools")
+
+    assert (status, [tool["name"] for tool in body["data"]]) == (200, ["read"])
+    assert body["data"][0]["input_schema"] == {"type": "object"}
+    assert_error(await rig.get("/v1/mcp/servers/nothing/tools"), 404, "server.name", "mcp_server_not_found")
+
+
+async def test_every_answer_has_a_request_id_and_the_callers_own_is_kept(rig: Rig) -> None:
+    async with rig.http.post(PATH, json=RUN, headers={"X-Request-Id": "mine-1"}) as answer:
+        assert answer.headers["x-request-id"] == "mine-1"
+    async with rig.http.post(PATH, data=b"{", headers={"Content-Type": "application/json"}) as answer:
+        assert answer.headers["x-request-id"].startswith("req_")
+    async with rig.http.get("/nowhere", headers={"X-Request-Id": "two words"}) as answer:
+        assert answer.headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        ("", "missing_api_key"),
+        ("Basic abc", "missing_api_key"),
+        ("Bearer", "missing_api_key"),
+        ("Bearer wrong", "invalid_api_key"),
+        (f"Bearer {KEY} ", None),
+        (f"bearer {KEY}", None),
+    ],
+)
+async def test_nothing_is_served_without_a_key(rig: Rig, header: str, code: str | None) -> None:
+    answer = await rig.post(PATH, {**RUN, "stream": False}, headers={"Authorization": header})
+
+    if code is None:
+        assert answer[0] == 200
+    else:
+        assert_error(answer, 401, None, code)
+
+
+async def test_a_stranger_is_refused_before_the_body_is_judged(rig: Rig) -> None:
+    answer = await rig.post(PATH, data=b"{never", headers={"Authorization": "Bearer wrong"})
+
+    assert_error(answer, 401, None, "invalid_api_key")
+
+
+async def test_unknown_paths_and_methods_are_refused_in_shape(rig: Rig) -> None:
+    assert_error(await rig.get("/v1/nothing"), 404, None, "route_not_found")
+    assert_error(await rig.get(PATH), 405, None, "method_not_allowed")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+async def test_what_is_not_json_is_refused(rig: Rig, content_type: str) -> None:
+    answer = await rig.post(PATH, data=orjson.dumps(RUN), headers={"Content-Type": content_type})
+
+    assert_error(answer, 415, None)
+
+
+async def test_a_body_over_the_limit_is_refused_and_the_next_is_served() -> None:
+    async with bridge(ScriptedModels([ANSWER]), ScriptedTools({}), BridgeSettings(max_body_bytes=2048)) as rig:
+        large = {**RUN, "messages": [{"role": "user", "content": "x" * 4096}]}
+        assert_error(await rig.post(PATH, large), 413, None, "payload_too_large")
+        assert (await rig.post(PATH, {**RUN, "stream": False}))[0] == 200
+
+
+@pytest.mark.parametrize("name", ["x-trivet-request-timeout", "x-tfy-request-timeout"])
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "1.5"])
+async def test_a_timeout_that_is_none_is_refused(rig: Rig, name: str, value: str) -> None:
+    assert_error(await rig.post(PATH, RUN, headers={name: value}), 400, "x-trivet-request-timeout")
+
+
+async def test_the_older_header_prefix_means_the_same(rig: Rig) -> None:
+    assert_error(await rig.post(PATH, RUN, headers={"x-tfy-mcp-headers": "["}), 400, "x-trivet-mcp-headers")
+
+
+async def test_health_needs_no_key_and_readiness_names_each_service(rig: Rig) -> None:
+    async with rig.http.get("/healthz", headers={"Authorization": ""}) as answer:
+        assert answer.status == 200
+    status, body = await rig.get("/readyz")
+    assert (status, set(body["services"].values())) == (200, {"serving"})
+
+
+async def test_readiness_ends_when_a_service_stops_serving(rig: Rig) -> None:
+    rig.server.health.set("trivet.tool.v1.ToolService", serving=False)
+
+    status, body = await rig.get("/readyz")
+
+    assert (status, body["services"]["trivet.tool.v1.ToolService"]) == (503, "not_serving")
+
+
+async def test_no_page_may_read_answers_by_default(rig: Rig) -> None:
+    async with rig.http.post(PATH, json={**RUN, "stream": False}, headers={"Origin": "https://a.example"}) as answer:
+        assert "Access-Control-Allow-Origin" not in answer.headers
+    async with rig.http.options(PATH, headers={"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}) as answer:
+        assert answer.status == 405
+
+
+async def test_the_pages_of_allowed_origins_may_call() -> None:
+    settings = BridgeSettings(cors=CorsSettings(origins=("https://a.example",)))
+    async with bridge(ScriptedModels([ANSWER] * 2), ScriptedTools({}), settings) as rig:
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        async with rig.http.options(PATH, headers={"Origin": "https://a.example", **asked}) as preflight:
+            assert (preflight.status, preflight.headers["Access-Control-Allow-Headers"]) == (204, "authorization")
+            assert preflight.headers["Access-Control-Allow-Origin"] == "https://a.example"
+        async with rig.http.post(PATH, json=RUN, headers={"Origin": "https://a.example"}) as stream:
+            assert stream.headers["Access-Control-Allow-Origin"] == "https://a.example"
+        async with rig.http.post(PATH, json=RUN, headers={"Origin": "https://b.example"}) as foreign:
+            assert "Access-Control-Allow-Origin" not in foreign.headers
+
+
+async def test_the_contract_and_its_page_need_no_key_and_load_nothing_else(rig: Rig) -> None:
+    async with rig.http.get("/openapi.json", headers={"Authorization": ""}) as answer:
+        contract = await answer.json()
+    async with rig.http.get("/docs", headers={"Authorization": ""}) as answer:
+        page = await answer.text()
+    assert {"/responses", "/chat/completions", "/agent/responses"} <= set(contract["paths"])
+    assert "https://" not in page
+    assert "http://" not in page
