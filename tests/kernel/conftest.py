@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.kernel.probe_service import Probe, ProbeStub, add_probe_to_server
 
+from tests.kernel.probe_service import Probe, ProbeStub, add_probe_to_server
 from trivet.kernel.testing import TRANSPORTS, Transport, serving
 
 

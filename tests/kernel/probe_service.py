@@ -1,7 +1,5 @@
 """A service for tests of the kernel: each method does one thing that a servicer may do."""
 
-# ruff: noqa: N802 - methods are named as in a service definition
-
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -20,12 +18,13 @@ STREAMED_REQUEST = ("Sum",)
 
 
 class Probe:
-    """`entered`, `left` and `sent` tell a test what has happened inside."""
+    """`entered`, `left` and `sent` tell a test what has happened inside; `proceed` lets a waiting stream end."""
 
     def __init__(self) -> None:
         self.entered = asyncio.Event()
         self.left = asyncio.Event()
         self.closed = asyncio.Event()
+        self.proceed = asyncio.Event()
         self.sent = 0
         self.principal: str | None = None
         self.metadata: dict[str, str | bytes] = {}
@@ -122,7 +121,7 @@ class Probe:
         try:
             yield StringValue(value="0")
             self.entered.set()
-            await asyncio.Event().wait()
+            await self.proceed.wait()
         finally:
             self.left.set()
 

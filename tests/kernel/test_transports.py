@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
-from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_server
 
+from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_server
 from trivet.kernel import catalogue, errors
 from trivet.kernel.call import current_call
 from trivet.kernel.settings import ServerSettings
