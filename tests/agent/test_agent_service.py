@@ -289,9 +289,9 @@ async def test_a_model_that_fails_later_ends_the_stream_with_its_error() -> None
 
     async with agent(models, ScriptedTools({"files": ["read"]})) as stub:
         seen = []
+        call = stub.StreamAgentResponse(request())
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            async for batch in stub.StreamAgentResponse(request()):
-                seen.append(batch)
+            await _read_into(seen, call)
 
     assert chunks(seen)[-1]["choices"][0]["delta"]["content"] == "a"
     assert from_rpc_error(raised.value).message == "The provider failed."
@@ -310,6 +310,11 @@ async def test_chunks_come_before_the_model_has_finished(transport: Transport) -
         rest = [batch async for batch in _reading(call)]
 
     assert check_chat_stream(chunks(first + rest), agent=True) == []
+
+
+async def _read_into(seen: list[Any], call: Any) -> None:
+    async for batch in _reading(call):
+        seen.append(batch)
 
 
 async def _reading(call: Any) -> Any:
