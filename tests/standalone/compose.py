@@ -2,11 +2,8 @@
 
 import os
 import re
-import signal
 import socket
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,9 +11,10 @@ from typing import Any
 
 import yaml
 
+from tests.standalone.running import Running, program
+
 ROOT = Path(__file__).parents[2]
 KEY = "sk-compose-test"
-_SECONDS = 60.0
 
 
 def services() -> dict[str, Any]:
@@ -46,7 +44,7 @@ class Composed:
     def __init__(self) -> None:
         self.composed = services()
         self._addresses = {name: f"127.0.0.1:{port}" for name, port in zip(self.composed, _free_ports(), strict=False)}
-        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.processes: dict[str, Running] = {}
 
     @property
     def url(self) -> str:
@@ -55,43 +53,19 @@ class Composed:
 
     def start(self, name: str) -> None:
         """Start the command of a service, and wait until it says that it serves."""
-        process = subprocess.Popen(
-            self._program(self.composed[name]["command"]),
-            env=self._environment(name),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.processes[name] = process
-        # A process that hangs is ended, which ends the reading below.
-        watchdog = threading.Timer(_SECONDS, process.kill)
-        watchdog.start()
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        watchdog.cancel()
-        assert "is serving" in said, f"{name} said {said!r}, exit code {process.poll()}"
+        self.processes[name] = Running(self.composed[name]["command"], self._environment(name), ROOT)
+        self.processes[name].read_until("is serving")
 
     def is_healthy(self, name: str) -> bool:
         """What the service's own health check says."""
         kind, *check = self.composed[name]["healthcheck"]["test"]
         assert kind == "CMD"
-        run = subprocess.run(self._program(check), env=self._environment(name), cwd=ROOT, check=False, timeout=_SECONDS)
+        run = subprocess.run(program(check), env=self._environment(name), cwd=ROOT, check=False, timeout=60)
         return run.returncode == 0
 
     def stop(self, name: str) -> int:
         """End a service as `docker compose stop` does; its exit code."""
-        process = self.processes.pop(name)
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.communicate(timeout=_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-        return process.returncode
-
-    def _program(self, command: list[str]) -> list[str]:
-        # In the image the programs of the environment are on PATH; here they stand beside the Python that runs the tests.
-        return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
+        return self.processes.pop(name).stop()
 
     def _environment(self, name: str) -> dict[str, str]:
         written = {key: str(value) for key, value in self.composed[name]["environment"].items()}

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from trivet.standalone.cli import FAILED, MISUSED, OK, main
+from trivet.standalone.cli import main
 from trivet.standalone.logs import JsonFormatter, TextFormatter
 
 KEY = "sk-very-secret-value"
+OK, FAILED, MISUSED = 0, 1, 2
 
 
 @pytest.fixture(autouse=True)

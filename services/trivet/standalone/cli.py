@@ -11,18 +11,19 @@ from pathlib import Path
 
 import uvloop
 
-from trivet.kernel.server import CannotListen
 from trivet.kernel.settings import split_host_port
-from trivet.standalone.config import ConfigError, UsageError
+from trivet.standalone.failures import CommandFailed, Misused
 from trivet.standalone.logs import configure_logs
 from trivet.standalone.parts import PARTS
-from trivet.standalone.rest_client import GatewayError
 
-OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the answer is the exit code: 0, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
+    # We start programs (MCP servers, the model's process) but never go on in a fork: gRPC need not prepare for that,
+    # nor tell about it. It reads this when it is imported, which the commands do.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     arguments = _parser().parse_args(argv)
     configure_logs(arguments.log_level or arguments.default_log_level, arguments.log_format)
     try:
@@ -30,18 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = importlib.import_module(f"trivet.standalone.commands.{arguments.command}")
         done = command.run(arguments)
         return _run(done) if asyncio.iscoroutine(done) else int(done)
-    except (ConfigError, UsageError) as error:
-        print(error, file=sys.stderr)
-        return MISUSED
-    except (CannotListen, GatewayError) as error:
-        print(f"trivet: {error}", file=sys.stderr)
-        return FAILED
+    except CommandFailed as error:
+        print(error if isinstance(error, Misused) else f"trivet: {error}", file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has left (`trivet models | head -1`); Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return CommandFailed.exit_code
 
 
 def _run(command: Coroutine[object, object, int]) -> int:

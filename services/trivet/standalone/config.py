@@ -12,12 +12,13 @@ from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.settings import AuthSettings, GrpcAddress, KeySettings, ServerSettings, split_host_port
 from trivet.model_service.settings import ModelSettings, ProviderSettings
 from trivet.standalone.config_problems import problems_of
+from trivet.standalone.failures import Misused
 from trivet.standalone.yaml_source import Document, Position, Problem, read_yaml
 from trivet.standalone.yaml_source import Path as ValuePath
 from trivet.tool_service.settings import McpServerSettings, ToolLimits, ToolSettings
 
 
-class ConfigError(Exception):
+class ConfigError(Misused):
     """A configuration that can't be used. Its text has one line for each problem, `FILE:LINE:COLUMN: what is wrong`."""
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
@@ -29,7 +30,7 @@ class ConfigError(Exception):
         )
 
 
-class UsageError(Exception):
+class UsageError(Misused):
     """A command that can't be carried out as it was given, whatever the file says by itself."""
 
 

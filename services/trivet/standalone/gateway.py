@@ -7,10 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 
 from trivet.kernel.auth import KeyRing
+from trivet.kernel.call import Interceptor
 from trivet.kernel.chain import standard_interceptors
 from trivet.kernel.client import connect
+from trivet.kernel.interceptors.validation import validation
 from trivet.kernel.server import CannotListen, Server
 from trivet.standalone.config import Config, UsageError
+from trivet.standalone.failures import CommandFailed
 from trivet.standalone.parts import CALLS, FULL_NAMES, SERVICES, Part, Service
 
 Channels = dict[Service, grpc.aio.Channel]
@@ -47,11 +50,11 @@ async def open_gateway(config: Config, part: Part = "all") -> AsyncIterator[Gate
     """Everything that `part` names, listening; what still runs at the end of the block is cancelled.
 
     Raises:
-        CannotListen: an address is in use, or not ours.
+        CommandFailed: an address is in use, or not ours.
         UsageError: the part calls a service whose address the configuration does not tell.
     """
     async with AsyncExitStack() as stack:
-        server = Server(config.server, standard_interceptors(config.server, KeyRing(config.auth))) if SERVICES[part] else None
+        server = Server(config.server, _interceptors(config)) if SERVICES[part] else None
         channels: Channels = {}
         for called in CALLS[part]:
             local = server if called in SERVICES[part] else None
@@ -59,12 +62,23 @@ async def open_gateway(config: Config, part: Part = "all") -> AsyncIterator[Gate
         if server:
             for service in SERVICES[part]:
                 await _OPENERS[service](config, server, channels, stack)
-            await server.start()
+            await _listening(server)
             stack.push_async_callback(server.stop, 0)
         # Apart from the rest, because it is stopped together with the server and not after it.
         bridge = await stack.enter_async_context(AsyncExitStack())
         http = await _open_bridge(config, channels, bridge) if part in ("all", "bridge") else ""
         yield Gateway(server, http, bridge)
+
+
+def _interceptors(config: Config) -> tuple[Interceptor, ...]:
+    return (*standard_interceptors(config.server, KeyRing(config.auth)), validation)
+
+
+async def _listening(server: Server) -> None:
+    try:
+        await server.start()
+    except CannotListen as error:
+        raise CommandFailed(str(error)) from error
 
 
 def _connect(service: Service, config: Config) -> grpc.aio.Channel:
@@ -79,9 +93,8 @@ def _connect(service: Service, config: Config) -> grpc.aio.Channel:
 
 
 async def _open_model(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> None:
-    from trivet.model_service.server import open_model_service
-
     from trivet.model.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+    from trivet.model_service.server import open_model_service
 
     server.add(add_ModelServiceServicer_to_server, await stack.enter_async_context(open_model_service(config)))
 
@@ -111,5 +124,5 @@ async def _open_bridge(config: Config, channels: Channels, stack: AsyncExitStack
     try:
         bridge = await stack.enter_async_context(open_bridge(config.bridge, config.server, named, KeyRing(config.auth)))
     except OSError as error:
-        raise CannotListen(f"cannot listen on {config.server.http}: {error.strerror or error}") from error
+        raise CommandFailed(f"cannot listen on {config.server.http}: {error.strerror or error}") from error
     return bridge.address

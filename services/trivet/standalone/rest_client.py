@@ -8,11 +8,13 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
+from trivet.standalone.failures import CommandFailed
+
 # A line of the stream is one event; a tool's result makes the longest ones.
 _LONGEST_LINE = 16 * 1024 * 1024
 
 
-class GatewayError(Exception):
+class GatewayError(CommandFailed):
     """A gateway that does not answer, or answers with an error. The text is for people."""
 
 
