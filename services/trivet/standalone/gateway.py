@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 
+from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.call import Interceptor
 from trivet.kernel.chain import standard_interceptors
@@ -96,7 +97,9 @@ async def _open_model(config: Config, server: Server, channels: Channels, stack:
     from trivet.model.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
     from trivet.model_service.server import open_model_service
 
-    server.add(add_ModelServiceServicer_to_server, await stack.enter_async_context(open_model_service(config)))
+    guard = AddressGuard(allow_private=config.security.allow_private_networks)
+    opened = open_model_service(config, guard=guard)
+    server.add(add_ModelServiceServicer_to_server, await stack.enter_async_context(opened))
 
 
 async def _open_tool(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> None:
