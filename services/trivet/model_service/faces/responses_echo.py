@@ -1,0 +1,91 @@
+"""What a response repeats of its request."""
+
+from typing import Any, Final
+
+import orjson
+from google.protobuf.message import Message
+
+from trivet.model.v1 import response_config_pb2 as config
+from trivet.model.v1 import response_pb2 as pb
+from trivet.model.v1 import response_request_pb2 as request_pb
+from trivet.model.v1 import response_tool_pb2 as tool_pb
+
+_REPEATED: Final = (
+    "previous_response_id",
+    "background",
+    "max_output_tokens",
+    "max_tool_calls",
+    "parallel_tool_calls",
+    "temperature",
+    "top_p",
+    "top_logprobs",
+    "presence_penalty",
+    "frequency_penalty",
+    "tool_choice",
+    "truncation",
+    "service_tier",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "store",
+)
+
+
+def echo(request: request_pb.CreateResponseRequest, provider: str) -> pb.Response:
+    """A response that only has what its request and `provider` tell."""
+    response = pb.Response(model=request.model, provider=provider, metadata=request.metadata)
+    for name in _REPEATED:
+        if request.HasField(name):  # type: ignore[arg-type]
+            _set(response, name, getattr(request, name))
+    if request.instructions:
+        response.instructions.text = request.instructions
+    if request.HasField("reasoning"):
+        response.reasoning.CopyFrom(request.reasoning)
+    if request.HasField("text"):
+        response.text.CopyFrom(request.text)
+    response.tools.extend(request.tools)
+    complete(response)
+    return response
+
+
+def complete(response: pb.Response) -> None:
+    """Adds the keys that the contract wants inside of what is repeated, null where there is nothing to say."""
+    for tool in response.tools:
+        _complete_tool(tool)
+    if response.HasField("reasoning"):
+        _add_nulls(response.reasoning, "effort", "summary")
+    if response.HasField("text"):
+        _complete_text(response.text)
+
+
+def _complete_tool(tool: tool_pb.Tool) -> None:
+    if tool.HasField("function"):
+        _add_nulls(tool.function, "description", "parameters", "strict")
+    elif tool.HasField("mcp"):
+        # Secrets that the caller gave for a server are nothing for a log of responses.
+        tool.mcp.ClearField("authorization")
+        tool.mcp.ClearField("headers")
+
+
+def _complete_text(text: config.TextConfig) -> None:
+    if not text.HasField("format"):
+        text.format.text.SetInParent()
+    if text.format.HasField("json_schema"):
+        _add_nulls(text.format.json_schema, "description")
+        if not text.format.json_schema.HasField("strict"):
+            text.format.json_schema.strict = False
+
+
+def _set(message: Message, name: str, value: Any) -> None:
+    if isinstance(value, Message):
+        getattr(message, name).CopyFrom(value)
+    else:
+        setattr(message, name, value)
+
+
+def _add_nulls(message: Any, *keys: str) -> None:
+    """Writes null for those of the optional fields `keys` that are unset."""
+    missing = {key: None for key in keys if not message.HasField(key)}
+    if missing:
+        message.extra = orjson.dumps(missing | orjson.loads(message.extra or "{}")).decode()

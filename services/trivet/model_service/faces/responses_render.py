@@ -1,0 +1,177 @@
+"""Renders the events of a turn as a response, streamed or whole."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import Final
+
+from trivet.kernel.errors import ServiceError
+from trivet.model.v1 import response_event_body_pb2 as body
+from trivet.model.v1 import response_pb2 as pb
+from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.domain.turn import (
+    AnnotationAdded,
+    HostedItem,
+    ReasoningDelta,
+    ReasoningEnded,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    TurnEvent,
+    TurnFinished,
+    TurnStarted,
+    Usage,
+)
+from trivet.model_service.faces.responses_echo import echo
+from trivet.model_service.faces.responses_failure import failure_events
+from trivet.model_service.faces.responses_message import MessageOutput
+from trivet.model_service.faces.responses_output import (
+    CustomCallOutput,
+    FunctionCallOutput,
+    HostedOutput,
+    OutputItem,
+    new_id,
+)
+from trivet.model_service.faces.responses_reasoning import ReasoningOutput
+from trivet.model_service.faces.responses_tools import namespaced
+
+_CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Reasons to finish that make a response incomplete -> what it says of them."""
+
+
+class ResponseRenderer:
+    """Renders one turn. `response` is what the events so far amount to, and whole after the last one.
+
+    Items follow one another in the stream although an upstream may mix them (calls made in parallel): the first one
+    that is not closed streams, the others wait with their events. It is closed when another one waits and nothing more
+    of it can come.
+    """
+
+    def __init__(self, request: CreateResponseRequest, provider: str) -> None:
+        self.response = echo(request, provider)
+        self.response.id = new_id("resp")
+        self.response.created_at = int(time.time())
+        self.response.status = "in_progress"
+        # What a provider of another API answers is kept nowhere.
+        self.response.store = False
+        self.started = False
+        self._names = namespaced(request.tools)
+        self._sequence: Iterator[int] = count()
+        self._queue: deque[OutputItem] = deque()
+        self._calls: dict[int, OutputItem] = {}
+
+    def render(self, events: Iterable[TurnEvent]) -> list[ResponseEvent]:
+        """The events of the stream for the next ones of the turn."""
+        return [rendered for event in events for rendered in self._render(event)]
+
+    def fail(self, error: ServiceError) -> list[ResponseEvent]:
+        """The events that end the stream of a turn that raised `error`."""
+        return [*self._close_all("incomplete"), *failure_events(self.response, error, self._sequence)]
+
+    def _render(self, event: TurnEvent) -> Iterator[ResponseEvent]:
+        match event:
+            case TurnStarted():
+                if not self.started:
+                    self.started = True
+                    yield ResponseEvent(created=self._snapshot())
+                    yield ResponseEvent(in_progress=self._snapshot())
+            case TurnFinished():
+                yield from self._finish(event)
+            case TextDelta("", ()) | RefusalDelta("") | ReasoningDelta(""):
+                pass
+            case _:
+                yield from self._deliver(event)
+
+    def _deliver(self, event: TurnEvent) -> Iterator[ResponseEvent]:
+        item = self._item_of(event)
+        if item is None:
+            return
+        item.waiting.append(event)
+        yield from self._show_first()
+        while self._queue and (self._queue[0].ended or (len(self._queue) > 1 and self._queue[0].can_end)):
+            yield from self._close_first("completed")
+            yield from self._show_first()
+
+    def _item_of(self, event: TurnEvent) -> OutputItem | None:
+        """The item that `event` belongs to; None for a piece of what is closed."""
+        last = self._queue[-1] if self._queue else None
+        match event:
+            case TextDelta() | RefusalDelta() | AnnotationAdded():
+                return last if isinstance(last, MessageOutput) else self._begin(MessageOutput(self._sequence))
+            case ReasoningDelta():
+                return last if isinstance(last, ReasoningOutput) else self._begin(ReasoningOutput(self._sequence))
+            case ReasoningEnded(encrypted):
+                if isinstance(last, ReasoningOutput):
+                    return last
+                return self._begin(ReasoningOutput(self._sequence)) if encrypted else None
+            case ToolCallStarted():
+                made = CustomCallOutput if event.kind == "custom" else FunctionCallOutput
+                self._calls[event.index] = self._begin(made(self._sequence, event, self._names))
+                return self._calls[event.index]
+            case ToolCallDelta():
+                call = self._calls.get(event.index)
+                return call if call in self._queue else None
+            case HostedItem():
+                return self._begin(HostedOutput(self._sequence, event))
+            case _:
+                return None
+
+    def _begin(self, item: OutputItem) -> OutputItem:
+        self._queue.append(item)
+        return item
+
+    def _show_first(self) -> Iterator[ResponseEvent]:
+        """Opens the first item of the queue, if it is not open yet, and gives it the events that wait for it."""
+        if not self._queue:
+            return
+        first = self._queue[0]
+        if not first.is_open:
+            yield from first.open(len(self.response.output))
+        for event in first.waiting:
+            yield from first.feed(event)
+        first.waiting.clear()
+
+    def _close_first(self, status: str) -> Iterator[ResponseEvent]:
+        first = self._queue.popleft()
+        yield from first.close(status)
+        self.response.output.append(first.item)
+
+    def _close_all(self, status: str) -> Iterator[ResponseEvent]:
+        """Closes every item; the last one with `status`, for only the last one can be cut short."""
+        while self._queue:
+            yield from self._show_first()
+            yield from self._close_first(status if len(self._queue) == 1 else "completed")
+
+    def _finish(self, event: TurnFinished) -> Iterator[ResponseEvent]:
+        cut_short = _CUT_SHORT.get(event.reason)
+        yield from self._close_all("incomplete" if cut_short else "completed")
+        if event.usage is not None:
+            self.response.usage.CopyFrom(_usage(event.usage))
+        if event.service_tier:
+            self.response.service_tier = event.service_tier
+        if cut_short:
+            self.response.status = "incomplete"
+            self.response.incomplete_details.reason = cut_short
+            yield ResponseEvent(incomplete=self._snapshot())
+        else:
+            self.response.status = "completed"
+            self.response.completed_at = int(time.time())
+            yield ResponseEvent(completed=self._snapshot())
+
+    def _snapshot(self) -> body.ResponseSnapshotEvent:
+        return body.ResponseSnapshotEvent(sequence_number=next(self._sequence), response=self.response)
+
+
+def _usage(usage: Usage) -> pb.ResponseUsage:
+    return pb.ResponseUsage(
+        input_tokens=usage.input_tokens,
+        input_tokens_details=pb.InputTokensDetails(
+            cached_tokens=usage.cached_tokens, cache_write_tokens=usage.cache_write_tokens
+        ),
+        output_tokens=usage.output_tokens,
+        output_tokens_details=pb.OutputTokensDetails(reasoning_tokens=usage.reasoning_tokens),
+        total_tokens=usage.total_tokens or usage.input_tokens + usage.output_tokens,
+    )
