@@ -92,3 +92,8 @@ def test_colour_sets_the_models_text_apart() -> None:
     text = shown(delta(content="plain"), ended(1), colour=True)
 
     assert text == "plain\n\x1b[2m[1 model call]\x1b[0m\n"
+
+
+def test_a_run_that_breaks_off_leaves_its_text_on_a_line_of_its_own() -> None:
+    assert shown(delta(content="It is")) == "It is\n"
+    assert shown() == ""

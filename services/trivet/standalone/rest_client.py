@@ -70,7 +70,8 @@ class RestClient:
                     raise GatewayError(_message_of(await response.read(), response.status))
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise GatewayError(f"no answer from {self._base}: {error or type(error).__name__}") from error
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise GatewayError(f"no answer from {self._base}: {reason}") from error
 
 
 @asynccontextmanager

@@ -45,12 +45,14 @@ class RunView:
             self._run = run
 
     def end(self) -> None:
-        """Show how the run went."""
-        iterations = self._run.get("iterations", 0)
-        calls = f"{iterations} model call{'s' if iterations != 1 else ''}"
-        tokens = f", {self._tokens} tokens" if self._tokens else ""
-        limit = ", ended by the iteration limit" if self._run.get("stopped_by") == "iteration_limit" else ""
-        self._line(f"[{calls}{tokens}{limit}]")
+        """Show how the run went, if it came to its end."""
+        if self._run:
+            calls = self._run["iterations"]
+            tokens = f", {self._tokens} tokens" if self._tokens else ""
+            limit = ", ended by the iteration limit" if self._run["stopped_by"] == "iteration_limit" else ""
+            self._line(f"[{calls} model call{'s' if calls != 1 else ''}{tokens}{limit}]")
+        elif self._mid_line:
+            self._out.write("\n")
 
     def _text(self, text: str) -> None:
         if text:
