@@ -10,6 +10,7 @@ from email.utils import formatdate
 
 import orjson
 import pytest
+
 from tests.upstreams.scripted import (
     CLOSE,
     END,
@@ -23,7 +24,6 @@ from tests.upstreams.scripted import (
     stream,
     stream_head,
 )
-
 from trivet.kernel.errors import (
     Overloaded,
     RateLimited,

@@ -71,6 +71,10 @@ class ProviderSettings(_Section):
     headers: dict[HeaderName, SecretStr] = {}
     """Sent with each call."""
 
+    flavor: Literal["openai", "compatible"] | None = None
+    """For `openai-chat`: `openai` takes `max_completion_tokens` and the role `developer`, `compatible` is given their
+    older names. Absent: `openai` at OpenAI and Azure, `compatible` everywhere else."""
+
     models: tuple[str, ...] | None = None
     """The upstream models that are offered. Absent: whatever the provider lists, and any name may be asked for."""
 

@@ -1,19 +1,22 @@
-"""What a dialect offers besides turns when it is of the same shape as a face: requests that pass through unchanged."""
+"""What a dialect offers besides turns when it is of the same shape as a face: requests that pass through unchanged.
+
+`upstream_model` is the model's name at the upstream; answers carry the name that the caller used, `request.model`.
+All of these raise as `Dialect.turn` does; closing an iterator ends the upstream call.
+"""
 
 from collections.abc import AsyncGenerator
 from typing import Protocol, runtime_checkable
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
+from trivet.model.v1.response_event_pb2 import ResponseEventBatch
+from trivet.model.v1.response_pb2 import Response
+from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 
 
 @runtime_checkable
 class NativeChat(Protocol):
-    """A dialect that speaks chat completions itself: nothing that the upstream says is lost.
-
-    `upstream_model` is the model's name there; answers carry the name that the caller used, `request.model`. Raises as
-    `Dialect.turn` does.
-    """
+    """A dialect that speaks chat completions itself: nothing that the upstream says is lost."""
 
     async def create_chat_completion(self, request: CreateChatCompletionRequest, upstream_model: str) -> ChatCompletion:
         """The whole answer."""
@@ -22,5 +25,20 @@ class NativeChat(Protocol):
     def stream_chat_completion(
         self, request: CreateChatCompletionRequest, upstream_model: str
     ) -> AsyncGenerator[ChatCompletionChunkBatch]:
-        """The answer in batches of the chunks that were ready together; closing the iterator ends the upstream call."""
+        """The answer in batches of the chunks that were ready together."""
+        ...
+
+
+@runtime_checkable
+class NativeResponses(Protocol):
+    """A dialect that speaks the Responses API itself; `provider` is its name, for the key `provider` of responses."""
+
+    async def create_response(self, request: CreateResponseRequest, upstream_model: str, provider: str) -> Response:
+        """The whole response."""
+        ...
+
+    def stream_response(
+        self, request: CreateResponseRequest, upstream_model: str, provider: str
+    ) -> AsyncGenerator[ResponseEventBatch]:
+        """The response in batches of the events that were ready together."""
         ...

@@ -1,0 +1,98 @@
+"""Which models there are, and which provider serves each."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from trivet.kernel.errors import ModelNotFound, ServiceError
+from trivet.model_service.domain.ports import Dialect, ModelInfo
+
+LIST_SECONDS = 5.0
+"""How long a provider may take to list its models."""
+
+FRESH_SECONDS = 30.0
+"""How long a provider's list is taken as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider under its name. `models` are those it offers by configuration; None: any that it has."""
+
+    name: str
+    dialect: Dialect
+    models: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model under the name that callers use, `<provider>/<upstream model>`; `created` is a Unix time or 0."""
+
+    id: str
+    provider: str
+    created: int = 0
+
+
+class Registry:
+    """The providers, by name. `clock` tells seconds that only go forward."""
+
+    def __init__(self, providers: Iterable[Provider], clock: Callable[[], float] = time.monotonic) -> None:
+        self._providers = {provider.name: provider for provider in providers}
+        self._clock = clock
+        self._listed: dict[str, tuple[float, list[ModelInfo]]] = {}
+
+    def resolve(self, model: str) -> tuple[Provider, str]:
+        """The provider of `model`, and the model's name there, which may hold slashes.
+
+        Raises:
+            ModelNotFound: there is no such provider, or it does not offer the model.
+        """
+        name, slash, upstream = model.partition("/")
+        provider = self._providers.get(name)
+        if provider is None or not slash or not upstream:
+            raise ModelNotFound(model)
+        if provider.models is not None and upstream not in provider.models:
+            raise ModelNotFound(model)
+        return provider, upstream
+
+    async def models(self) -> list[ServedModel]:
+        """The models of all providers, in the order of the configuration; a provider that fails adds none."""
+        lists = await asyncio.gather(*map(self._offered, self._providers.values()))
+        return [model for offered in lists for model in offered or ()]
+
+    async def model(self, name: str) -> ServedModel:
+        """One model.
+
+        Raises:
+            ModelNotFound: as `resolve`, or the provider lists its models without it.
+        """
+        provider, _ = self.resolve(name)
+        offered = await self._offered(provider)
+        if offered is None:
+            # It may well be there: asking it for an answer would be tried, too.
+            return ServedModel(name, provider.name)
+        for model in offered:
+            if model.id == name:
+                return model
+        raise ModelNotFound(name)
+
+    async def _offered(self, provider: Provider) -> list[ServedModel] | None:
+        if provider.models is not None:
+            listed: list[ModelInfo] | None = [ModelInfo(model) for model in provider.models]
+        else:
+            listed = await self._list(provider)
+        if listed is None:
+            return None
+        return [ServedModel(f"{provider.name}/{model.id}", provider.name, model.created) for model in listed]
+
+    async def _list(self, provider: Provider) -> list[ModelInfo] | None:
+        asked, listed = self._listed.get(provider.name, (0.0, None))
+        if listed is not None and self._clock() - asked < FRESH_SECONDS:
+            return listed
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                found = await provider.dialect.list_models()
+        except (ServiceError, TimeoutError):
+            return listed
+        self._listed[provider.name] = self._clock(), found
+        return found
