@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from tests.kernel.codec import sample
 
+from tests.kernel.codec import sample
 from trivet.kernel.errors import InvalidRequest
 from trivet.kernel.interceptors.validation import validation
 from trivet.kernel.validation import validate

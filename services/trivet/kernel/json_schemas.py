@@ -108,8 +108,13 @@ class Schemas:
 
     def _property(self, field: Field) -> Schema:
         schema = self._field(field)
-        nullable = field.options.always and field.unset is None and not field.options.required
-        return {"anyOf": [schema, {"type": "null"}]} if nullable and schema else schema
+        if not schema or not field.options.always or field.options.required:
+            return schema
+        if field.unset is None:
+            return {"anyOf": [schema, {"type": "null"}]}
+        # What stands for an unset message need not be a form of that message.
+        odd = field.options.unset and field.value is Value.MESSAGE
+        return {"anyOf": [schema, {"const": field.unset}]} if odd else schema
 
     def _field(self, field: Field) -> Schema:
         if not field.descriptor.is_repeated:

@@ -4,8 +4,8 @@ import sys
 from typing import Any
 
 import pytest
-from tests.kernel.codec import sample
 
+from tests.kernel.codec import sample
 from trivet.kernel.codec.decoding import MAX_DEPTH
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import InvalidRequest
@@ -229,6 +229,14 @@ def test_raw_values_are_kept_as_json_text() -> None:
 @pytest.mark.parametrize("value", [object(), "\ud800", 2**70])
 def test_a_raw_value_that_is_no_json_is_refused(value: Any) -> None:
     assert refusal("Answer", {"schema": value}).message == "Invalid 'schema': expected a JSON value."
+
+
+def test_only_one_key_of_a_oneof_can_be_given() -> None:
+    assert decode("Reference", {"address": "u", "name": None, "note": "n"}, strict=True).url == "u"
+
+    error = refusal("Reference", {"address": "u", "name": "n"}, strict=False)
+
+    assert error.message == "Invalid 'address': it cannot be given together with 'name'."
 
 
 def nested(levels: int, key: str, innermost: Any) -> Any:

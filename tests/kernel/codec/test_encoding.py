@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.kernel.codec import sample
 
+from tests.kernel.codec import sample
 from trivet.kernel.codec.message_codec import codec_for
 
 ANSWER = sample.message("Answer")

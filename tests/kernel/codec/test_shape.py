@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import message_factory
-from tests.kernel.codec import sample
 
+from tests.kernel.codec import sample
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.codec.shape import ShapeError
 

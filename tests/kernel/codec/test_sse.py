@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from tests.kernel.codec import sample
 
+from tests.kernel.codec import sample
 from trivet.kernel.codec.shape import ShapeError
 from trivet.kernel.codec.sse import StreamCodec, stream_codec
 

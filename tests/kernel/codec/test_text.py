@@ -1,8 +1,8 @@
 """JSON texts that two readers could understand differently are refused."""
 
 import pytest
-from tests.kernel.codec import sample
 
+from tests.kernel.codec import sample
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import InvalidRequest
 

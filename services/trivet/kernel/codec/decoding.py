@@ -98,9 +98,9 @@ class DecodeCompiler:
     def _object(self, shape: ObjectShape, constants: _Constants) -> Decode:
         slots = {key: _NOWHERE._replace(unset=value) for key, value in (*shape.constants.items(), *constants)}
         slots.update((field.key, self._slot(field)) for field in shape.fields)
-        if shape.catch_all:
-            return _decode_object(slots, _catch_all(shape.catch_all))
-        return _decode_object(slots, _refuse_unknown(frozenset(slots)) if self._strict else _drop)
+        drop = _refuse_unknown(frozenset(slots)) if self._strict else _drop
+        decode = _decode_object(slots, _catch_all(shape.catch_all) if shape.catch_all else drop)
+        return _decode_exclusive(decode, shape.exclusive) if shape.exclusive else decode
 
     def _slot(self, field: Field) -> _Slot:
         plain = not field.descriptor.is_repeated
@@ -181,6 +181,20 @@ def _decode_object(slots: Mapping[str, _Slot], keep: _Rest) -> Decode:
 
 def _no_object(value: Any) -> RefusalError:
     return invalid("it is nested too deeply") if type(value) is dict else expected("an object", value)
+
+
+def _decode_exclusive(decode: Decode, groups: Iterable[Mapping[str, str]]) -> Decode:
+    """Refuse an object with several keys of one oneof, of which a message would hold only the last."""
+
+    def decode_exclusive(value: Any, depth: int) -> dict[str, Any]:
+        tree: dict[str, Any] = decode(value, depth)
+        for keys in groups:
+            given = [key for name, key in keys.items() if name in tree]
+            if len(given) > 1:
+                raise invalid(f"it cannot be given together with '{given[0]}'", given[1])
+        return tree
+
+    return decode_exclusive
 
 
 def _catch_all(name: str) -> _Rest:

@@ -141,6 +141,14 @@ class ObjectShape:
     constants: dict[str, Any]
     catch_all: str
 
+    @property
+    def exclusive(self) -> list[dict[str, str]]:
+        """For each oneof the keys of its fields, of which only one can be given, by the fields' names."""
+        members = {oneof.name: {field.name for field in oneof.fields} for oneof in self.descriptor.oneofs}
+        groups = [{field.name: field.key for field in self.fields if field.name in names} for names in members.values()]
+        # An optional field is alone in a oneof of its own.
+        return [group for group in groups if len(group) > 1]
+
 
 @dataclass(frozen=True)
 class UnionShape:
