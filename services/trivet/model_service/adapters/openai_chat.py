@@ -26,6 +26,9 @@ _HEAD = {"id": str, "created": int, "model": str, **dict.fromkeys(_CHANGING, str
 
 Body = dict[str, Any]
 
+_Split = tuple[Body, ChatCompletionChunk]
+"""What a chunk shares with the others of its stream, and the rest of it."""
+
 
 def _unchanged(body: Body) -> Body:
     return body
@@ -50,7 +53,7 @@ class OpenAIChat:
         reader = ChunkReader()
         async with aclosing(self._stream(body) if request.stream else self._single(body)) as batches:
             async for batch in batches:
-                events = [event for chunk in batch for event in reader.read(*self._split(chunk))]
+                events = [event for chunk in batch for event in reader.read(*chunk)]
                 if events:
                     yield events
         yield list(reader.finish())
@@ -89,7 +92,7 @@ class OpenAIChat:
         common = _Common(request.model)
         async with aclosing(self._stream(body, functions=bool(request.functions))) as batches:
             async for batch in batches:
-                heads, chunks = zip(*map(self._split, batch), strict=True)
+                heads, chunks = zip(*batch, strict=True)
                 yield common.batch(heads, chunks)
 
     def _native_body(self, request: CreateChatCompletionRequest, upstream_model: str, *, stream: bool) -> Body:
@@ -112,18 +115,18 @@ class OpenAIChat:
         repair_completion(answer, functions=functions)
         return answer
 
-    async def _single(self, body: Body) -> AsyncGenerator[list[Body]]:
+    async def _single(self, body: Body) -> AsyncGenerator[list[_Split]]:
         answer = await self._completion(body)
         as_chunk(answer)
-        yield [answer]
+        yield [self._split(answer)]
 
-    async def _stream(self, body: Body, *, functions: bool = False) -> AsyncGenerator[list[Body]]:
+    async def _stream(self, body: Body, *, functions: bool = False) -> AsyncGenerator[list[_Split]]:
         """Batches of repaired chunks; unless it raises, every choice that began has ended when it ends."""
         repair = ChunkRepair(functions=functions)
         async with aclosing(self._http.post_stream(_PATH, self._adapt(body))) as batches:
             try:
                 async for batch in batches:
-                    chunks: list[Body] = []
+                    chunks: list[_Split] = []
                     try:
                         self._read(batch, repair, chunks)
                     except ServiceError:
@@ -140,15 +143,14 @@ class OpenAIChat:
         if not repair.finished:
             raise self._http.invalid("ended its stream early")
 
-    def _read(self, batch: list[SseEvent], repair: ChunkRepair, chunks: list[Body]) -> None:
+    def _read(self, batch: list[SseEvent], repair: ChunkRepair, chunks: list[_Split]) -> None:
         for event in batch:
             if is_done(event):
                 if repair.begun and not repair.finished:
-                    chunks.append(repair.closing())
+                    chunks.append(self._split(repair.closing()))
                 return
-            if event.data:
-                chunks.append(self._chunk(event))
-                repair.repair(chunks[-1])
+            if event.data and repair.repair(chunk := self._chunk(event)):
+                chunks.append(self._split(chunk))
 
     def _chunk(self, event: SseEvent) -> Body:
         try:
@@ -161,8 +163,7 @@ class OpenAIChat:
             raise self._http.error(fault)
         return chunk
 
-    def _split(self, chunk: Body) -> tuple[Body, ChatCompletionChunk]:
-        """What a chunk shares with the others of its stream, and the rest of it."""
+    def _split(self, chunk: Body) -> _Split:
         head = {key: value for key, kind in _HEAD.items() if isinstance(value := chunk.pop(key, None), kind)}
         chunk.pop("object", None)
         try:
@@ -197,8 +198,8 @@ def _error_in(answer: Body) -> object:
 
 
 def _model_info(model: Body) -> ModelInfo:
-    created, owner = model.get("created"), model.get("owned_by")
-    return ModelInfo(model["id"], created if isinstance(created, int) else 0, owner if isinstance(owner, str) else "")
+    created = model.get("created")
+    return ModelInfo(model["id"], created if isinstance(created, int) else 0)
 
 
 def _new_id() -> str:

@@ -28,12 +28,12 @@ class ChunkRepair:
         """Whether there was a choice, and each has its finish reason."""
         return self.begun and all(choice.finished for choice in self._choices.values())
 
-    def repair(self, chunk: dict[str, Any]) -> None:
-        """Repairs the next chunk."""
-        if chunk.get("choices") is None:
-            chunk["choices"] = []
-        elif isinstance(chunk["choices"], list):
-            chunk["choices"] = [choice for choice in chunk["choices"] if self._wanted(choice)]
+    def repair(self, chunk: dict[str, Any]) -> bool:
+        """Repairs the next chunk; False if it says nothing, being of choices that have ended."""
+        given = chunk.get("choices") or []
+        if isinstance(given, list):
+            chunk["choices"] = [choice for choice in given if self._wanted(choice)]
+        return not given or bool(chunk["choices"]) or bool(chunk.get("usage"))
 
     def closing(self) -> dict[str, Any]:
         """The chunk that a server left out which said that it is done, without a finish reason."""

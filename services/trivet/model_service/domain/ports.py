@@ -9,11 +9,10 @@ from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model as its provider lists it: the id there, the Unix time it was made (0: not told), who owns it."""
+    """A model as its provider lists it: the id there, and the Unix time it was made (0: not told)."""
 
     id: str
     created: int = 0
-    owned_by: str = ""
 
 
 class Dialect(Protocol):
