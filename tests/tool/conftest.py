@@ -1,11 +1,29 @@
 """Servers that are slow to start, one of each kind for all tests."""
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+
 from tests.tool.rig import Child, child
 from tests.tool.servers.minimal import MinimalServer, minimal_server
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left_behind() -> AsyncIterator[None]:
+    """No test may leave a task, or an error that nobody asked for."""
+    unheard: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: unheard.append(context))
+    before = asyncio.all_tasks()
+    yield
+    async with asyncio.timeout(10):
+        while left := asyncio.all_tasks() - before - {asyncio.current_task()}:
+            await asyncio.wait(left)
+    gc.collect()
+    assert unheard == []
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from contextlib import aclosing
 
 import pytest
 from aiohttp import web
+
 from tests.tool.rig import Child, call, child, events_of, http, pool_of, text_of
 from tests.tool.servers.minimal import MinimalServer, minimal_server
-
 from trivet.kernel.errors import McpServerUnavailable, RequestTimeout, ToolNotFound
 from trivet.tool_service.domain.targets import Target
 from trivet.tool_service.domain.tools import Media, Other, Progress, ResourceLink, Text
