@@ -1,0 +1,76 @@
+"""The composition root of ModelService."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
+
+from trivet.kernel.address_guard import AddressGuard
+from trivet.model_service.adapters.openai_chat import OpenAIChat
+from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
+from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp, UpstreamLimits
+from trivet.model_service.domain.ports import Dialect
+from trivet.model_service.domain.registry import Provider, Registry
+from trivet.model_service.servicer import ModelServicer
+from trivet.model_service.settings import ModelSettings, ProviderSettings
+
+_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
+
+
+@asynccontextmanager
+async def open_model_service(settings: ModelSettings, *, guard: AddressGuard | None = None) -> AsyncIterator[ModelServicer]:
+    """The service over connections of its own; they, and the embedded model's process, end with the context.
+
+    `guard` judges the URLs that requests hand to providers; without one, only public addresses are let through.
+    """
+    async with AsyncExitStack() as stack:
+        providers = [_OPENERS[provider.type](provider, stack) for provider in settings.providers]
+        yield ModelServicer(Registry(providers), guard or AddressGuard())
+
+
+def _open_chat(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
+    return _provider(settings, OpenAIChat(_http(settings), _flavor(settings)), stack)
+
+
+def _open_responses(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
+    from trivet.model_service.adapters.openai_responses import OpenAIResponses
+
+    return _provider(settings, OpenAIResponses(_http(settings)), stack)
+
+
+def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
+    # Only a process that runs it needs its runtime.
+    from trivet.model_service.adapters.local.model import LocalModel
+    from trivet.model_service.adapters.local.requests import adapt
+
+    model = LocalModel()
+    stack.push_async_callback(model.aclose)
+    return _provider(settings, OpenAIChat(_http(settings, model.endpoint), adapt=adapt), stack)
+
+
+_OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
+    "openai-chat": _open_chat,
+    "openai-responses": _open_responses,
+    "local": _open_local,
+}
+
+
+def _provider(settings: ProviderSettings, dialect: Dialect, stack: AsyncExitStack) -> Provider:
+    stack.push_async_callback(dialect.aclose)
+    return Provider(settings.name, dialect, settings.models)
+
+
+def _http(settings: ProviderSettings, located: Callable[[], Awaitable[Endpoint]] | None = None) -> UpstreamHttp:
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    timeouts = settings.timeouts
+    return UpstreamHttp(
+        settings.name,
+        located or Endpoint(settings.base_url or "", key),
+        headers={name: value.get_secret_value() for name, value in settings.headers.items()},
+        limits=UpstreamLimits(timeouts.connect_seconds, timeouts.read_seconds, timeouts.total_seconds),
+    )
+
+
+def _flavor(settings: ProviderSettings) -> ChatFlavor:
+    host = urlsplit(settings.base_url or "").hostname or ""
+    given = settings.flavor or ("openai" if host.endswith(_OPENAI_HOSTS) else "compatible")
+    return OPENAI if given == "openai" else COMPATIBLE

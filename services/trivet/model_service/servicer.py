@@ -1,0 +1,96 @@
+"""ModelService's RPCs: find the provider, ask it in its own API or by a turn, render the answer."""
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import Any
+
+from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
+from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
+from trivet.kernel.address_guard import AddressGuard
+from trivet.model.v1 import model_pb2, model_service_pb2_grpc
+from trivet.model.v1.response_event_pb2 import ResponseEventBatch
+from trivet.model.v1.response_pb2 import Response
+from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.domain.registry import Registry, ServedModel
+from trivet.model_service.faces import chat, responses
+from trivet.model_service.faces.chat_answer import ChatChunks, WholeChat
+from trivet.model_service.faces.chat_request import parse_chat
+from trivet.model_service.faces.native import NativeChat, NativeResponses
+from trivet.model_service.faces.responses_render import ResponseRenderer
+from trivet.model_service.faces.responses_request import parse as parse_response
+from trivet.model_service.faces.urls import chat_urls, response_urls
+
+
+class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
+    """Serves the models of a registry. `guard` judges the URLs that requests hand to providers."""
+
+    def __init__(self, registry: Registry, guard: AddressGuard) -> None:
+        self._registry = registry
+        self._guard = guard
+
+    async def CreateResponse(self, request: CreateResponseRequest, context: Any) -> Response:
+        """The whole response."""
+        provider, model = self._registry.resolve(request.model)
+        await self._vet(response_urls(request))
+        if isinstance(provider.dialect, NativeResponses):
+            return await provider.dialect.create_response(request, model, provider.name)
+        turn = parse_response(request, model, stream=False)
+        return await responses.collect(ResponseRenderer(request, provider.name), provider.dialect.turn(turn))
+
+    async def StreamResponse(self, request: CreateResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
+        """The response, event by event."""
+        provider, model = self._registry.resolve(request.model)
+        await self._vet(response_urls(request))
+        if isinstance(provider.dialect, NativeResponses):
+            batches = provider.dialect.stream_response(request, model, provider.name)
+        else:
+            turn = parse_response(request, model, stream=True)
+            batches = responses.stream(ResponseRenderer(request, provider.name), provider.dialect.turn(turn))
+        async with aclosing(batches):
+            async for batch in batches:
+                yield batch
+
+    async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Any) -> ChatCompletion:
+        """The whole answer."""
+        provider, model = self._registry.resolve(request.model)
+        await self._vet(chat_urls(request))
+        if isinstance(provider.dialect, NativeChat):
+            return await provider.dialect.create_chat_completion(request, model)
+        turn = parse_chat(request, model, stream=False)
+        return await chat.collect(WholeChat(request.model), provider.dialect.turn(turn))
+
+    async def StreamChatCompletion(
+        self, request: CreateChatCompletionRequest, context: Any
+    ) -> AsyncGenerator[ChatCompletionChunkBatch]:
+        """The answer, chunk by chunk."""
+        provider, model = self._registry.resolve(request.model)
+        await self._vet(chat_urls(request))
+        if isinstance(provider.dialect, NativeChat):
+            batches = provider.dialect.stream_chat_completion(request, model)
+        else:
+            turn = parse_chat(request, model, stream=True)
+            chunks = ChatChunks(request.model, include_usage=request.stream_options.include_usage)
+            batches = chat.stream(chunks, provider.dialect.turn(turn))
+        async with aclosing(batches):
+            async for batch in batches:
+                yield batch
+
+    async def ListModels(self, request: model_pb2.ListModelsRequest, context: Any) -> model_pb2.ListModelsResponse:
+        """The models of all providers."""
+        return model_pb2.ListModelsResponse(data=map(_model, await self._registry.models()))
+
+    async def GetModel(self, request: model_pb2.GetModelRequest, context: Any) -> model_pb2.Model:
+        """One model."""
+        return _model(await self._registry.model(request.model))
+
+    async def _vet(self, urls: Iterable[tuple[str, str]]) -> None:
+        for url, param in urls:
+            try:
+                await self._guard.vet(url, param)
+            except OSError:
+                # A name that nobody knows here leads nowhere from here; the provider will say so.
+                continue
+
+
+def _model(served: ServedModel) -> model_pb2.Model:
+    return model_pb2.Model(id=served.id, created=served.created, owned_by=served.provider)
