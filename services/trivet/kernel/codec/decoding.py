@@ -319,7 +319,7 @@ def _decode_integer(least: int, greatest: int) -> Decode:
         if type(value) is float and value.is_integer():
             value = int(value)
         if type(value) is not int:
-            raise expected("an integer", value) if type(value) is not float else invalid("expected an integer")
+            raise expected("an integer", value) if type(value) is not float else invalid(f"expected an integer, but got {value}")
         if not least <= value <= greatest:
             raise invalid(f"expected an integer between {least} and {greatest}")
         return value

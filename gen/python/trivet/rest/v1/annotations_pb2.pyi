@@ -69,7 +69,9 @@ class JsonMessage(_message.Message):
     """
     @_builtins.property
     def constants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Constant]:
-        """Keys that are written always with a fixed JSON value and ignored when read, for example `object`: `"response"`."""
+        """Keys that are written always with a fixed JSON value and ignored when read, for example `object`: `"response"`. Another
+        value of such a key is kept by the field that catches all, if there is one.
+        """
 
     def __init__(
         self,
@@ -144,11 +146,13 @@ class JsonField(_message.Message):
     implied_by: _builtins.str
     """For a member of a union with a discriminator: this member is meant when the discriminator is missing and this key is there."""
     unknown: _builtins.bool
-    """For a member of a union: a raw string that takes any JSON value no other member is told by."""
+    """For a member of a union: a raw string that takes any JSON value no other member is told by. With a discriminator, a
+    request can only give it an object whose discriminator is an unknown string.
+    """
     key: _builtins.str
     """The JSON key, where it cannot be a field name in every language."""
     required: _builtins.bool
-    """The value must be given: a scalar that is set, a string that is not empty, a message that is there."""
+    """The value must be given: a scalar that is set, a string, an array or a map that is not empty, a message that is there."""
     minimum: _builtins.float
     """The least number, the least number of elements, or the least length of a string in characters. Checked when set."""
     maximum: _builtins.float
@@ -157,7 +161,9 @@ class JsonField(_message.Message):
     """The field is no part of the JSON contract: it is only for callers over gRPC."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """For a member of a union with a discriminator: the values that tell it. The first one is written."""
+        """For a member of a union with a discriminator: the values that tell it. The first one is written, unless the member has a
+        field that catches all: that keeps the one that was read.
+        """
 
     @_builtins.property
     def one_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
