@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 from aiohttp import web
@@ -119,6 +119,17 @@ async def test_a_restarted_server_is_found_again(kind: str) -> None:
             showcase.start()
 
             assert await pool.list_tools(Target("s"), "caller")
+
+
+async def test_a_call_to_a_server_that_went_down_was_surely_not_made() -> None:
+    async with AsyncExitStack() as up:
+        server = await up.enter_async_context(minimal_server())
+        async with pool_of(http(server.url)) as pool:
+            await call(pool, "add")
+            await up.aclose()
+
+            with pytest.raises(McpServerUnavailable, match="cannot be reached"):
+                await call(pool, "add")
 
 
 async def test_a_server_that_is_down_is_named_and_found_when_it_is_up() -> None:
