@@ -42,7 +42,7 @@ def malformed() -> Iterator[Malformed]:
 
 def _changed(path: str, change: dict[str, Any], param: str | None) -> Malformed:
     body = {key: value for key, value in {**_BASES[path], **change}.items() if value is not ...}
-    return Malformed(path, orjson.dumps(body), param, 404 if change.get("model") == "nobody/m" else 400)
+    return Malformed(path, orjson.dumps(body), param, 404 if "nobody" in str(change) else 400)
 
 
 def _not_json(path: str) -> Iterator[Malformed]:
