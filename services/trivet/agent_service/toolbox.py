@@ -60,15 +60,17 @@ class RunTools:
 
     async def _called(self, request: tool_service_pb2.CallToolRequest) -> ToolOutcome:
         stream = self._stub.CallTool(request)
+        outcome = _failed("The tool gave no result.")
         try:
+            # To the end of the stream: leaving after the result would make a finished call a cancelled one.
             async for message in stream:
                 if message.HasField("result"):
-                    return _outcome(message.result)
+                    outcome = _outcome(message.result)
         except grpc.aio.AioRpcError as error:
             return _failed(from_rpc_error(error).message)
         finally:
             stream.cancel()
-        return _failed("The tool gave no result.")
+        return outcome
 
 
 async def gather(
