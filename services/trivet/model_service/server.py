@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 from trivet.kernel.address_guard import AddressGuard
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
+from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp, UpstreamLimits
-from trivet.model_service.domain.ports import Dialect
+from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.servicer import ModelServicer
 from trivet.model_service.settings import ModelSettings, ProviderSettings
@@ -32,19 +33,24 @@ def _open_chat(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
 
 
 def _open_responses(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
-    from trivet.model_service.adapters.openai_responses import OpenAIResponses
-
     return _provider(settings, OpenAIResponses(_http(settings)), stack)
 
 
 def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
     # Only a process that runs it needs its runtime.
-    from trivet.model_service.adapters.local.model import LocalModel
+    from trivet.model_service.adapters.local.model import MODELS, LocalModel
     from trivet.model_service.adapters.local.requests import adapt
 
     model = LocalModel()
     stack.push_async_callback(model.aclose)
-    return _provider(settings, OpenAIChat(_http(settings, model.endpoint), adapt=adapt), stack)
+
+    async def endpoint() -> Endpoint:
+        return Endpoint(*await model.endpoint())
+
+    dialect = OpenAIChat(_http(settings, endpoint), adapt=adapt)
+    stack.push_async_callback(dialect.aclose)
+    offered = (ModelInfo(name, description=what) for name, what in MODELS.items())
+    return Provider(settings.name, dialect, tuple(offered))
 
 
 _OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
@@ -56,7 +62,8 @@ _OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
 
 def _provider(settings: ProviderSettings, dialect: Dialect, stack: AsyncExitStack) -> Provider:
     stack.push_async_callback(dialect.aclose)
-    return Provider(settings.name, dialect, settings.models)
+    offered = None if settings.models is None else tuple(map(ModelInfo, settings.models))
+    return Provider(settings.name, dialect, offered)
 
 
 def _http(settings: ProviderSettings, located: Callable[[], Awaitable[Endpoint]] | None = None) -> UpstreamHttp:

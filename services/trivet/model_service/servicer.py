@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any
 
+import orjson
+
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.address_guard import AddressGuard
@@ -93,4 +95,5 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
 
 def _model(served: ServedModel) -> model_pb2.Model:
-    return model_pb2.Model(id=served.id, created=served.created, owned_by=served.provider)
+    extra = orjson.dumps({"description": served.description}).decode() if served.description else ""
+    return model_pb2.Model(id=served.id, created=served.created, owned_by=served.provider, extra=extra)

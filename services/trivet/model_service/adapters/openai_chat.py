@@ -15,6 +15,7 @@ from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamFailed
 from trivet.model_service.adapters.openai_chat_events import ChunkReader
 from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, repair_completion
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, ChatFlavor, chat_body
+from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
 from trivet.model_service.domain.ports import ModelInfo
@@ -60,10 +61,7 @@ class OpenAIChat:
 
     async def list_models(self) -> list[ModelInfo]:
         """See `Dialect.list_models`."""
-        listed = (await self._http.get_json("models")).get("data")
-        if not isinstance(listed, list):
-            raise self._http.invalid("listed its models in an unknown form")
-        return [_model_info(model) for model in listed if isinstance(model, dict) and isinstance(model.get("id"), str)]
+        return await list_models(self._http)
 
     async def aclose(self) -> None:
         """See `Dialect.aclose`."""
@@ -195,11 +193,6 @@ class _Common:
 
 def _error_in(answer: Body) -> object:
     return answer.get("error") or (answer if answer.get("object") == "error" else None)
-
-
-def _model_info(model: Body) -> ModelInfo:
-    created = model.get("created")
-    return ModelInfo(model["id"], created if isinstance(created, int) else 0)
 
 
 def _new_id() -> str:

@@ -9,10 +9,11 @@ from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model as its provider lists it: the id there, and the Unix time it was made (0: not told)."""
+    """A model as its provider lists it: the id there, the Unix time it was made (0: not told), what it is ("": not told)."""
 
     id: str
     created: int = 0
+    description: str = ""
 
 
 class Dialect(Protocol):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from trivet.kernel.errors import ModelNotFound, ServiceError
@@ -21,16 +21,17 @@ class Provider:
 
     name: str
     dialect: Dialect
-    models: tuple[str, ...] | None = None
+    models: tuple[ModelInfo, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model under the name that callers use, `<provider>/<upstream model>`; `created` is a Unix time or 0."""
+    """A model under the name that callers use, `<provider>/<upstream model>`; the rest as in `ModelInfo`."""
 
     id: str
     provider: str
     created: int = 0
+    description: str = ""
 
 
 class Registry:
@@ -39,7 +40,7 @@ class Registry:
     def __init__(self, providers: Iterable[Provider], clock: Callable[[], float] = time.monotonic) -> None:
         self._providers = {provider.name: provider for provider in providers}
         self._clock = clock
-        self._listed: dict[str, tuple[float, list[ModelInfo]]] = {}
+        self._listed: dict[str, tuple[float, Sequence[ModelInfo]]] = {}
 
     def resolve(self, model: str) -> tuple[Provider, str]:
         """The provider of `model`, and the model's name there, which may hold slashes.
@@ -51,7 +52,7 @@ class Registry:
         provider = self._providers.get(name)
         if provider is None or not slash or not upstream:
             raise ModelNotFound(model)
-        if provider.models is not None and upstream not in provider.models:
+        if provider.models is not None and all(upstream != offered.id for offered in provider.models):
             raise ModelNotFound(model)
         return provider, upstream
 
@@ -77,15 +78,12 @@ class Registry:
         raise ModelNotFound(name)
 
     async def _offered(self, provider: Provider) -> list[ServedModel] | None:
-        if provider.models is not None:
-            listed: list[ModelInfo] | None = [ModelInfo(model) for model in provider.models]
-        else:
-            listed = await self._list(provider)
+        listed = await self._list(provider) if provider.models is None else provider.models
         if listed is None:
             return None
-        return [ServedModel(f"{provider.name}/{model.id}", provider.name, model.created) for model in listed]
+        return [ServedModel(f"{provider.name}/{model.id}", provider.name, model.created, model.description) for model in listed]
 
-    async def _list(self, provider: Provider) -> list[ModelInfo] | None:
+    async def _list(self, provider: Provider) -> Sequence[ModelInfo] | None:
         asked, listed = self._listed.get(provider.name, (0.0, None))
         if listed is not None and self._clock() - asked < FRESH_SECONDS:
             return listed
