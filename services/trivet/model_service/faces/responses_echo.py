@@ -36,7 +36,7 @@ def echo(request: request_pb.CreateResponseRequest, provider: str) -> pb.Respons
     """A response that only has what its request and `provider` tell."""
     response = pb.Response(model=request.model, provider=provider, metadata=request.metadata)
     for name in _REPEATED:
-        if request.HasField(name):  # type: ignore[arg-type]
+        if request.HasField(name):
             _set(response, name, getattr(request, name))
     if request.instructions:
         response.instructions.text = request.instructions

@@ -15,9 +15,12 @@ _CODES: Final = {"RATE_LIMITED": "rate_limit_exceeded", "UPSTREAM_REJECTED": "in
 
 def failure_events(response: pb.Response, error: ServiceError, sequence: Iterator[int]) -> list[ResponseEvent]:
     """Makes `response` a failed one; the events that end its stream."""
+    return [error_event(error, sequence), failed_event(response, error, sequence)]
+
+
+def error_event(error: ServiceError, sequence: Iterator[int]) -> ResponseEvent:
+    """The event that tells `error`."""
     told: dict[str, Any] = error_body(error)[1]["error"]
-    response.status = "failed"
-    response.error.CopyFrom(pb.ResponseError(code=_CODES.get(error.reason, "server_error"), message=error.message))
     flat = body.ResponseErrorEvent(
         sequence_number=next(sequence),
         code=told["code"] or told["type"],
@@ -25,5 +28,11 @@ def failure_events(response: pb.Response, error: ServiceError, sequence: Iterato
         param=told["param"],
         error=body.EventError(**told),
     )
-    failed = body.ResponseSnapshotEvent(sequence_number=next(sequence), response=response)
-    return [ResponseEvent(error=flat), ResponseEvent(failed=failed)]
+    return ResponseEvent(error=flat)
+
+
+def failed_event(response: pb.Response, error: ServiceError, sequence: Iterator[int]) -> ResponseEvent:
+    """Makes `response` a failed one; its last event."""
+    response.status = "failed"
+    response.error.CopyFrom(pb.ResponseError(code=_CODES.get(error.reason, "server_error"), message=error.message))
+    return ResponseEvent(failed=body.ResponseSnapshotEvent(sequence_number=next(sequence), response=response))

@@ -1,0 +1,155 @@
+"""The Responses dialect: OpenAI itself, and every other server with that API."""
+
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from trivet.kernel.codec.message_codec import codec_for
+from trivet.kernel.errors import InvalidRequest, ServiceError
+from trivet.model.v1.response_event_pb2 import ResponseEventBatch
+from trivet.model.v1.response_pb2 import Response
+from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.adapters.openai_models import list_models
+from trivet.model_service.adapters.openai_responses_events import TurnReader
+from trivet.model_service.adapters.openai_responses_native import NativeResponse, NativeStream
+from trivet.model_service.adapters.openai_responses_request import responses_body
+from trivet.model_service.adapters.sse import SseEvent
+from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
+from trivet.model_service.domain.ports import ModelInfo
+from trivet.model_service.domain.turn import TurnEvent, TurnRequest
+
+_PATH: Final = "responses"
+_LAST: Final = re.compile(rb'"type":\s*"response\.(completed|incomplete|failed)"')
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+class OpenAIResponses:
+    """A `Dialect` and a `NativeResponses` over one provider."""
+
+    def __init__(self, http: UpstreamHttp) -> None:
+        self._http = http
+
+    # ---- Dialect ---------------------------------------------------------------------------------------------------
+
+    async def turn(self, request: TurnRequest) -> AsyncGenerator[list[TurnEvent]]:
+        """See `Dialect.turn`."""
+        body = responses_body(request)
+        reader = TurnReader(self._http.error)
+        if not request.stream:
+            answer = await self._answer(body)
+            with self._as_its_api_says():
+                events = list(reader.read_whole(answer))
+            yield events
+            return
+        async with aclosing(self._events(body)) as batches:
+            async for batch in batches:
+                events, error = self._read(reader.read, batch)
+                if events:
+                    yield events
+                if error:
+                    raise error
+        if not reader.finished:
+            raise self._http.invalid("ended its stream early")
+
+    async def list_models(self) -> list[ModelInfo]:
+        """See `Dialect.list_models`."""
+        return await list_models(self._http)
+
+    async def aclose(self) -> None:
+        """See `Dialect.aclose`."""
+        await self._http.aclose()
+
+    # ---- NativeResponses -------------------------------------------------------------------------------------------
+
+    async def create_response(self, request: CreateResponseRequest, upstream_model: str, provider: str) -> Response:
+        """See `NativeResponses.create_response`."""
+        answer = await self._answer(_native_body(request, upstream_model, stream=False))
+        with self._as_its_api_says():
+            return NativeResponse(request, provider).read(answer)
+
+    async def stream_response(
+        self, request: CreateResponseRequest, upstream_model: str, provider: str
+    ) -> AsyncGenerator[ResponseEventBatch]:
+        """See `NativeResponses.stream_response`."""
+        stream = NativeStream(NativeResponse(request, provider), self._http.error)
+        try:
+            async with aclosing(self._events(_native_body(request, upstream_model, stream=True))) as batches:
+                async for batch in batches:
+                    events, error = self._read(stream.read, batch)
+                    if events:
+                        yield ResponseEventBatch(events=events)
+                    if error:
+                        raise error
+            if not stream.finished:
+                raise self._http.invalid("ended its stream early")
+        except ServiceError as error:
+            if not stream.begun:
+                raise
+            if not stream.finished:
+                yield ResponseEventBatch(events=stream.fail(error))
+
+    # ---- calls -----------------------------------------------------------------------------------------------------
+
+    async def _answer(self, body: Json) -> Json:
+        answer = await self._http.post_json(_PATH, body)
+        if "output" not in answer:
+            if answer.get("error"):
+                raise self._http.error(answer["error"])
+            raise self._http.invalid("answered without an output")
+        return answer
+
+    async def _events(self, body: Json) -> AsyncGenerator[list[Json]]:
+        async with aclosing(self._http.post_stream(_PATH, body, is_last=_is_last)) as batches:
+            async for batch in batches:
+                yield [self._event(event) for event in batch if event.data and not is_done(event)]
+
+    def _event(self, event: SseEvent) -> Json:
+        try:
+            parsed = orjson.loads(event.data)
+        except orjson.JSONDecodeError as error:
+            raise self._http.invalid("sent an event that is not JSON") from error
+        if not isinstance(parsed, dict):
+            raise self._http.invalid("sent an event that is not a JSON object")
+        if "type" not in parsed:
+            # What has no type is named by its event line, or is the bare error of a proxy in between.
+            parsed["type"] = event.event or ("error" if parsed.get("error") else "")
+        return parsed
+
+    def _read(self, read: Callable[[Json], Iterator[T]], batch: Iterable[Json]) -> tuple[list[T], ServiceError | None]:
+        """What a batch stands for, and the error it ends in: what came before the fault still goes out."""
+        events: list[T] = []
+        try:
+            with self._as_its_api_says():
+                for event in batch:
+                    for found in read(event):
+                        events.append(found)  # noqa: PERF402 - what came before an error is kept
+        except ServiceError as error:
+            return events, error
+        return events, None
+
+    @contextmanager
+    def _as_its_api_says(self) -> Iterator[None]:
+        """Makes what goes wrong when an answer is read the provider's mistake."""
+        try:
+            yield
+        except InvalidRequest as error:
+            raise self._http.invalid(f"broke its API at `{error.param}`") from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise self._http.invalid("broke its API") from error
+
+
+def _native_body(request: CreateResponseRequest, upstream_model: str, *, stream: bool) -> Json:
+    body: Json = codec_for(CreateResponseRequest).encode(request)
+    body |= {"model": upstream_model, "stream": stream}
+    if not stream:
+        body.pop("stream_options", None)
+    return body
+
+
+def _is_last(event: SseEvent) -> bool:
+    return is_done(event) or _LAST.search(event.data) is not None

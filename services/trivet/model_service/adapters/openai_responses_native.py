@@ -1,0 +1,159 @@
+"""What a Responses upstream says, passed on as a response of ours: complete, renumbered, and properly ended."""
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, Final
+
+from trivet.kernel.codec.message_codec import codec_for
+from trivet.kernel.errors import ServiceError
+from trivet.model.v1 import response_event_body_pb2 as body
+from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model.v1.response_item_pb2 import Item
+from trivet.model.v1.response_pb2 import Response
+from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.faces.responses_echo import complete, echo
+from trivet.model_service.faces.responses_failure import error_event, failed_event, failure_events
+from trivet.model_service.faces.responses_output import new_id
+
+Json = dict[str, Any]
+
+_TERMINAL: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_SNAPSHOTS: Final = _TERMINAL | {"response.created", "response.queued", "response.in_progress"}
+
+_KEYS: Final = frozenset(Response.DESCRIPTOR.fields_by_name)
+_LATE: Final = frozenset({"output", "error", "incomplete_details", "usage", "completed_at"})
+"""What a response has only when it is finished."""
+
+
+class NativeResponse:
+    """Makes responses of what one upstream answers to `request`: the caller's name of the model, the name of the
+    provider, and what the upstream leaves out as the request has it."""
+
+    def __init__(self, request: CreateResponseRequest, provider: str) -> None:
+        self._told = echo(request, provider)
+        self._own = {"model": request.model, "provider": provider}
+
+    def read(self, answer: Json) -> Response:
+        """A response. Raises InvalidRequest where `answer` is none."""
+        # A null of a known key says nothing, and the contract wants values in places where some upstreams have it.
+        given = {key: value for key, value in answer.items() if value is not None or key not in _KEYS} | self._own
+        for key in ("created_at", "completed_at"):
+            if isinstance(given.get(key), float):
+                given[key] = int(given[key])
+        decoded = codec_for(Response).decode(given)
+        response = Response()
+        response.CopyFrom(self._told)
+        for field, _ in decoded.ListFields():
+            response.ClearField(field.name)
+        response.MergeFrom(decoded)
+        response.id = response.id or new_id("resp")
+        response.created_at = response.created_at or int(time.time())
+        complete(response)
+        return response
+
+
+class NativeStream:
+    """Passes the events of one stream on.
+
+    What has to be there and is missing is added: `response.created`, `response.in_progress`, and the end. `failure`
+    makes the typed error of an error object.
+    """
+
+    def __init__(self, whole: NativeResponse, failure: Callable[[object], ServiceError]) -> None:
+        self._whole = whole
+        self._failure = failure
+        self._next = 0
+        self._response: Response | None = None
+        self._in_progress = False
+        self._told: ServiceError | None = None
+        self._items: list[Item] = []
+        self.finished = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether the caller has seen an event."""
+        return self._response is not None
+
+    def read(self, event: Json) -> Iterator[ResponseEvent]:
+        """The events for one of the upstream. Raises InvalidRequest for what is none, and the error of a first one."""
+        kind = str(event.get("type"))
+        if self.finished or (self._told is not None and kind != "response.failed"):
+            return
+        if kind == "error":
+            yield from self._error(event)
+        elif kind in _SNAPSHOTS:
+            yield from self._snapshot(kind, event)
+        else:
+            yield from self._begin(kind, {})
+            yield self._passed_on(event)
+
+    def fail(self, error: ServiceError) -> list[ResponseEvent]:
+        """The events that end a stream that broke off with `error`."""
+        self.finished = True
+        begun = list(self._begin("error", {}))
+        response = self._response or Response()
+        response.ClearField("output")
+        response.output.extend(self._items)
+        if self._told is not None:
+            return [*begun, failed_event(response, self._told, count(self._next))]
+        return [*begun, *failure_events(response, error, count(self._next))]
+
+    def _error(self, event: Json) -> Iterator[ResponseEvent]:
+        error = self._failure(event.get("error") or event)
+        if not self.begun:
+            raise error
+        yield from self._begin("error", {})
+        self._told = error
+        yield error_event(error, count(self._next))
+        self._next += 1
+
+    def _begin(self, kind: str, answer: Json) -> Iterator[ResponseEvent]:
+        """Brings the stream to where an event of this kind may come."""
+        if self._response is None:
+            self._response = self._unfinished(answer)
+            if kind != "response.created":
+                yield self._state("response.created", self._response)
+        if not self._in_progress and kind not in {"response.created", "response.queued"}:
+            self._in_progress = True
+            if kind != "response.in_progress":
+                self._response.status = "in_progress"
+                yield self._state("response.in_progress", self._response)
+
+    def _snapshot(self, kind: str, event: Json) -> Iterator[ResponseEvent]:
+        repeated = (kind == "response.created" and self.begun) or (kind == "response.in_progress" and self._in_progress)
+        if repeated:
+            return
+        answer = event.get("response") or {}
+        yield from self._begin(kind, answer)
+        response = self._finished(kind, answer) if kind in _TERMINAL else self._unfinished(answer)
+        if self._response is not None:
+            response.id = self._response.id
+        self._response = response
+        yield self._state(kind, response)
+
+    def _unfinished(self, answer: Json) -> Response:
+        response = self._whole.read({key: value for key, value in answer.items() if key not in _LATE})
+        if response.status != "queued":
+            response.status = "in_progress"
+        return response
+
+    def _finished(self, kind: str, answer: Json) -> Response:
+        self.finished = True
+        response = self._whole.read(answer)
+        response.status = kind.removeprefix("response.")
+        if not response.output:
+            response.output.extend(self._items)
+        return response
+
+    def _passed_on(self, event: Json) -> ResponseEvent:
+        passed: ResponseEvent = codec_for(ResponseEvent).decode(event | {"sequence_number": self._next})
+        self._next += 1
+        if passed.HasField("output_item_done"):
+            self._items.append(passed.output_item_done.item)
+        return passed
+
+    def _state(self, kind: str, response: Response) -> ResponseEvent:
+        told = body.ResponseSnapshotEvent(sequence_number=self._next, response=response)
+        self._next += 1
+        return ResponseEvent(**{kind.removeprefix("response."): told})  # type: ignore[arg-type]
