@@ -102,6 +102,10 @@ generate: setup ## make gen/python of the protos
 	@$(IN_VENV) buf generate --output "$(OUT)"
 	@find "$(OUT)/gen/python" -name '*_pb2_grpc.pyi' | while read -r stub; do [ -e "$${stub%i}" ] || rm "$$stub"; done
 
+.PHONY: reference
+reference: setup ## make docs/errors.md, and the tables of docs/configuration.md
+	@PYTHONPATH=. $(BIN)/python tools/make_reference.py
+
 .PHONY: format
 format: setup ## format Python and protos
 	@$(BIN)/ruff check --fix --quiet || true

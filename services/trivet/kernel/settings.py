@@ -77,7 +77,10 @@ class KeySettings(_Section):
     """One API key and the name under which its use is logged."""
 
     name: str = Field(min_length=1, max_length=64)
+    """What logs call the caller, and what MCP sessions are kept apart by."""
+
     key: SecretStr = Field(min_length=1)
+    """What the caller shows, as `Authorization: Bearer <key>`."""
 
 
 class AuthSettings(_Section):

@@ -40,8 +40,13 @@ class ServicesSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: GrpcAddress | None = None
+    """Where ModelService listens, `HOST:PORT` or `unix:PATH`. Needed by the agent and the bridge."""
+
     agent: GrpcAddress | None = None
+    """Where AgentService listens. Needed by the bridge."""
+
     tool: GrpcAddress | None = None
+    """Where ToolService listens. Needed by the agent and the bridge."""
 
 
 class Config(ModelSettings, ToolSettings):
