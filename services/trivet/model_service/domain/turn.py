@@ -113,7 +113,11 @@ class FunctionTool:
 
 @dataclass(frozen=True, slots=True)
 class CustomTool:
-    """A tool with free text input. `format` is the grammar object as JSON text, empty for plain text."""
+    """A tool with free text input.
+
+    `format` is its form as JSON text in the shape of chat completions, `{"type": "grammar", "grammar": {...}}`; empty for
+    plain text.
+    """
 
     name: str
     description: str = ""
