@@ -249,6 +249,17 @@ async def test_a_signal_stops_with_the_grace(signals: list[signal.Signals]):
     assert graces == [7]
 
 
+async def test_whoever_reads_the_announcement_may_send_the_signal():
+    graces: list[float] = []
+
+    async def stop(grace: float) -> None:
+        graces.append(grace)
+
+    async with asyncio.timeout(5):
+        await run_until_signal(stop, 7, announce=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert graces == [7]
+
+
 async def test_a_second_signal_stops_at_once():
     graces = asyncio.Queue[float]()
 

@@ -102,13 +102,19 @@ def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
     ]
 
 
-async def run_until_signal(stop: Callable[[float], Awaitable[None]], grace: float) -> None:
-    """Wait for SIGTERM or SIGINT, then `await stop(grace)`; a second signal cancels that and awaits `stop(0)`."""
+async def run_until_signal(
+    stop: Callable[[float], Awaitable[None]], grace: float, announce: Callable[[], None] = lambda: None
+) -> None:
+    """Wait for SIGTERM or SIGINT, then `await stop(grace)`; a second signal cancels that and awaits `stop(0)`.
+
+    `announce` is called once signals are heard: who reads that the process serves may end it at once.
+    """
     loop = asyncio.get_running_loop()
     received: asyncio.Queue[None] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received.put_nowait, None)
     try:
+        announce()
         await received.get()
         stopping = asyncio.ensure_future(stop(grace))
         again = asyncio.ensure_future(received.get())

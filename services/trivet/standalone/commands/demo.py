@@ -4,6 +4,7 @@ import shlex
 import socket
 import sys
 from argparse import Namespace
+from functools import partial
 
 import orjson
 
@@ -12,7 +13,7 @@ from trivet.kernel.settings import split_host_port
 from trivet.standalone.commands.ask import show_run
 from trivet.standalone.commands.serve import announce
 from trivet.standalone.config import Config, default_config, with_addresses, with_generated_key
-from trivet.standalone.gateway import open_gateway
+from trivet.standalone.gateway import Gateway, open_gateway
 from trivet.standalone.rest_client import agent_request, open_rest_client
 
 QUESTION = "What time is it in Tokyo?"
@@ -31,10 +32,13 @@ async def run(arguments: Namespace) -> int:
         async with open_rest_client(f"http://{gateway.http}", key) as client:
             await show_run(client, QUESTION, MODEL, MCP_SERVERS)
         _say("")
-        announce(gateway, key)
-        _say(f"\nThe same run over REST:\n\n{curl(gateway.http, key)}\n\nCtrl-C ends it.")
-        await run_until_signal(gateway.stop, config.server.grace_seconds)
+        await run_until_signal(gateway.stop, config.server.grace_seconds, partial(_announce, gateway, key))
     return 0
+
+
+def _announce(gateway: Gateway, key: str) -> None:
+    announce(gateway, key)
+    _say(f"\nThe same run over REST:\n\n{curl(gateway.http, key)}\n\nCtrl-C ends it.")
 
 
 def curl(http: str, key: str) -> str:

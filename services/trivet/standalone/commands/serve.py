@@ -2,6 +2,7 @@
 
 import sys
 from argparse import Namespace
+from functools import partial
 from importlib.metadata import version
 
 from trivet.kernel.server import run_until_signal
@@ -19,8 +20,7 @@ async def run(arguments: Namespace) -> int:
             raise UsageError("`auth.keys` is empty: parts that run apart need a key that all of them know")
         config, key = with_generated_key(config)
     async with open_gateway(config, arguments.part) as gateway:
-        announce(gateway, key)
-        await run_until_signal(gateway.stop, config.server.grace_seconds)
+        await run_until_signal(gateway.stop, config.server.grace_seconds, partial(announce, gateway, key))
     return 0
 
 
