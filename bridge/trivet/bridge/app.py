@@ -7,7 +7,6 @@ from functools import cache, partial
 import grpc
 import orjson
 from aiohttp import web
-from trivet.kernel.openapi import document
 
 from trivet.bridge import documentation
 from trivet.bridge.boundary import boundary, name_request
@@ -17,6 +16,7 @@ from trivet.bridge.handlers import Gateway
 from trivet.bridge.health import Health
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
+from trivet.kernel.openapi import document
 
 HEALTH = web.AppKey("health", Health)
 

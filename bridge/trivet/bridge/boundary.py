@@ -1,6 +1,7 @@
 """The outermost middleware: every failure becomes the contract's error body, and every request one line of the log."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -9,8 +10,8 @@ import grpc
 import orjson
 from aiohttp import web
 
-from trivet.bridge import headers
 from trivet.bridge.handlers import PRINCIPAL, REQUEST_ID
+from trivet.kernel.call import REQUEST_ID as REQUEST_ID_HEADER
 from trivet.kernel.catalogue import error_body, from_rpc_error
 from trivet.kernel.errors import (
     InternalError,
@@ -20,6 +21,7 @@ from trivet.kernel.errors import (
     RouteNotFound,
     ServiceError,
 )
+from trivet.kernel.interceptors.request_id import accepted_request_id
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -30,7 +32,7 @@ _access_log = logging.getLogger("trivet.access")
 @web.middleware
 async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its id, render what goes wrong, and log the outcome."""
-    request[REQUEST_ID] = headers.request_id(request.headers)
+    request[REQUEST_ID] = accepted_request_id(request.headers.get(REQUEST_ID_HEADER))
     begun = time.perf_counter()
     status = 499
     try:
@@ -44,7 +46,7 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
 
 async def name_request(request: web.Request, response: web.StreamResponse) -> None:
     """A signal: every response, a stream too, carries the id of its request."""
-    response.headers[headers.REQUEST_ID] = request[REQUEST_ID]
+    response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -91,13 +93,14 @@ def _http_failure(request: web.Request, failure: web.HTTPException) -> web.Strea
 
 
 def _log_access(request: web.Request, status: int, seconds: float) -> None:
+    # json.dumps quotes what the caller wrote: a path cannot start a line of its own.
     _access_log.info(
-        "http method=%s path=%s status=%d ms=%.1f request_id=%s key=%s peer=%s",
+        "http=%s path=%s status=%d ms=%.1f request_id=%s principal=%s peer=%s",
         request.method,
-        request.path,
+        json.dumps(request.path),
         status,
         seconds * 1000,
         request[REQUEST_ID],
-        request.get(PRINCIPAL, "-"),
+        json.dumps(request.get(PRINCIPAL, "-")),
         request.remote,
     )

@@ -1,27 +1,19 @@
 """What of an HTTP request's headers travels on as gRPC metadata."""
 
 import re
-import secrets
 from typing import Final
 
 from multidict import CIMultiDictProxy
 
+from trivet.kernel.call import AUTHORIZATION, REQUEST_ID
 from trivet.kernel.errors import InvalidRequest, MissingKey
 
 Metadata = tuple[tuple[str, str], ...]
 
-REQUEST_ID: Final = "x-request-id"
 _OWN: Final = "x-trivet-"
 _ERA: Final = "x-tfy-"
 _TIMEOUT: Final = "x-trivet-request-timeout"
-_LEGAL_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _LEGAL_VALUE: Final = re.compile(r"[\x20-\x7e]*")
-
-
-def request_id(headers: CIMultiDictProxy[str]) -> str:
-    """The caller's own id of the request, or a new one where there is none that is fit to be logged."""
-    given = headers.get(REQUEST_ID, "")
-    return given if _LEGAL_ID.fullmatch(given) else "req_" + secrets.token_hex(12)
 
 
 def bearer(headers: CIMultiDictProxy[str]) -> str:
@@ -44,7 +36,7 @@ def metadata(headers: CIMultiDictProxy[str], key: str, request_id: str) -> Metad
             own.setdefault(_OWN + lower.removeprefix(_ERA), _printable(lower, value))
         elif lower.startswith(_OWN):
             own[lower] = _printable(lower, value)
-    return (("authorization", f"Bearer {key}"), (REQUEST_ID, request_id), *own.items())
+    return ((AUTHORIZATION, f"Bearer {key}"), (REQUEST_ID, request_id), *own.items())
 
 
 def timeout(sent: Metadata) -> float | None:
