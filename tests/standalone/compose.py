@@ -41,8 +41,9 @@ def in_order(composed: dict[str, Any]) -> list[str]:
 class Composed:
     """The running services. Each listens on loopback, on a free port in the place of the one in its container."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Path = ROOT / "deploy/trivet.yaml") -> None:
         self.composed = services()
+        self._config = config
         self._addresses = {name: f"127.0.0.1:{port}" for name, port in zip(self.composed, _free_ports(), strict=False)}
         self.processes: dict[str, Running] = {}
 
@@ -51,10 +52,16 @@ class Composed:
         """Where the bridge answers."""
         return f"http://{self._addresses['bridge']}"
 
-    def start(self, name: str) -> None:
-        """Start the command of a service, and wait until it says that it serves."""
-        self.processes[name] = Running(self.composed[name]["command"], self._environment(name), ROOT)
-        self.processes[name].read_until("is serving")
+    def address(self, name: str) -> str:
+        """Where a service answers."""
+        return self._addresses[name]
+
+    def start(self, *names: str) -> None:
+        """Start the commands of services, all at once, and wait until they say that they serve."""
+        for name in names:
+            self.processes[name] = Running(self.composed[name]["command"], self._environment(name), ROOT)
+        for name in names:
+            self.processes[name].read_until("is serving")
 
     def is_healthy(self, name: str) -> bool:
         """What the service's own health check says."""
@@ -70,7 +77,7 @@ class Composed:
     def _environment(self, name: str) -> dict[str, str]:
         written = {key: str(value) for key, value in self.composed[name]["environment"].items()}
         moved = {key: self._moved(name, value) for key, value in written.items()}
-        return {**os.environ, **moved, "TRIVET_CONFIG": str(ROOT / "deploy/trivet.yaml")}
+        return {**os.environ, **moved, "TRIVET_CONFIG": str(self._config)}
 
     def _moved(self, name: str, value: str) -> str:
         """An address in the network of the containers as one on this machine; anything else as it stands."""
@@ -81,14 +88,18 @@ class Composed:
 
 
 @contextmanager
-def composed() -> Iterator[Composed]:
+def composed(config: Path = ROOT / "deploy/trivet.yaml") -> Iterator[Composed]:
     """All services, running."""
-    everything = Composed()
-    with ExitStack() as stack:
-        for name in in_order(everything.composed):
-            stack.callback(lambda name=name: name in everything.processes and everything.stop(name))
-            everything.start(name)
+    everything = Composed(config)
+    try:
+        # Not one after the other, as compose starts them: they find each other in any order, and this is faster.
+        everything.start(*everything.composed)
         yield everything
+    finally:
+        for process in everything.processes.values():
+            process.terminate()
+        for process in everything.processes.values():
+            process.wait()
 
 
 def _free_ports() -> Iterator[int]:

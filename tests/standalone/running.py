@@ -22,33 +22,63 @@ class Running:
         self._process = subprocess.Popen(
             program(command), env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+        self._lines: list[str] = []
+        self._read = 0
+        self._ended = False
+        self._changed = threading.Condition()
+        # Apart from who asks: a process that is not read from stands still once the pipe is full.
+        self._reader = threading.Thread(target=self._collect, daemon=True)
+        self._reader.start()
 
     def read_until(self, mark: str) -> list[str]:
         """What the process prints, up to the line with `mark` in it."""
-        assert self._process.stdout is not None
-        lines: list[str] = []
-        # A process that hangs is ended, which ends the reading, too.
-        watchdog = threading.Timer(_SECONDS, self._process.kill)
-        watchdog.start()
-        try:
-            for line in self._process.stdout:
-                lines.append(line.rstrip("\n"))
-                if mark in line:
-                    return lines
-        finally:
-            watchdog.cancel()
-        raise AssertionError(f"ended with {self._process.wait()} without {mark!r}:\n" + "\n".join(lines))
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._position(mark) is not None, _SECONDS)
+            begin, position = self._read, self._position(mark)
+            if position is not None:
+                self._read = position + 1
+                return self._lines[begin : position + 1]
+            told = "\n".join(self._lines[begin:])
+        raise AssertionError(f"{'ended' if self._ended else 'goes on'} without {mark!r}:\n{told}")
 
     def stop(self) -> int:
         """Ask the process to end, as `docker stop` and systemd do; its exit code."""
+        self.terminate()
+        return self.wait()
+
+    def terminate(self) -> None:
+        """Ask the process to end, and don't wait for it."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """End the process at once; its exit code."""
+        self._process.kill()
+        return self.wait()
+
+    def wait(self) -> int:
+        """The exit code of the process, once it has ended."""
         try:
-            self._process.communicate(timeout=_SECONDS)
+            self._process.wait(_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
+        self._reader.join()
         return self._process.returncode
+
+    def _position(self, mark: str) -> int | None:
+        return next((n for n, line in enumerate(self._lines[self._read :], self._read) if mark in line), None)
+
+    def _collect(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout:
+            for line in self._process.stdout:
+                with self._changed:
+                    self._lines.append(line.rstrip("\n"))
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
     def __enter__(self) -> "Running":
         return self
