@@ -13,8 +13,10 @@ from trivet.standalone.parts import PARTS
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Composed]:
+    """All services; each of them must end with 0 when it is told to."""
     with composed() as running:
         yield running
+        assert {name: running.stop(name) for name in reversed(in_order(running.composed))} == dict.fromkeys(running.composed, 0)
 
 
 def get(gateway: Composed, path: str, key: str = KEY) -> tuple[int, dict[str, object]]:
@@ -76,10 +78,3 @@ def test_a_stranger_is_refused(gateway: Composed) -> None:
 
     assert status == 401
     assert body["error"]["code"]
-
-
-def test_every_service_ends_with_0_when_it_is_told_to() -> None:
-    with composed() as running:
-        codes = {name: running.stop(name) for name in reversed(in_order(running.composed))}
-
-    assert codes == dict.fromkeys(running.composed, 0)

@@ -76,7 +76,8 @@ class RunView:
 
     def _result(self, delta: Mapping[str, Any]) -> None:
         name = self._names.get(delta.get("tool_call_id") or "", "tool")
-        content = str(delta.get("content") or "")
+        # On one line: results are often JSON with a line for each key.
+        content = " ".join(str(delta.get("content") or "").split())
         if len(content) > _RESULT_CHARACTERS:
             content = f"{content[:_RESULT_CHARACTERS]}... ({len(content)} characters)"
         self._line(f"<- {name} {content}")
