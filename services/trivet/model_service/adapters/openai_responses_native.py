@@ -68,6 +68,7 @@ class NativeStream:
         self._in_progress = False
         self._told: ServiceError | None = None
         self._items: list[Item] = []
+        self._names: dict[str, str] = {}
         self.finished = False
 
     @property
@@ -149,7 +150,14 @@ class NativeStream:
     def _passed_on(self, event: Json) -> ResponseEvent:
         passed: ResponseEvent = codec_for(ResponseEvent).decode(event | {"sequence_number": self._next})
         self._next += 1
-        if passed.HasField("output_item_done"):
+        if passed.HasField("output_item_added"):
+            call = passed.output_item_added.item.function_call
+            self._names[call.id] = call.name
+        elif passed.HasField("function_call_arguments_done"):
+            # The contract wants the function's name here; upstreams leave it out.
+            done = passed.function_call_arguments_done
+            done.name = done.name or self._names.get(done.item_id, "")
+        elif passed.HasField("output_item_done"):
             self._items.append(passed.output_item_done.item)
         return passed
 

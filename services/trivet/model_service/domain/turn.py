@@ -238,7 +238,7 @@ class RefusalDelta:
 
 @dataclass(slots=True)
 class AnnotationAdded:
-    """A citation in the text so far: the annotation object as JSON text."""
+    """A citation in the text so far: the annotation as JSON text in the shape of the Responses API, fields beside `type`."""
 
     raw: str
 
