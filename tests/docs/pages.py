@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -59,7 +60,7 @@ def code_words(page: Path) -> list[str]:
 def anchors(page: Path) -> set[str]:
     """The anchors that GitHub gives the page's headings."""
     tokens = _tokens(page)
-    headings = [after for before, after in zip(tokens, tokens[1:], strict=False) if before.type == "heading_open"]
+    headings = [after for before, after in pairwise(tokens) if before.type == "heading_open"]
     texts = ["".join(child.content for child in heading.children or ()) for heading in headings]
     return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts}
 
