@@ -1,6 +1,5 @@
 """The codec of one message class: `codec_for(Response).dumps(response)`."""
 
-from functools import cache
 from typing import Any, Final, Generic, TypeVar, cast
 
 import orjson
@@ -49,10 +48,15 @@ class MessageCodec(Generic[M]):
         return self.decode(text.parse_once(data) if strict else text.parse(data), strict=strict)
 
 
-@cache
+_CODECS: Final[dict[type[Message], MessageCodec[Any]]] = {}
+
+
 def codec_for(message_class: type[M]) -> MessageCodec[M]:
     """The codec of a message class, compiled at the first call; raises `ShapeError` for a faulty proto."""
-    return MessageCodec(message_class)
+    codec = _CODECS.get(message_class)
+    if codec is None:
+        codec = _CODECS[message_class] = MessageCodec(message_class)
+    return codec
 
 
 def _build(message_class: type[M], decode: Decode, value: Any) -> M:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, Final
 
+from google.protobuf.message import Message
+
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import ServiceError
 from trivet.model.v1 import response_event_body_pb2 as body
@@ -45,7 +47,7 @@ class NativeResponse:
         response = Response()
         response.CopyFrom(self._told)
         for field, _ in decoded.ListFields():
-            response.ClearField(field.name)
+            Message.ClearField(response, field.name)
         response.MergeFrom(decoded)
         response.id = response.id or new_id("resp")
         response.created_at = response.created_at or int(time.time())
