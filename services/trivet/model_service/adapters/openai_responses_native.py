@@ -1,7 +1,7 @@
 """What a Responses upstream says, passed on as a response of ours: complete, renumbered, and properly ended."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any, Final
 
@@ -46,13 +46,17 @@ class NativeResponse:
         decoded = codec_for(Response).decode(given)
         response = Response()
         response.CopyFrom(self._told)
-        for field, _ in decoded.ListFields():
-            Message.ClearField(response, field.name)
+        _clear(response, (field.name for field, _ in decoded.ListFields()))
         response.MergeFrom(decoded)
         response.id = response.id or new_id("resp")
         response.created_at = response.created_at or int(time.time())
         complete(response)
         return response
+
+
+def _clear(message: Message, names: Iterable[str]) -> None:
+    for name in names:
+        message.ClearField(name)
 
 
 class NativeStream:
