@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from trivet.kernel.catalogue import TABLE, Row
-from trivet.kernel.prose import contract_prose
+from trivet.kernel.openapi.prose import contract_prose
 from trivet.standalone.config import Config
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from trivet.kernel.json_schemas import reachable
+from trivet.kernel.openapi.schemas import reachable
 
 _GENERATED = Path(__file__).parents[2] / "gen/python"
 

@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator
 from tests.contract.reachable import METHODS, SERVICES
 from tests.contract.strategies import json_of
 from tests.contract.test_codec import FEW
-from trivet.kernel.json_schemas import Schemas, reachable
-from trivet.kernel.openapi import document
-from trivet.kernel.prose import contract_prose
+from trivet.kernel.openapi.document import document
+from trivet.kernel.openapi.prose import contract_prose
+from trivet.kernel.openapi.schemas import Schemas, reachable
 
 DOCUMENT = document(SERVICES, ["/v1"])
 UNARY = [method for method in METHODS if not method.server_streaming]

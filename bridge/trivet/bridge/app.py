@@ -16,7 +16,7 @@ from trivet.bridge.handlers import Gateway
 from trivet.bridge.health import Health
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
-from trivet.kernel.openapi import document
+from trivet.kernel.openapi.document import document
 
 HEALTH = web.AppKey("health", Health)
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, cast
 from google.api import annotations_pb2 as http_pb2
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 
-from trivet.kernel.json_schemas import Schema, Schemas, reachable
-from trivet.kernel.prose import contract_prose
+from trivet.kernel.openapi.prose import contract_prose
+from trivet.kernel.openapi.schemas import Schema, Schemas, reachable
 from trivet.rest.v1 import annotations_pb2
 
 _VARIABLE = re.compile(r"\{([^}=]+)(=[^}]*)?\}")

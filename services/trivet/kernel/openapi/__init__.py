@@ -1,0 +1,1 @@
+"""The OpenAPI document of the REST contract, made of the descriptors and their comments."""
