@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from tests.checkers.chat_stream import check_chat_sse, check_chat_stream
 
 Chunks = list[dict[str, Any]]

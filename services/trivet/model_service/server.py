@@ -29,7 +29,7 @@ async def open_model_service(settings: ModelSettings, *, guard: AddressGuard | N
 
 
 def _open_chat(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
-    return _provider(settings, OpenAIChat(_http(settings), _flavor(settings)), stack)
+    return _provider(settings, OpenAIChat(_http(settings), flavor_of(settings)), stack)
 
 
 def _open_responses(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
@@ -77,7 +77,8 @@ def _http(settings: ProviderSettings, located: Callable[[], Awaitable[Endpoint]]
     )
 
 
-def _flavor(settings: ProviderSettings) -> ChatFlavor:
+def flavor_of(settings: ProviderSettings) -> ChatFlavor:
+    """The words in which a chat provider is spoken to: as configured, or else by its address."""
     host = urlsplit(settings.base_url or "").hostname or ""
     given = settings.flavor or ("openai" if host.endswith(_OPENAI_HOSTS) else "compatible")
     return OPENAI if given == "openai" else COMPATIBLE
