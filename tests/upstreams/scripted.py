@@ -109,6 +109,11 @@ class ScriptedUpstream:
                 self._changed.clear()
                 await self._changed.wait()
 
+    def forget(self) -> None:
+        """Drop the scripts that nobody played and the requests that came."""
+        self.requests.clear()
+        self._scripts.clear()
+
     def next_script(self) -> list[Step]:
         """Called by a connection for the request it has read."""
         self._changed.set()
