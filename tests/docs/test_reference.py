@@ -1,7 +1,8 @@
 """What is made of code says what the code says now."""
 
-from tests.docs.pages import ROOT, code_words
 from tools import make_reference
+
+from tests.docs.pages import ROOT, code_words
 from trivet.error.v1.error_reason_pb2 import ErrorReason
 
 CONFIGURATION = ROOT / "docs/configuration.md"
