@@ -133,7 +133,7 @@ class Response(_message.Message):
     service_tier: _builtins.str
     """The service tier that served it."""
     user: _builtins.str
-    """The end user; left out when not given."""
+    """The end user; null when not given."""
     safety_identifier: _builtins.str
     """What stands for the end user."""
     prompt_cache_key: _builtins.str
