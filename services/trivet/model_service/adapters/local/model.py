@@ -30,7 +30,7 @@ class LocalOptions:
     context: int = 8192
     """Tokens, of all requests that run at once; also the model's own limit for one."""
 
-    idle_seconds: int = -1
+    idle_seconds: int = 600
     """After so long without a request, the weights leave memory until the next one; -1: never."""
 
     start_seconds: float = 120.0
