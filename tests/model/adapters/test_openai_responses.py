@@ -389,6 +389,54 @@ async def test_a_sloppy_stream_is_mended(events: list[Json], upstream: ScriptedU
     assert found[-1]["response"]["output"] == OUTPUT
 
 
+def mixed() -> list[Json]:
+    """As llama.cpp streams: no numbers, no places, bare snapshots, and calls that are ended together."""
+    items = [CALL | {"id": name, "call_id": f"call_{name}", "arguments": f'{{"{name}":1}}'} for name in "ab"]
+    begun = {"response": {"id": "resp_up", "object": "response", "status": "in_progress"}}
+    opened = [
+        made
+        for item in items
+        for made in (
+            event("output_item.added", item=item | {"arguments": "", "status": "in_progress"}),
+            event("function_call_arguments.delta", item_id=item["id"], delta=item["arguments"]),
+        )
+    ]
+    ended = [event("output_item.done", item=item) for item in items]
+    last = {"response": {"id": "resp_up", "object": "response", "status": "completed", "output": items}}
+    return [event("created", **begun), event("in_progress", **begun), *opened, *ended, event("completed", **last)]
+
+
+async def test_a_stream_that_mixes_its_items_is_made_anew(upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
+    upstream.play(stream(*(sse([one]) for one in mixed())))
+
+    found = await streamed(dialect)
+
+    calls = [one["item"] for one in found if one["type"] == "response.output_item.done"]
+    assert [(call["call_id"], call["arguments"]) for call in calls] == [("call_a", '{"a":1}'), ("call_b", '{"b":1}')]
+    assert found[-1]["response"]["output"] == calls
+
+
+async def test_a_stream_that_mixes_its_items_is_a_turn(upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
+    upstream.play(stream(sse(mixed())))
+
+    assert (await turn(dialect))[1:-1] == [
+        ToolCallStarted(0, "call_a", "f"),
+        ToolCallDelta(0, '{"a":1}'),
+        ToolCallStarted(1, "call_b", "f"),
+        ToolCallDelta(1, '{"b":1}'),
+    ]
+
+
+async def test_a_mixed_stream_that_breaks_off_ends_with_an_error_and_failed(
+    upstream: ScriptedUpstream, dialect: OpenAIResponses
+) -> None:
+    upstream.play(stream(sse(mixed()[:4])), CLOSE)
+
+    found = await streamed(dialect)
+
+    assert [one["type"] for one in found[-2:]] == ["error", "response.failed"]
+
+
 async def test_a_stream_of_only_its_end_is_begun(upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
     upstream.play(stream(sse([snapshot("completed", completed(output=[]))])))
 

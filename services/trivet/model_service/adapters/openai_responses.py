@@ -9,7 +9,7 @@ import orjson
 
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import InvalidRequest, ServiceError
-from trivet.model.v1.response_event_pb2 import ResponseEventBatch
+from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.adapters.openai_models import list_models
@@ -20,6 +20,7 @@ from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
 from trivet.model_service.domain.ports import ModelInfo
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
+from trivet.model_service.faces.responses_render import ResponseRenderer
 
 _PATH: Final = "responses"
 _LAST: Final = re.compile(rb'"type":\s*"response\.(completed|incomplete|failed)"')
@@ -76,22 +77,33 @@ class OpenAIResponses:
         self, request: CreateResponseRequest, upstream_model: str, provider: str
     ) -> AsyncGenerator[ResponseEventBatch]:
         """See `NativeResponses.stream_response`."""
-        stream = NativeStream(NativeResponse(request, provider), self._http.error)
+        stream: NativeStream | AnewStream | None = None
         try:
             async with aclosing(self._events(_native_body(request, upstream_model, stream=True))) as batches:
                 async for batch in batches:
+                    stream = stream or self._stream_of(batch, request, provider)
                     events, error = self._read(stream.read, batch)
                     if events:
                         yield ResponseEventBatch(events=events)
                     if error:
                         raise error
-            if not stream.finished:
+            if stream is None or not stream.finished:
                 raise self._http.invalid("ended its stream early")
         except ServiceError as error:
-            if not stream.begun:
+            if stream is None or not stream.begun:
                 raise
             if not stream.finished:
                 yield ResponseEventBatch(events=stream.fail(error))
+
+    def _stream_of(self, batch: list[Json], request: CreateResponseRequest, provider: str) -> "NativeStream | AnewStream":
+        """What passes on a stream that begins so.
+
+        An upstream that neither numbers its events nor begins with a whole response (llama.cpp) leaves out where items
+        belong and mixes them, too.
+        """
+        if any("sequence_number" in event or "output" in (event.get("response") or {}) for event in batch):
+            return NativeStream(NativeResponse(request, provider), self._http.error)
+        return AnewStream(ResponseRenderer(request, provider), TurnReader(self._http.error))
 
     # ---- calls -----------------------------------------------------------------------------------------------------
 
@@ -141,6 +153,29 @@ class OpenAIResponses:
             raise self._http.invalid(f"broke its API at `{error.param}`") from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise self._http.invalid("broke its API") from error
+
+
+class AnewStream:
+    """Makes the events of a response anew from what a sloppy upstream says; `NativeStream` has the same methods."""
+
+    def __init__(self, renderer: ResponseRenderer, reader: TurnReader) -> None:
+        self._renderer = renderer
+        self._reader = reader
+
+    @property
+    def begun(self) -> bool:
+        return self._renderer.started
+
+    @property
+    def finished(self) -> bool:
+        return self._reader.finished
+
+    def read(self, event: Json) -> Iterator[ResponseEvent]:
+        for read in self._reader.read(event):
+            yield from self._renderer.render([read])
+
+    def fail(self, error: ServiceError) -> list[ResponseEvent]:
+        return self._renderer.fail(error)
 
 
 def _native_body(request: CreateResponseRequest, upstream_model: str, *, stream: bool) -> Json:

@@ -42,6 +42,7 @@ class TurnReader:
         self._sent: Counter[tuple[Any, ...]] = Counter()
         self._calls: dict[int, int] = {}
         self._done: set[int] = set()
+        self._indexes: dict[str, int] = {}
 
     def read(self, event: Json) -> Iterator[TurnEvent]:
         """The events that one of the stream stands for. Raises the error that it tells."""
@@ -51,7 +52,7 @@ class TurnReader:
         if self.finished:
             return
         yield from self._start(event.get("response") or {})
-        index = event.get("output_index") or 0
+        index = self._index(event)
         match kind:
             case "response.output_item.added":
                 yield from self._begin_call(index, event["item"])
@@ -72,6 +73,14 @@ class TurnReader:
             self._started = True
             created = response.get("created_at") or 0
             yield TurnStarted(response.get("id") or "", response.get("model") or "", int(created))
+
+    def _index(self, event: Json) -> int:
+        """The place of the item that an event is about; llama.cpp tells its id only."""
+        told = event.get("output_index")
+        if isinstance(told, int):
+            return told
+        item_id = event.get("item_id") or (event.get("item") or {}).get("id") or ""
+        return self._indexes.setdefault(item_id, len(self._indexes)) if item_id else 0
 
     def _delta(self, kind: str, index: int, event: Json) -> Iterator[TurnEvent]:
         text, place = event.get("delta"), event.get("content_index") or 0
