@@ -58,7 +58,14 @@ class Answer:
         deltas += [({"content": piece}, _chat_logprobs([tokens[n]]) if n in tokens else {}) for n, piece in enumerate(self.text)]
         deltas += [({"refusal": piece}, {}) for piece in self.refusal]
         deltas += [
-            ({"tool_calls": [{"index": n, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}]}, {})
+            (
+                {
+                    "tool_calls": [
+                        {"index": n, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
+                    ]
+                },
+                {},
+            )
             for n, call in enumerate(self.calls)
         ]
         halves = [(n, call.arguments[cut]) for cut in (slice(3), slice(3, None)) for n, call in enumerate(self.calls)]

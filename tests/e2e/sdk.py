@@ -52,12 +52,12 @@ class _Kept(httpx2.AsyncByteStream):
 
 
 @asynccontextmanager
-async def sdk(base_url: str) -> AsyncIterator[openai.AsyncOpenAI]:
+async def sdk(base_url: str, key: str = KEY) -> AsyncIterator[openai.AsyncOpenAI]:
     """A client that never tries again; on leaving, its streams are checked."""
     recorder = Recorder()
     async with openai.AsyncOpenAI(
         base_url=base_url,
-        api_key=KEY,
+        api_key=key,
         max_retries=0,
         timeout=60,
         http_client=openai.DefaultAsyncHttpxClient(transport=recorder),
