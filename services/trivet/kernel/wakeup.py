@@ -9,17 +9,27 @@ class Wakeup:
     __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._waiters: list[asyncio.Future[None]] = []
+        # A dict for its order: who waits longest is woken first.
+        self._waiters: dict[asyncio.Future[None], None] = {}
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits now."""
+        return bool(self._waiters)
 
     async def wait(self) -> None:
         """Return after the next `notify`."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
+        self._waiters[waiter] = None
+        try:
+            await waiter
+        finally:
+            # Who gives up must be forgotten: the next change may be hours away, or never come.
+            self._waiters.pop(waiter, None)
 
     def notify(self) -> None:
         """Wake everybody who waits now."""
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
