@@ -1,10 +1,11 @@
 """ModelService's RPCs: find the provider, ask it in its own API or by a turn, render the answer."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 import orjson
+from google.protobuf.message import Message
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -20,7 +21,7 @@ from trivet.model_service.faces.chat_request import parse_chat
 from trivet.model_service.faces.native import NativeChat, NativeResponses
 from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_request import parse as parse_response
-from trivet.model_service.faces.urls import chat_urls, response_urls
+from trivet.model_service.faces.urls import fetched_urls
 
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
@@ -33,7 +34,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def CreateResponse(self, request: CreateResponseRequest, context: Any) -> Response:
         """The whole response."""
         provider, model = self._registry.resolve(request.model)
-        await self._vet(response_urls(request))
+        await self._vet(request)
         if isinstance(provider.dialect, NativeResponses):
             return await provider.dialect.create_response(request, model, provider.name)
         turn = parse_response(request, model, stream=False)
@@ -42,7 +43,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def StreamResponse(self, request: CreateResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
         """The response, event by event."""
         provider, model = self._registry.resolve(request.model)
-        await self._vet(response_urls(request))
+        await self._vet(request)
         if isinstance(provider.dialect, NativeResponses):
             batches = provider.dialect.stream_response(request, model, provider.name)
         else:
@@ -55,7 +56,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Any) -> ChatCompletion:
         """The whole answer."""
         provider, model = self._registry.resolve(request.model)
-        await self._vet(chat_urls(request))
+        await self._vet(request)
         if isinstance(provider.dialect, NativeChat):
             return await provider.dialect.create_chat_completion(request, model)
         turn = parse_chat(request, model, stream=False)
@@ -66,7 +67,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> AsyncGenerator[ChatCompletionChunkBatch]:
         """The answer, chunk by chunk."""
         provider, model = self._registry.resolve(request.model)
-        await self._vet(chat_urls(request))
+        await self._vet(request)
         if isinstance(provider.dialect, NativeChat):
             batches = provider.dialect.stream_chat_completion(request, model)
         else:
@@ -85,8 +86,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         """One model."""
         return _model(await self._registry.model(request.model))
 
-    async def _vet(self, urls: Iterable[tuple[str, str]]) -> None:
-        for url, param in urls:
+    async def _vet(self, request: Message) -> None:
+        for url, param in fetched_urls(request):
             try:
                 await self._guard.vet(url, param)
             except OSError:
