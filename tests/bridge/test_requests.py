@@ -127,9 +127,22 @@ async def test_a_body_over_the_limit_is_refused_and_the_next_is_served() -> None
 
 
 @pytest.mark.parametrize("name", ["x-trivet-request-timeout", "x-tfy-request-timeout"])
-@pytest.mark.parametrize("value", ["0", "-1", "soon", "1.5"])
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "1.5", "9" * 11, "9" * 400, "9" * 5000])
 async def test_a_timeout_that_is_none_is_refused(rig: Rig, name: str, value: str) -> None:
     assert_error(await rig.post(PATH, RUN, headers={name: value}), 400, "x-trivet-request-timeout")
+
+
+@pytest.mark.parametrize("name", ["x-trivet-a!", "x-trivet-a-bin", "x-tfy-a*"])
+async def test_a_header_that_grpc_cannot_carry_is_refused(rig: Rig, name: str) -> None:
+    assert_error(await rig.post(PATH, RUN, headers={name: "text"}), 400, name)
+
+
+async def test_headers_that_are_large_together_are_refused(rig: Rig) -> None:
+    large = {f"x-trivet-{index}": "x" * 8000 for index in range(3)}
+
+    assert_error(await rig.post(PATH, RUN, headers=large), 400, None)
+    del large["x-trivet-2"]
+    assert (await rig.post(PATH, {**RUN, "stream": False}, headers=large))[0] == 200
 
 
 async def test_the_older_header_prefix_means_the_same(rig: Rig) -> None:

@@ -16,6 +16,9 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 Behaviour: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 
+METADATA_BYTES = 64 * 1024
+"""What the metadata of a call may hold. By itself grpcio begins to refuse, at random, above 8 KiB, and HTTP headers hold more."""
+
 _FACTORIES = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,

@@ -14,6 +14,7 @@ from trivet.kernel.chain import CLEANUP_SECONDS, Chain
 from trivet.kernel.health import SERVER, Health
 from trivet.kernel.inprocess.channel import InProcessChannel
 from trivet.kernel.methods import Methods
+from trivet.kernel.rpc import METADATA_BYTES
 from trivet.kernel.settings import ServerSettings, split_host_port
 
 Servicer = TypeVar("Servicer")
@@ -94,6 +95,8 @@ def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
         # Without this a second process would silently share the port.
         ("grpc.so_reuseport", 0),
         # Our clients ping idle connections every 30 s, which grpcio would take for abuse.
