@@ -26,7 +26,7 @@ from trivet.model.v1 import response_content_pb2 as trivet_dot_model_dot_v1_dot_
 from trivet.rest.v1 import annotations_pb2 as trivet_dot_rest_dot_v1_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%trivet/model/v1/response_config.proto\x12\x0ftrivet.model.v1\x1a&trivet/model/v1/response_content.proto\x1a trivet/rest/v1/annotations.proto\"\x94\x02\n\x0fReasoningConfig\x12\x1b\n\x06\x65\x66\x66ort\x18\x01 \x01(\tH\x00R\x06\x65\x66\x66ort\x88\x01\x01\x12\x1d\n\x07summary\x18\x02 \x01(\tH\x01R\x07summary\x88\x01\x01\x12.\n\x10generate_summary\x18\x03 \x01(\tH\x02R\x0fgenerateSummary\x88\x01\x01\x12\x1d\n\x07\x63ontext\x18\x04 \x01(\tH\x03R\x07\x63ontext\x88\x01\x01\x12\x17\n\x04mode\x18\x05 \x01(\tH\x04R\x04mode\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x06 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\t\n\x07_effortB\n\n\x08_summaryB\x13\n\x11_generate_summaryB\n\n\x08_contextB\x07\n\x05_mode\"\x90\x01\n\nTextConfig\x12\x33\n\x06\x66ormat\x18\x01 \x01(\x0b\x32\x1b.trivet.model.v1.TextFormatR\x06\x66ormat\x12!\n\tverbosity\x18\x02 \x01(\tH\x00R\tverbosity\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x03 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x0c\n\n_verbosity\"\xbe\x02\n\nTextFormat\x12\x42\n\x04text\x18\x01 \x01(\x0b\x32 .trivet.model.v1.PlainTextFormatB\n\xf2\xf9\x18\x06*\x04textH\x00R\x04text\x12W\n\x0bjson_object\x18\x02 \x01(\x0b\x32!.trivet.model.v1.JsonObjectFormatB\x11\xf2\xf9\x18\r*\x0bjson_objectH\x00R\njsonObject\x12W\n\x0bjson_schema\x18\x03 \x01(\x0b\x32!.trivet.model.v1.JsonSchemaFormatB\x11\xf2\xf9\x18\r*\x0bjson_schemaH\x00R\njsonSchema\x12\"\n\x07unknown\x18\x04 \x01(\tB\x06\xf2\xf9\x18\x02\x38\x01H\x00R\x07unknown:\x0c\xea\xf9\x18\x08\x08\x01\x12\x04typeB\x08\n\x06\x66ormat\"/\n\x0fPlainTextFormat\x12\x1c\n\x05\x65xtra\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\"0\n\x10JsonObjectFormat\x12\x1c\n\x05\x65xtra\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\"\xe1\x01\n\x10JsonSchemaFormat\x12\x17\n\x04name\x18\x01 \x01(\tH\x00R\x04name\x88\x01\x01\x12%\n\x0b\x64\x65scription\x18\x02 \x01(\tH\x01R\x0b\x64\x65scription\x88\x01\x01\x12#\n\x06schema\x18\x03 \x01(\tB\x06\xf2\xf9\x18\x02\x08\x01H\x02R\x06schema\x88\x01\x01\x12\x1b\n\x06strict\x18\x04 \x01(\x08H\x03R\x06strict\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x05 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x07\n\x05_nameB\x0e\n\x0c_descriptionB\t\n\x07_schemaB\t\n\x07_strict\"\x96\x02\n\x0ePromptTemplate\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n\x07version\x18\x02 \x01(\tH\x00R\x07version\x88\x01\x01\x12L\n\tvariables\x18\x03 \x03(\x0b\x32..trivet.model.v1.PromptTemplate.VariablesEntryR\tvariables\x12\x1c\n\x05\x65xtra\x18\x04 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\x1a]\n\x0eVariablesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x35\n\x05value\x18\x02 \x01(\x0b\x32\x1f.trivet.model.v1.PromptVariableR\x05value:\x02\x38\x01\x42\n\n\x08_version\"k\n\x0ePromptVariable\x12\x14\n\x04text\x18\x01 \x01(\tH\x00R\x04text\x12\x32\n\x04part\x18\x02 \x01(\x0b\x32\x1c.trivet.model.v1.ContentPartH\x00R\x04part:\x06\xea\xf9\x18\x02\x08\x01\x42\x07\n\x05value\"\xf4\x01\n\x12PromptCacheOptions\x12\x17\n\x04mode\x18\x01 \x01(\tH\x00R\x04mode\x88\x01\x01\x12\x15\n\x03ttl\x18\x02 \x01(\tH\x01R\x03ttl\x88\x01\x01\x12\x1d\n\x07prewarm\x18\x03 \x01(\x08H\x02R\x07prewarm\x88\x01\x01\x12\x39\n\x16\x63omparison_response_id\x18\x04 \x01(\tH\x03R\x14\x63omparisonResponseId\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x05 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x07\n\x05_modeB\x06\n\x04_ttlB\n\n\x08_prewarmB\x19\n\x17_comparison_response_id\"S\n\x0e\x41\x63\x63\x65ssPrograms\x12\x19\n\x05\x63yber\x18\x01 \x01(\tH\x00R\x05\x63yber\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x08\n\x06_cyber\"y\n\x0bImageConfig\x12\x34\n\x13\x63ontext_compression\x18\x01 \x01(\tH\x00R\x12\x63ontextCompression\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x16\n\x14_context_compression\"<\n\x0c\x43onversation\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtrab\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%trivet/model/v1/response_config.proto\x12\x0ftrivet.model.v1\x1a&trivet/model/v1/response_content.proto\x1a trivet/rest/v1/annotations.proto\"\x94\x02\n\x0fReasoningConfig\x12\x1b\n\x06\x65\x66\x66ort\x18\x01 \x01(\tH\x00R\x06\x65\x66\x66ort\x88\x01\x01\x12\x1d\n\x07summary\x18\x02 \x01(\tH\x01R\x07summary\x88\x01\x01\x12.\n\x10generate_summary\x18\x03 \x01(\tH\x02R\x0fgenerateSummary\x88\x01\x01\x12\x1d\n\x07\x63ontext\x18\x04 \x01(\tH\x03R\x07\x63ontext\x88\x01\x01\x12\x17\n\x04mode\x18\x05 \x01(\tH\x04R\x04mode\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x06 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\t\n\x07_effortB\n\n\x08_summaryB\x13\n\x11_generate_summaryB\n\n\x08_contextB\x07\n\x05_mode\"\x90\x01\n\nTextConfig\x12\x33\n\x06\x66ormat\x18\x01 \x01(\x0b\x32\x1b.trivet.model.v1.TextFormatR\x06\x66ormat\x12!\n\tverbosity\x18\x02 \x01(\tH\x00R\tverbosity\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x03 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x0c\n\n_verbosity\"\xbe\x02\n\nTextFormat\x12\x42\n\x04text\x18\x01 \x01(\x0b\x32 .trivet.model.v1.PlainTextFormatB\n\xf2\xf9\x18\x06*\x04textH\x00R\x04text\x12W\n\x0bjson_object\x18\x02 \x01(\x0b\x32!.trivet.model.v1.JsonObjectFormatB\x11\xf2\xf9\x18\r*\x0bjson_objectH\x00R\njsonObject\x12W\n\x0bjson_schema\x18\x03 \x01(\x0b\x32!.trivet.model.v1.JsonSchemaFormatB\x11\xf2\xf9\x18\r*\x0bjson_schemaH\x00R\njsonSchema\x12\"\n\x07unknown\x18\x04 \x01(\tB\x06\xf2\xf9\x18\x02\x38\x01H\x00R\x07unknown:\x0c\xea\xf9\x18\x08\x08\x01\x12\x04typeB\x08\n\x06\x66ormat\"/\n\x0fPlainTextFormat\x12\x1c\n\x05\x65xtra\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\"0\n\x10JsonObjectFormat\x12\x1c\n\x05\x65xtra\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\"\xeb\x01\n\x10JsonSchemaFormat\x12\x1f\n\x04name\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02H\x01H\x00R\x04name\x88\x01\x01\x12%\n\x0b\x64\x65scription\x18\x02 \x01(\tH\x01R\x0b\x64\x65scription\x88\x01\x01\x12%\n\x06schema\x18\x03 \x01(\tB\x08\xf2\xf9\x18\x04\x08\x01H\x01H\x02R\x06schema\x88\x01\x01\x12\x1b\n\x06strict\x18\x04 \x01(\x08H\x03R\x06strict\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x05 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x07\n\x05_nameB\x0e\n\x0c_descriptionB\t\n\x07_schemaB\t\n\x07_strict\"\x9e\x02\n\x0ePromptTemplate\x12\x16\n\x02id\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02H\x01R\x02id\x12\x1d\n\x07version\x18\x02 \x01(\tH\x00R\x07version\x88\x01\x01\x12L\n\tvariables\x18\x03 \x03(\x0b\x32..trivet.model.v1.PromptTemplate.VariablesEntryR\tvariables\x12\x1c\n\x05\x65xtra\x18\x04 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\x1a]\n\x0eVariablesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x35\n\x05value\x18\x02 \x01(\x0b\x32\x1f.trivet.model.v1.PromptVariableR\x05value:\x02\x38\x01\x42\n\n\x08_version\"k\n\x0ePromptVariable\x12\x14\n\x04text\x18\x01 \x01(\tH\x00R\x04text\x12\x32\n\x04part\x18\x02 \x01(\x0b\x32\x1c.trivet.model.v1.ContentPartH\x00R\x04part:\x06\xea\xf9\x18\x02\x08\x01\x42\x07\n\x05value\"\xf4\x01\n\x12PromptCacheOptions\x12\x17\n\x04mode\x18\x01 \x01(\tH\x00R\x04mode\x88\x01\x01\x12\x15\n\x03ttl\x18\x02 \x01(\tH\x01R\x03ttl\x88\x01\x01\x12\x1d\n\x07prewarm\x18\x03 \x01(\x08H\x02R\x07prewarm\x88\x01\x01\x12\x39\n\x16\x63omparison_response_id\x18\x04 \x01(\tH\x03R\x14\x63omparisonResponseId\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x05 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x07\n\x05_modeB\x06\n\x04_ttlB\n\n\x08_prewarmB\x19\n\x17_comparison_response_id\"S\n\x0e\x41\x63\x63\x65ssPrograms\x12\x19\n\x05\x63yber\x18\x01 \x01(\tH\x00R\x05\x63yber\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x08\n\x06_cyber\"y\n\x0bImageConfig\x12\x34\n\x13\x63ontext_compression\x18\x01 \x01(\tH\x00R\x12\x63ontextCompression\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x16\n\x14_context_compression\"D\n\x0c\x43onversation\x12\x16\n\x02id\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02H\x01R\x02id\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtrab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,12 +51,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLAINTEXTFORMAT'].fields_by_name['extra']._serialized_options = b'\362\371\030\002\020\001'
   _globals['_JSONOBJECTFORMAT'].fields_by_name['extra']._loaded_options = None
   _globals['_JSONOBJECTFORMAT'].fields_by_name['extra']._serialized_options = b'\362\371\030\002\020\001'
+  _globals['_JSONSCHEMAFORMAT'].fields_by_name['name']._loaded_options = None
+  _globals['_JSONSCHEMAFORMAT'].fields_by_name['name']._serialized_options = b'\362\371\030\002H\001'
   _globals['_JSONSCHEMAFORMAT'].fields_by_name['schema']._loaded_options = None
-  _globals['_JSONSCHEMAFORMAT'].fields_by_name['schema']._serialized_options = b'\362\371\030\002\010\001'
+  _globals['_JSONSCHEMAFORMAT'].fields_by_name['schema']._serialized_options = b'\362\371\030\004\010\001H\001'
   _globals['_JSONSCHEMAFORMAT'].fields_by_name['extra']._loaded_options = None
   _globals['_JSONSCHEMAFORMAT'].fields_by_name['extra']._serialized_options = b'\362\371\030\002\020\001'
   _globals['_PROMPTTEMPLATE_VARIABLESENTRY']._loaded_options = None
   _globals['_PROMPTTEMPLATE_VARIABLESENTRY']._serialized_options = b'8\001'
+  _globals['_PROMPTTEMPLATE'].fields_by_name['id']._loaded_options = None
+  _globals['_PROMPTTEMPLATE'].fields_by_name['id']._serialized_options = b'\362\371\030\002H\001'
   _globals['_PROMPTTEMPLATE'].fields_by_name['extra']._loaded_options = None
   _globals['_PROMPTTEMPLATE'].fields_by_name['extra']._serialized_options = b'\362\371\030\002\020\001'
   _globals['_PROMPTVARIABLE']._loaded_options = None
@@ -67,6 +71,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCESSPROGRAMS'].fields_by_name['extra']._serialized_options = b'\362\371\030\002\020\001'
   _globals['_IMAGECONFIG'].fields_by_name['extra']._loaded_options = None
   _globals['_IMAGECONFIG'].fields_by_name['extra']._serialized_options = b'\362\371\030\002\020\001'
+  _globals['_CONVERSATION'].fields_by_name['id']._loaded_options = None
+  _globals['_CONVERSATION'].fields_by_name['id']._serialized_options = b'\362\371\030\002H\001'
   _globals['_CONVERSATION'].fields_by_name['extra']._loaded_options = None
   _globals['_CONVERSATION'].fields_by_name['extra']._serialized_options = b'\362\371\030\002\020\001'
   _globals['_REASONINGCONFIG']._serialized_start=133
@@ -80,19 +86,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JSONOBJECTFORMAT']._serialized_start=928
   _globals['_JSONOBJECTFORMAT']._serialized_end=976
   _globals['_JSONSCHEMAFORMAT']._serialized_start=979
-  _globals['_JSONSCHEMAFORMAT']._serialized_end=1204
-  _globals['_PROMPTTEMPLATE']._serialized_start=1207
-  _globals['_PROMPTTEMPLATE']._serialized_end=1485
-  _globals['_PROMPTTEMPLATE_VARIABLESENTRY']._serialized_start=1380
-  _globals['_PROMPTTEMPLATE_VARIABLESENTRY']._serialized_end=1473
-  _globals['_PROMPTVARIABLE']._serialized_start=1487
-  _globals['_PROMPTVARIABLE']._serialized_end=1594
-  _globals['_PROMPTCACHEOPTIONS']._serialized_start=1597
-  _globals['_PROMPTCACHEOPTIONS']._serialized_end=1841
-  _globals['_ACCESSPROGRAMS']._serialized_start=1843
-  _globals['_ACCESSPROGRAMS']._serialized_end=1926
-  _globals['_IMAGECONFIG']._serialized_start=1928
-  _globals['_IMAGECONFIG']._serialized_end=2049
-  _globals['_CONVERSATION']._serialized_start=2051
-  _globals['_CONVERSATION']._serialized_end=2111
+  _globals['_JSONSCHEMAFORMAT']._serialized_end=1214
+  _globals['_PROMPTTEMPLATE']._serialized_start=1217
+  _globals['_PROMPTTEMPLATE']._serialized_end=1503
+  _globals['_PROMPTTEMPLATE_VARIABLESENTRY']._serialized_start=1398
+  _globals['_PROMPTTEMPLATE_VARIABLESENTRY']._serialized_end=1491
+  _globals['_PROMPTVARIABLE']._serialized_start=1505
+  _globals['_PROMPTVARIABLE']._serialized_end=1612
+  _globals['_PROMPTCACHEOPTIONS']._serialized_start=1615
+  _globals['_PROMPTCACHEOPTIONS']._serialized_end=1859
+  _globals['_ACCESSPROGRAMS']._serialized_start=1861
+  _globals['_ACCESSPROGRAMS']._serialized_end=1944
+  _globals['_IMAGECONFIG']._serialized_start=1946
+  _globals['_IMAGECONFIG']._serialized_end=2067
+  _globals['_CONVERSATION']._serialized_start=2069
+  _globals['_CONVERSATION']._serialized_end=2137
 # @@protoc_insertion_point(module_scope)

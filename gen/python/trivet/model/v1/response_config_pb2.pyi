@@ -212,11 +212,11 @@ class JsonSchemaFormat(_message.Message):
     STRICT_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Names the form to the model: letters, digits, `_` and `-`, at most 64."""
+    """Required. Names the form to the model: letters, digits, `_` and `-`, at most 64."""
     description: _builtins.str
     """What the form is for, to the model."""
     schema: _builtins.str
-    """The JSON schema."""
+    """Required. The JSON schema."""
     strict: _builtins.bool
     """Whether the text must follow the schema exactly."""
     extra: _builtins.str
@@ -285,7 +285,7 @@ class PromptTemplate(_message.Message):
     VARIABLES_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The prompt."""
+    """Required. The prompt."""
     version: _builtins.str
     """Its version. Default: the current one."""
     extra: _builtins.str
@@ -460,7 +460,7 @@ class Conversation(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The conversation, `conv_...`."""
+    """Required. The conversation, `conv_...`."""
     extra: _builtins.str
     """Keys that no field stands for, as a JSON object."""
     def __init__(

@@ -324,7 +324,7 @@ class InputAudio(_message.Message):
     """Keys that no field stands for, as a JSON object."""
     @_builtins.property
     def input_audio(self) -> Global___AudioData:
-        """The sound."""
+        """Required. The sound."""
 
     def __init__(
         self,
@@ -350,9 +350,9 @@ class AudioData(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     data: _builtins.str
-    """The encoded sound as base64."""
+    """Required. The encoded sound as base64."""
     format: _builtins.str
-    """The encoding: `wav`, `mp3`, ..."""
+    """Required. The encoding: `wav`, `mp3`, ..."""
     extra: _builtins.str
     """Keys that no field stands for, as a JSON object."""
     def __init__(
@@ -379,7 +379,7 @@ class InputVideo(_message.Message):
     VIDEO_URL_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     video_url: _builtins.str
-    """An `https:` URL or a `data:` URL with base64."""
+    """Required. An `https:` URL or a `data:` URL with base64."""
     extra: _builtins.str
     """Keys that no field stands for, as a JSON object."""
     def __init__(

@@ -1115,7 +1115,7 @@ class ComputerCallOutput(_message.Message):
     id: _builtins.str
     """The item."""
     call_id: _builtins.str
-    """The call that is answered."""
+    """Required. The call that is answered."""
     status: _builtins.str
     """`in_progress`, `completed`, `incomplete` or `failed`."""
     created_by: _builtins.str
@@ -1124,7 +1124,7 @@ class ComputerCallOutput(_message.Message):
     """Keys that no field stands for, as a JSON object."""
     @_builtins.property
     def output(self) -> _response_content_pb2.ContentPart:
-        """The screen, a `computer_screenshot` part."""
+        """Required. The screen, a `computer_screenshot` part."""
 
     @_builtins.property
     def acknowledged_safety_checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___SafetyCheck]:

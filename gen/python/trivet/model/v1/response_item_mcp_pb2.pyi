@@ -339,7 +339,7 @@ class McpApprovalResponse(_message.Message):
     id: _builtins.str
     """The item."""
     approval_request_id: _builtins.str
-    """The request."""
+    """Required. The request."""
     approve: _builtins.bool
     """Whether the tool may be called."""
     reason: _builtins.str

@@ -308,7 +308,7 @@ class Message(_message.Message):
     id: _builtins.str
     """The item, `msg_...`. On output only."""
     role: _builtins.str
-    """`user`, `assistant`, `system` or `developer`."""
+    """Required. `user`, `assistant`, `system` or `developer`."""
     status: _builtins.str
     """`in_progress`, `completed` or `incomplete`. On output only."""
     phase: _builtins.str
@@ -317,7 +317,7 @@ class Message(_message.Message):
     """Keys that no field stands for, as a JSON object."""
     @_builtins.property
     def content(self) -> _response_content_pb2.MessageContent:
-        """What was said. On output always a list of parts."""
+        """Required. What was said. On output always a list of parts."""
 
     def __init__(
         self,
@@ -424,9 +424,9 @@ class FunctionCall(_message.Message):
     id: _builtins.str
     """The item, `fc_...`."""
     call_id: _builtins.str
-    """The call, `call_...`; its output names it."""
+    """Required. The call, `call_...`; its output names it."""
     name: _builtins.str
-    """The function."""
+    """Required. The function."""
     arguments: _builtins.str
     """The arguments as JSON text, as the model wrote it."""
     status: _builtins.str
@@ -515,7 +515,7 @@ class FunctionCallOutput(_message.Message):
     """Keys that no field stands for, as a JSON object."""
     @_builtins.property
     def output(self) -> _response_content_pb2.MessageContent:
-        """The result: a text, often JSON, or parts."""
+        """Required. The result: a text, often JSON, or parts."""
 
     @_builtins.property
     def caller(self) -> _response_caller_pb2.Caller:
@@ -584,9 +584,9 @@ class CustomToolCall(_message.Message):
     id: _builtins.str
     """The item, `ctc_...`."""
     call_id: _builtins.str
-    """The call, `call_...`; its output names it."""
+    """Required. The call, `call_...`; its output names it."""
     name: _builtins.str
-    """The tool."""
+    """Required. The tool."""
     input: _builtins.str
     """The text for the tool."""
     status: _builtins.str
@@ -660,7 +660,7 @@ class CustomToolCallOutput(_message.Message):
     id: _builtins.str
     """The item."""
     call_id: _builtins.str
-    """The call that is answered."""
+    """Required. The call that is answered."""
     status: _builtins.str
     """`in_progress`, `completed` or `incomplete`."""
     created_by: _builtins.str
@@ -669,7 +669,7 @@ class CustomToolCallOutput(_message.Message):
     """Keys that no field stands for, as a JSON object."""
     @_builtins.property
     def output(self) -> _response_content_pb2.MessageContent:
-        """The result: a text or parts."""
+        """Required. The result: a text or parts."""
 
     @_builtins.property
     def caller(self) -> _response_caller_pb2.Caller:
@@ -932,7 +932,7 @@ class Compaction(_message.Message):
     id: _builtins.str
     """The item, `cmp_...`."""
     encrypted_content: _builtins.str
-    """The compressed items; only the provider can read them."""
+    """Required. The compressed items; only the provider can read them."""
     created_by: _builtins.str
     """Who made the item, at the provider."""
     extra: _builtins.str
@@ -1082,7 +1082,7 @@ class ItemReference(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The item."""
+    """Required. The item."""
     extra: _builtins.str
     """Keys that no field stands for, as a JSON object."""
     def __init__(

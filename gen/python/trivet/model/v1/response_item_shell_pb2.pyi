@@ -324,7 +324,7 @@ class ShellCallOutput(_message.Message):
     id: _builtins.str
     """The item, `sho_...`."""
     call_id: _builtins.str
-    """The call that is answered."""
+    """Required. The call that is answered."""
     max_output_length: _builtins.int
     """The most characters of output that were kept."""
     status: _builtins.str
@@ -653,7 +653,7 @@ class ApplyPatchCallOutput(_message.Message):
     id: _builtins.str
     """The item."""
     call_id: _builtins.str
-    """The call that is answered."""
+    """Required. The call that is answered."""
     status: _builtins.str
     """`completed` or `failed`."""
     output: _builtins.str

@@ -424,7 +424,7 @@ class ContextManagement(_message.Message):
     COMPACT_THRESHOLD_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """`compaction`."""
+    """Required. `compaction`."""
     compact_threshold: _builtins.int
     """From how many tokens on."""
     extra: _builtins.str
@@ -456,7 +456,7 @@ class ModerationRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The moderation model."""
+    """Required. The moderation model."""
     extra: _builtins.str
     """Keys that no field stands for, as a JSON object."""
     @_builtins.property

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from trivet.rest.v1 import annotations_pb2 as trivet_dot_rest_dot_v1_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'trivet/model/v1/response_tool_mcp.proto\x12\x0ftrivet.model.v1\x1a trivet/rest/v1/annotations.proto\"\xe7\x05\n\x07McpTool\x12!\n\x0cserver_label\x18\x01 \x01(\tR\x0bserverLabel\x12\"\n\nserver_url\x18\x02 \x01(\tH\x00R\tserverUrl\x88\x01\x01\x12\x32\n\x12server_description\x18\x03 \x01(\tH\x01R\x11serverDescription\x88\x01\x01\x12&\n\x0c\x63onnector_id\x18\x04 \x01(\tH\x02R\x0b\x63onnectorId\x88\x01\x01\x12 \n\ttunnel_id\x18\x05 \x01(\tH\x03R\x08tunnelId\x88\x01\x01\x12)\n\rauthorization\x18\x06 \x01(\tH\x04R\rauthorization\x88\x01\x01\x12?\n\x07headers\x18\x07 \x03(\x0b\x32%.trivet.model.v1.McpTool.HeadersEntryR\x07headers\x12\x45\n\rallowed_tools\x18\x08 \x01(\x0b\x32 .trivet.model.v1.McpAllowedToolsR\x0c\x61llowedTools\x12N\n\x10require_approval\x18\t \x01(\x0b\x32#.trivet.model.v1.McpApprovalSettingR\x0frequireApproval\x12(\n\rdefer_loading\x18\n \x01(\x08H\x05R\x0c\x64\x65\x66\x65rLoading\x88\x01\x01\x12\'\n\x0f\x61llowed_callers\x18\x0b \x03(\tR\x0e\x61llowedCallers\x12\x1c\n\x05\x65xtra\x18\x0c \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\x1a:\n\x0cHeadersEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\r\n\x0b_server_urlB\x15\n\x13_server_descriptionB\x0f\n\r_connector_idB\x0c\n\n_tunnel_idB\x10\n\x0e_authorizationB\x10\n\x0e_defer_loading\"\x97\x01\n\x0fMcpAllowedTools\x12\x35\n\x05names\x18\x01 \x01(\x0b\x32\x1d.trivet.model.v1.McpToolNamesH\x00R\x05names\x12\x38\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.trivet.model.v1.McpToolFilterH\x00R\x06\x66ilter:\x06\xea\xf9\x18\x02\x08\x01\x42\x0b\n\tselection\",\n\x0cMcpToolNames\x12\x14\n\x05names\x18\x01 \x03(\tR\x05names:\x06\xea\xf9\x18\x02\x08\x02\"|\n\rMcpToolFilter\x12\x1d\n\ntool_names\x18\x01 \x03(\tR\ttoolNames\x12 \n\tread_only\x18\x02 \x01(\x08H\x00R\x08readOnly\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x03 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x0c\n\n_read_only\"\x82\x01\n\x12McpApprovalSetting\x12\x1a\n\x07setting\x18\x01 \x01(\tH\x00R\x07setting\x12<\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\".trivet.model.v1.McpApprovalFilterH\x00R\x06\x66ilter:\x06\xea\xf9\x18\x02\x08\x01\x42\n\n\x08\x61pproval\"\x9f\x01\n\x11McpApprovalFilter\x12\x36\n\x06\x61lways\x18\x01 \x01(\x0b\x32\x1e.trivet.model.v1.McpToolFilterR\x06\x61lways\x12\x34\n\x05never\x18\x02 \x01(\x0b\x32\x1e.trivet.model.v1.McpToolFilterR\x05never\x12\x1c\n\x05\x65xtra\x18\x03 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtrab\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'trivet/model/v1/response_tool_mcp.proto\x12\x0ftrivet.model.v1\x1a trivet/rest/v1/annotations.proto\"\xef\x05\n\x07McpTool\x12)\n\x0cserver_label\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02H\x01R\x0bserverLabel\x12\"\n\nserver_url\x18\x02 \x01(\tH\x00R\tserverUrl\x88\x01\x01\x12\x32\n\x12server_description\x18\x03 \x01(\tH\x01R\x11serverDescription\x88\x01\x01\x12&\n\x0c\x63onnector_id\x18\x04 \x01(\tH\x02R\x0b\x63onnectorId\x88\x01\x01\x12 \n\ttunnel_id\x18\x05 \x01(\tH\x03R\x08tunnelId\x88\x01\x01\x12)\n\rauthorization\x18\x06 \x01(\tH\x04R\rauthorization\x88\x01\x01\x12?\n\x07headers\x18\x07 \x03(\x0b\x32%.trivet.model.v1.McpTool.HeadersEntryR\x07headers\x12\x45\n\rallowed_tools\x18\x08 \x01(\x0b\x32 .trivet.model.v1.McpAllowedToolsR\x0c\x61llowedTools\x12N\n\x10require_approval\x18\t \x01(\x0b\x32#.trivet.model.v1.McpApprovalSettingR\x0frequireApproval\x12(\n\rdefer_loading\x18\n \x01(\x08H\x05R\x0c\x64\x65\x66\x65rLoading\x88\x01\x01\x12\'\n\x0f\x61llowed_callers\x18\x0b \x03(\tR\x0e\x61llowedCallers\x12\x1c\n\x05\x65xtra\x18\x0c \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\x1a:\n\x0cHeadersEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\r\n\x0b_server_urlB\x15\n\x13_server_descriptionB\x0f\n\r_connector_idB\x0c\n\n_tunnel_idB\x10\n\x0e_authorizationB\x10\n\x0e_defer_loading\"\x97\x01\n\x0fMcpAllowedTools\x12\x35\n\x05names\x18\x01 \x01(\x0b\x32\x1d.trivet.model.v1.McpToolNamesH\x00R\x05names\x12\x38\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.trivet.model.v1.McpToolFilterH\x00R\x06\x66ilter:\x06\xea\xf9\x18\x02\x08\x01\x42\x0b\n\tselection\",\n\x0cMcpToolNames\x12\x14\n\x05names\x18\x01 \x03(\tR\x05names:\x06\xea\xf9\x18\x02\x08\x02\"|\n\rMcpToolFilter\x12\x1d\n\ntool_names\x18\x01 \x03(\tR\ttoolNames\x12 \n\tread_only\x18\x02 \x01(\x08H\x00R\x08readOnly\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x03 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\x0c\n\n_read_only\"\x82\x01\n\x12McpApprovalSetting\x12\x1a\n\x07setting\x18\x01 \x01(\tH\x00R\x07setting\x12<\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\".trivet.model.v1.McpApprovalFilterH\x00R\x06\x66ilter:\x06\xea\xf9\x18\x02\x08\x01\x42\n\n\x08\x61pproval\"\x9f\x01\n\x11McpApprovalFilter\x12\x36\n\x06\x61lways\x18\x01 \x01(\x0b\x32\x1e.trivet.model.v1.McpToolFilterR\x06\x61lways\x12\x34\n\x05never\x18\x02 \x01(\x0b\x32\x1e.trivet.model.v1.McpToolFilterR\x05never\x12\x1c\n\x05\x65xtra\x18\x03 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtrab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MCPTOOL_HEADERSENTRY']._loaded_options = None
   _globals['_MCPTOOL_HEADERSENTRY']._serialized_options = b'8\001'
+  _globals['_MCPTOOL'].fields_by_name['server_label']._loaded_options = None
+  _globals['_MCPTOOL'].fields_by_name['server_label']._serialized_options = b'\362\371\030\002H\001'
   _globals['_MCPTOOL'].fields_by_name['extra']._loaded_options = None
   _globals['_MCPTOOL'].fields_by_name['extra']._serialized_options = b'\362\371\030\002\020\001'
   _globals['_MCPALLOWEDTOOLS']._loaded_options = None
@@ -47,17 +49,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MCPAPPROVALFILTER'].fields_by_name['extra']._loaded_options = None
   _globals['_MCPAPPROVALFILTER'].fields_by_name['extra']._serialized_options = b'\362\371\030\002\020\001'
   _globals['_MCPTOOL']._serialized_start=95
-  _globals['_MCPTOOL']._serialized_end=838
-  _globals['_MCPTOOL_HEADERSENTRY']._serialized_start=675
-  _globals['_MCPTOOL_HEADERSENTRY']._serialized_end=733
-  _globals['_MCPALLOWEDTOOLS']._serialized_start=841
-  _globals['_MCPALLOWEDTOOLS']._serialized_end=992
-  _globals['_MCPTOOLNAMES']._serialized_start=994
-  _globals['_MCPTOOLNAMES']._serialized_end=1038
-  _globals['_MCPTOOLFILTER']._serialized_start=1040
-  _globals['_MCPTOOLFILTER']._serialized_end=1164
-  _globals['_MCPAPPROVALSETTING']._serialized_start=1167
-  _globals['_MCPAPPROVALSETTING']._serialized_end=1297
-  _globals['_MCPAPPROVALFILTER']._serialized_start=1300
-  _globals['_MCPAPPROVALFILTER']._serialized_end=1459
+  _globals['_MCPTOOL']._serialized_end=846
+  _globals['_MCPTOOL_HEADERSENTRY']._serialized_start=683
+  _globals['_MCPTOOL_HEADERSENTRY']._serialized_end=741
+  _globals['_MCPALLOWEDTOOLS']._serialized_start=849
+  _globals['_MCPALLOWEDTOOLS']._serialized_end=1000
+  _globals['_MCPTOOLNAMES']._serialized_start=1002
+  _globals['_MCPTOOLNAMES']._serialized_end=1046
+  _globals['_MCPTOOLFILTER']._serialized_start=1048
+  _globals['_MCPTOOLFILTER']._serialized_end=1172
+  _globals['_MCPAPPROVALSETTING']._serialized_start=1175
+  _globals['_MCPAPPROVALSETTING']._serialized_end=1305
+  _globals['_MCPAPPROVALFILTER']._serialized_start=1308
+  _globals['_MCPAPPROVALFILTER']._serialized_end=1467
 # @@protoc_insertion_point(module_scope)

@@ -57,7 +57,7 @@ class McpTool(_message.Message):
     ALLOWED_CALLERS_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     server_label: _builtins.str
-    """Names the server in calls."""
+    """Required. Names the server in calls."""
     server_url: _builtins.str
     """Its address."""
     server_description: _builtins.str

@@ -169,7 +169,7 @@ class FunctionTool(_message.Message):
     ALLOWED_CALLERS_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Names it to the model: letters, digits, `_` and `-`, at most 64."""
+    """Required. Names it to the model: letters, digits, `_` and `-`, at most 64."""
     description: _builtins.str
     """What it does and when to call it, to the model."""
     parameters: _builtins.str
@@ -246,7 +246,7 @@ class CustomTool(_message.Message):
     ALLOWED_CALLERS_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Names it to the model."""
+    """Required. Names it to the model."""
     description: _builtins.str
     """What it does and when to call it, to the model."""
     defer_loading: _builtins.bool
@@ -361,9 +361,9 @@ class Grammar(_message.Message):
     SYNTAX_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     definition: _builtins.str
-    """The grammar."""
+    """Required. The grammar."""
     syntax: _builtins.str
-    """What it is written in: `lark` or `regex`."""
+    """Required. What it is written in: `lark` or `regex`."""
     extra: _builtins.str
     """Keys that no field stands for, as a JSON object."""
     def __init__(
@@ -392,7 +392,7 @@ class NamespaceTool(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Names it to the model."""
+    """Required. Names it to the model."""
     description: _builtins.str
     """What its tools are for, to the model."""
     extra: _builtins.str
@@ -652,12 +652,12 @@ class AllowedTools(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     mode: _builtins.str
-    """`auto`: it may call them; `required`: it calls at least one."""
+    """Required. `auto`: it may call them; `required`: it calls at least one."""
     extra: _builtins.str
     """Keys that no field stands for, as a JSON object."""
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
-        """The set; each tool by its `type` and what names it."""
+        """Required. The set; each tool by its `type` and what names it."""
 
     def __init__(
         self,
@@ -685,7 +685,7 @@ class NamedTool(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name."""
+    """Required. Its name."""
     extra: _builtins.str
     """Keys that no field stands for, as a JSON object."""
     def __init__(
@@ -712,7 +712,7 @@ class McpToolName(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     server_label: _builtins.str
-    """The server."""
+    """Required. The server."""
     name: _builtins.str
     """The tool. Default: any of the server's."""
     extra: _builtins.str
