@@ -33,8 +33,7 @@ def chunks_of(*events: TurnEvent, include_usage: bool = False) -> list[dict[str,
     renderer = ChatChunks("oai/m", include_usage=include_usage)
     shared: dict[str, Any] = {}
     found: list[dict[str, Any]] = []
-    for event in events:
-        batch = renderer.batch([event])
+    for batch in renderer.batches(events):
         encoded = json.loads(codec_for(ChatCompletionChunkBatch).dumps(batch))
         ready = encoded.pop("chunks", [])
         shared |= {key: value for key, value in encoded.items() if value is not None}
@@ -60,7 +59,8 @@ def test_text_is_a_role_pieces_a_finish_and_the_usage() -> None:
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks[:-1]] == [None, None, None, "stop"]
     last = chunks[-1]
     assert (last["choices"], last["model"], last["created"], last["system_fingerprint"]) == ([], "oai/m", 7, "fp")
-    assert last["service_tier"] == "flex"
+    # Told at the end, it is said of what comes then, however much came at once.
+    assert [chunk.get("service_tier") for chunk in chunks] == [None, None, None, "flex", "flex"]
     assert last["usage"] == {
         "prompt_tokens": 7,
         "completion_tokens": 3,

@@ -1,7 +1,7 @@
 """The chat completions dialect: vLLM, Ollama, llama.cpp, OpenAI itself, and every other server with that API."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
@@ -90,8 +90,8 @@ class OpenAIChat:
         common = _Common(request.model)
         async with aclosing(self._stream(body, functions=bool(request.functions))) as batches:
             async for batch in batches:
-                heads, chunks = zip(*batch, strict=True)
-                yield common.batch(heads, chunks)
+                for told in common.batches(batch):
+                    yield told
 
     def _native_body(self, request: CreateChatCompletionRequest, upstream_model: str, *, stream: bool) -> Body:
         body: Body = codec_for(CreateChatCompletionRequest).encode(request)
@@ -180,15 +180,25 @@ class _Common:
         self._sent: Body = {}
         self._model = model
 
-    def batch(self, heads: Iterable[Body], chunks: Iterable[ChatCompletionChunk]) -> ChatCompletionChunkBatch:
-        """The next message of the stream, with what is new or changed."""
-        now: dict[str, Any] = dict(self._sent)
-        for head in heads:
-            now |= {key: value for key, value in head.items() if value and (key in _CHANGING or key not in now)}
-        now = {"id": _new_id(), "created": int(time.time())} | now | {"model": self._model}
-        news: dict[str, Any] = {key: value for key, value in now.items() if self._sent.get(key) != value}
+    def batches(self, chunks: Iterable[_Split]) -> Iterator[ChatCompletionChunkBatch]:
+        """The next messages of the stream. What is new or changed begins a message: it says nothing of earlier chunks."""
+        batch = ChatCompletionChunkBatch()
+        for head, chunk in chunks:
+            if news := self._news(head):
+                if batch.chunks:
+                    yield batch
+                batch = ChatCompletionChunkBatch(**news)
+            batch.chunks.append(chunk)
+        if batch.chunks:
+            yield batch
+
+    def _news(self, head: Body) -> Body:
+        now: Body = {"id": _new_id(), "created": int(time.time())} if not self._sent else dict(self._sent)
+        now |= {key: value for key, value in head.items() if value and (key in _CHANGING or key not in self._sent)}
+        now["model"] = self._model
+        news = {key: value for key, value in now.items() if self._sent.get(key) != value}
         self._sent = now
-        return ChatCompletionChunkBatch(chunks=chunks, **news)
+        return news
 
 
 def _error_in(answer: Body) -> object:

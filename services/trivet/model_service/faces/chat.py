@@ -20,6 +20,5 @@ async def stream(chunks: ChatChunks, turn: AsyncGenerator[list[TurnEvent]]) -> A
     """The chunks of a turn's answer, in the batches that they come in. Raises what the turn raises."""
     async with aclosing(turn) as batches:
         async for events in batches:
-            batch = chunks.batch(events)
-            if batch.chunks:
+            for batch in chunks.batches(events):
                 yield batch

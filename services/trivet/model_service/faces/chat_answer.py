@@ -34,16 +34,19 @@ class ChatChunks:
         self._summaries = _Summaries()
         self._kinds: dict[int, str] = {}
 
-    def batch(self, events: Iterable[TurnEvent]) -> chat.ChatCompletionChunkBatch:
-        """The message for a batch of events; it may hold no chunk."""
+    def batches(self, events: Iterable[TurnEvent]) -> Iterator[chat.ChatCompletionChunkBatch]:
+        """The messages for a batch of events. What is told late begins a message: it says nothing of earlier chunks."""
         batch = chat.ChatCompletionChunkBatch()
         for event in events:
             if isinstance(event, TurnStarted):
                 _begin(batch, event, self._model)
             if isinstance(event, TurnFinished) and event.service_tier:
-                batch.service_tier = event.service_tier
+                if batch.chunks:
+                    yield batch
+                batch = chat.ChatCompletionChunkBatch(service_tier=event.service_tier)
             batch.chunks.extend(self._chunks(event))
-        return batch
+        if batch.chunks:
+            yield batch
 
     def _chunks(self, event: TurnEvent) -> Iterator[chat.ChatCompletionChunk]:
         if isinstance(event, TurnFinished):
