@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterable
+from importlib import import_module
 from typing import Any, Self, TypeVar
 
 import grpc
@@ -43,6 +44,8 @@ class Server:
     def add(self, register: Callable[[Servicer, Any], None], servicer: Servicer) -> None:
         """Register `servicer` by the `add_..._to_server` function generated for its service."""
         register(servicer, self._methods)
+        # For reflection, which describes what is imported: generated code does not import a file with nothing but a service.
+        import_module(register.__module__.removesuffix("_grpc"))
 
     @property
     def address(self) -> str:
