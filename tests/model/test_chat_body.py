@@ -71,7 +71,7 @@ def test_every_parameter_arrives() -> None:
         safety_identifier="s",
         prompt_cache_key="k",
         metadata={"a": "b"},
-        extra={"min_p": "0.1", "model": '"other"'},
+        extra={"min_p": "0.1"},
     )
     del asked["messages"]
     assert asked == {
@@ -260,3 +260,10 @@ def test_what_cannot_be_said_is_refused_by_name(entry: Entry, more: dict[str, An
     with pytest.raises(UnsupportedParameter) as caught:
         body(entry, **more)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize("name", ["messages", "model", "n", "functions", "modalities"])
+def test_an_extra_parameter_that_a_turn_would_lose_is_refused(name: str) -> None:
+    with pytest.raises(UnsupportedParameter) as refused:
+        body(extra={name: "2"})
+    assert refused.value.param == name

@@ -450,6 +450,17 @@ async def test_openai_itself_is_sent_the_limit_under_its_current_name(upstream: 
     await dialect.aclose()
 
 
+async def test_compatible_servers_are_sent_older_names_of_which_they_know_no_newer(
+    upstream: ScriptedUpstream, dialect: OpenAIChat
+) -> None:
+    upstream.play(answer({"choices": [{"message": {"content": "a"}}]}))
+    messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+    await dialect.create_chat_completion(asked(max_completion_tokens=5, messages=messages), "m")
+    sent = upstream.requests[0].body
+    assert (sent["max_tokens"], "max_completion_tokens" in sent) == (5, False)
+    assert [message["role"] for message in sent["messages"]] == ["system", "user"]
+
+
 # ---- models --------------------------------------------------------------------------------------------------------
 
 

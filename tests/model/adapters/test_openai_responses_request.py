@@ -238,3 +238,10 @@ def test_a_request_of_this_api_that_became_a_turn_asks_for_the_same() -> None:
     turn = parse(codec_for(CreateResponseRequest).decode(given, strict=True), "gpt", stream=True)
 
     assert orjson.loads(orjson.dumps(responses_body(turn))) == given
+
+
+@pytest.mark.parametrize("name", ["background", "input", "stream"])
+def test_an_extra_parameter_that_a_turn_would_lose_is_refused(name: str) -> None:
+    with pytest.raises(UnsupportedParameter) as refused:
+        body(extra={name: "true"})
+    assert refused.value.param == name

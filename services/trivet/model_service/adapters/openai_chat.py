@@ -14,7 +14,7 @@ from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamFailed
 from trivet.model_service.adapters.openai_chat_events import ChunkReader
 from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, repair_completion
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, ChatFlavor, chat_body
+from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, ChatFlavor, chat_body, in_flavor
 from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
@@ -98,9 +98,7 @@ class OpenAIChat:
         body |= {"model": upstream_model, "stream": stream}
         if not stream:
             body.pop("stream_options", None)
-        if self._flavor.limit_key == "max_completion_tokens" and "max_tokens" in body:
-            body.setdefault("max_completion_tokens", body.pop("max_tokens"))
-        return body
+        return in_flavor(body, self._flavor)
 
     # ---- calls -----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from orjson import Fragment
 
 from trivet.kernel.errors import UnsupportedParameter
+from trivet.model_service.adapters.extra_parameters import with_extra
 from trivet.model_service.domain.turn import (
     Audio,
     CustomTool,
@@ -66,6 +67,10 @@ _SAME_NAME: Final = (
 )
 
 
+_NOT_IN_A_TURN: Final = frozenset({"n", "modalities", "audio", "functions", "function_call"})
+"""Parameters of this API whose answers a turn has no events for."""
+
+
 def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
     """The JSON body that asks for `request`.
 
@@ -73,8 +78,7 @@ def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
         UnsupportedParameter: there is no way to ask for it.
     """
     _refuse_the_inexpressible(request, flavor)
-    body: dict[str, Any] = {name: Fragment(raw) for name, raw in request.extra.items()}
-    body |= {"model": request.model, "messages": _messages(request.conversation, flavor)}
+    body: dict[str, Any] = {"model": request.model, "messages": _messages(request.conversation, flavor)}
     given = {name: getattr(request, name) for name in _SAME_NAME}
     given |= {
         flavor.limit_key: request.max_output_tokens,
@@ -86,7 +90,20 @@ def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
         "stream_options": {"include_usage": True} if request.stream else None,
     }
     body |= {name: value for name, value in given.items() if value is not None}
-    return body | _tools(request.tools, request.tool_choice, flavor)
+    body |= _tools(request.tools, request.tool_choice, flavor)
+    return with_extra(body, request, _NOT_IN_A_TURN)
+
+
+def in_flavor(body: dict[str, Any], flavor: ChatFlavor) -> dict[str, Any]:
+    """The body of a caller, changed to the words that its endpoint knows."""
+    limits = [body.pop(key) for key in ("max_completion_tokens", "max_tokens") if key in body]
+    if limits:
+        body[flavor.limit_key] = limits[0]
+    if not flavor.developer_role:
+        for message in body["messages"]:
+            if message["role"] == "developer":
+                message["role"] = "system"
+    return body
 
 
 def _refuse_the_inexpressible(request: TurnRequest, flavor: ChatFlavor) -> None:
@@ -271,7 +288,7 @@ def _content_parts(parts: Sequence[Part], param: str) -> Iterator[dict[str, Any]
 
 
 def _image(part: Image, where: str) -> dict[str, Any]:
-    if not part.url:
+    if part.file_id:
         raise UnsupportedParameter("This model's provider takes images by URL, not by the id of a file.", where)
     return {"type": "image_url", "image_url": {"url": part.url} | ({"detail": part.detail} if part.detail else {})}
 

@@ -7,6 +7,7 @@ import orjson
 from orjson import Fragment
 
 from trivet.kernel.errors import UnsupportedParameter
+from trivet.model_service.adapters.extra_parameters import with_extra
 from trivet.model_service.domain.turn import (
     Audio,
     CustomTool,
@@ -44,6 +45,8 @@ _SAME_NAME: Final = (
     "prompt_cache_key",
 )
 _MISSING: Final = ("top_k", "seed", "stop")
+_NOT_IN_A_TURN: Final = frozenset({"background"})
+"""Parameters of this API whose answers a turn has no events for."""
 
 
 def responses_body(request: TurnRequest) -> Body:
@@ -55,8 +58,7 @@ def responses_body(request: TurnRequest) -> Body:
     for name in _MISSING:
         if getattr(request, name) not in {None, ()}:
             raise UnsupportedParameter(f"This model's provider has no parameter '{name}'.", name)
-    body: Body = {"store": False} | {name: Fragment(raw) for name, raw in request.extra.items()}
-    body |= {"model": request.model, "input": [_item(entry) for entry in request.conversation], "stream": request.stream}
+    body: Body = {"model": request.model, "input": [_item(entry) for entry in request.conversation], "stream": request.stream}
     body |= {name: value for name in _SAME_NAME if (value := getattr(request, name)) is not None}
     if request.logprobs:
         body["include"] = ["message.output_text.logprobs"]
@@ -66,7 +68,8 @@ def responses_body(request: TurnRequest) -> Body:
         body["text"] = text
     if reasoning := _given(effort=request.reasoning_effort, summary=request.reasoning_summary):
         body["reasoning"] = reasoning
-    return body | _tools(request.tools, request.tool_choice)
+    body |= _tools(request.tools, request.tool_choice)
+    return {"store": False} | with_extra(body, request, _NOT_IN_A_TURN)
 
 
 def _given(**values: Any) -> Body:

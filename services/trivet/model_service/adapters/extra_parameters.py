@@ -1,0 +1,21 @@
+"""Parameters that no field of a turn stands for, on their way to the upstream."""
+
+from collections.abc import Container
+from typing import Any
+
+from orjson import Fragment
+
+from trivet.kernel.errors import UnsupportedParameter
+from trivet.model_service.domain.turn import TurnRequest
+
+
+def with_extra(body: dict[str, Any], request: TurnRequest, refused: Container[str]) -> dict[str, Any]:
+    """`body` with the parameters in `request.extra`.
+
+    Raises:
+        UnsupportedParameter: one is `refused`, or `body` says something else under its name.
+    """
+    for name in request.extra:
+        if name in refused or name in body:
+            raise UnsupportedParameter(f"This model's provider cannot be asked for `{name}`.", name)
+    return {name: Fragment(raw) for name, raw in request.extra.items()} | body
