@@ -95,6 +95,12 @@ def test_a_conversation_becomes_entries() -> None:
     )
 
 
+def test_a_name_stays_with_a_message_that_only_calls_tools() -> None:
+    call = {"id": "a", "type": "function", "index": 0, "function": {"name": "add", "arguments": "{}"}}
+    entries = parsed({"role": "assistant", "name": "bob", "tool_calls": [call]}).conversation
+    assert entries[0] == Message("assistant", (), "bob", "messages[0]")
+
+
 def test_calls_in_the_older_form_get_ids_that_their_results_share() -> None:
     call = {"role": "assistant", "function_call": {"name": "add", "arguments": "{}"}}
     result = {"role": "function", "name": "add", "content": "1"}
@@ -173,6 +179,12 @@ def test_a_tool_choice_arrives(choice: object, read: ToolChoice) -> None:
         ({"tool_choice": {"type": "web_search"}}, "tool_choice"),
         ({"response_format": {"type": "grammar"}}, "response_format"),
         ({"messages": [USER | {"x": 1}]}, "messages[0].x"),
+        ({"stream_options": {"x": 1}}, "stream_options.x"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}, "cache_control": {"a": 1}}]}, "tools[0].cache_control"),
+        (
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "novel"}]}}},
+            "tool_choice.allowed_tools.tools[0]",
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "hologram"}]}]}, "messages[0].content[0]"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"a": 1}}]}]},

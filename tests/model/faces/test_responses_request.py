@@ -144,6 +144,12 @@ def test_what_is_no_matter_of_the_model_changes_nothing() -> None:
     assert turn(**others) == turn()
 
 
+def test_what_a_model_made_may_carry_unknown_keys_and_null_asks_for_nothing() -> None:
+    said = [{"role": "assistant", "content": "x", "end_turn": True}, {"role": "user", "content": "y", "novel": None}]
+
+    assert turn(input=said).conversation == turn(input=[{"role": "assistant", "content": "x"}, said[1]]).conversation
+
+
 def test_logprobs_are_asked_for_by_include() -> None:
     found = turn(include=["message.output_text.logprobs"], top_logprobs=3)
 
@@ -172,15 +178,16 @@ def test_every_form_of_text_is_read(form: dict[str, Any], read: TextFormat) -> N
 
 
 def test_tools_of_the_caller_are_read_those_in_namespaces_too() -> None:
+    g = {"type": "function", "name": "g", "description": "G."}
     grammar = {"type": "grammar", "definition": "start: X", "syntax": "lark"}
-    space = {"type": "namespace", "name": "ns", "description": "d", "tools": [{"type": "function", "name": "g"}, CUSTOM]}
+    space = {"type": "namespace", "name": "ns", "description": "d", "tools": [g, CUSTOM]}
 
     found = turn(tools=[FUNCTION, CUSTOM | {"format": grammar}, space]).tools
 
     assert found[0] == FunctionTool("f", "d", '{"type":"object"}', strict=True)
     assert isinstance(found[1], CustomTool)
     assert orjson.loads(found[1].format) == {"type": "grammar", "grammar": {"definition": "start: X", "syntax": "lark"}}
-    assert found[2:] == (FunctionTool("ns__g"), CustomTool("ns__c"))
+    assert found[2:] == (FunctionTool("ns__g", "d\n\nG."), CustomTool("ns__c", "d"))
 
 
 @pytest.mark.parametrize("kind", ["web_search", "image_generation", "local_shell", "apply_patch", "tool_search", "novel"])
@@ -253,6 +260,13 @@ def test_every_choice_of_tools_is_read(choice: Any, read: ToolChoice) -> None:
         ({"input": [{"type": "novel"}]}, "input[0]"),
         ({"input": [{"role": "user", "content": [{"type": "input_video", "video_url": "u"}]}]}, "input[0].content[0]"),
         ({"input": [{"role": "user", "content": [{"type": "novel"}]}]}, "input[0].content[0]"),
+        ({"tools": [{"type": "function", "name": "f", "allowed_callers": ["programmatic"]}]}, "tools[0].allowed_callers"),
+        (
+            {"tools": [{"type": "namespace", "name": "a", "tools": [{"type": "namespace", "name": "b", "tools": [CUSTOM]}]}]},
+            "tools[0].tools[0]",
+        ),
+        ({"reasoning": {"effort": "low", "budget": 5}}, "reasoning.budget"),
+        ({"input": [{"role": "user", "content": "x", "cache_control": {"a": 1}}]}, "input[0].cache_control"),
     ],
 )
 def test_what_a_turn_cannot_say_is_refused_by_name(request_: dict[str, Any], param: str) -> None:

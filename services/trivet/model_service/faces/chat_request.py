@@ -1,6 +1,6 @@
 """A chat completions request as a turn, for dialects of another shape."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final, Literal, cast
 
 import orjson
@@ -28,6 +28,7 @@ from trivet.model_service.domain.turn import (
     ToolResult,
     TurnRequest,
 )
+from trivet.model_service.faces.unknown_keys import refuse_unknown_keys
 
 _SAME_NAME: Final = (
     "parallel_tool_calls",
@@ -56,8 +57,8 @@ _ONLY_CHAT: Final = (
 )
 """What no other API has in a form that means the same."""
 
-_ANSWER_ONLY: Final = frozenset({"annotations"})
-"""What a model's answer carries and a caller sends back with it: it asks for nothing."""
+_ANSWER_ONLY: Final = frozenset({"annotations", "index"})
+"""What a model's answer carries, and its tool calls, and a caller sends back with it: it asks for nothing."""
 
 
 def parse_chat(request: CreateChatCompletionRequest, upstream_model: str, *, stream: bool) -> TurnRequest:
@@ -68,6 +69,7 @@ def parse_chat(request: CreateChatCompletionRequest, upstream_model: str, *, str
         InvalidRequest: it contradicts itself.
     """
     _refuse_only_chat(request)
+    refuse_unknown_keys(request, meaningless=_ANSWER_ONLY)
     same = {name: getattr(request, name) for name in _SAME_NAME if request.HasField(cast("Any", name))}
     return TurnRequest(
         model=upstream_model,
@@ -116,21 +118,10 @@ def _extra(request: CreateChatCompletionRequest) -> Iterator[tuple[str, str]]:
             yield name, orjson.dumps(getattr(request, name)).decode()
     if request.prompt_cache_options:
         yield "prompt_cache_options", request.prompt_cache_options
-    for name, value in _loaded(request.extra).items():
+    for name, value in orjson.loads(request.extra or "{}").items():
         # A known name stands here only with a value that says as much as its absence: null, or nothing in a list.
         if name not in request.DESCRIPTOR.fields_by_name:
             yield name, orjson.dumps(value).decode()
-
-
-def _loaded(extra: str) -> Mapping[str, Any]:
-    loaded: Mapping[str, Any] = orjson.loads(extra) if extra else {}
-    return loaded
-
-
-def _refuse_extra(extra: str, where: str) -> None:
-    for name, value in _loaded(extra).items():
-        if value is not None and value not in ([], {}) and name not in _ANSWER_ONLY:
-            raise _unsupported(f"{where}.{name}")
 
 
 # ---- the conversation ----------------------------------------------------------------------------------------------
@@ -151,7 +142,6 @@ def _conversation(request: CreateChatCompletionRequest) -> Iterator[Entry]:
                         kinds[entry.id] = entry.kind
                     yield entry
             case "tool":
-                _refuse_extra(message.tool.extra, where)
                 call = message.tool.tool_call_id
                 yield ToolResult(call, _parts(message.tool.content, where), kinds.get(call, "function"), where)
             case "function":
@@ -165,12 +155,10 @@ def _spoken(
     message: chat.SystemMessage | chat.DeveloperMessage | chat.UserMessage,
     where: str,
 ) -> Message:
-    _refuse_extra(message.extra, where)
     return Message(role, _parts(message.content, where), message.name, where)
 
 
 def _assistant(message: chat.AssistantMessage, function_call_id: str, where: str) -> Iterator[Entry]:
-    _refuse_extra(message.extra, where)
     if message.HasField("audio"):
         raise _unsupported(f"{where}.audio")
     if message.reasoning_content:
@@ -178,7 +166,7 @@ def _assistant(message: chat.AssistantMessage, function_call_id: str, where: str
     parts = _parts(message.content, where) if message.HasField("content") else ()
     if message.refusal:
         parts = (*parts, Refusal(message.refusal))
-    if parts:
+    if parts or message.name:
         yield Message("assistant", parts, message.name, where)
     for index, call in enumerate(message.tool_calls):
         yield _call(call, f"{where}.tool_calls[{index}]")
@@ -206,16 +194,12 @@ def _parts(content: chat.ChatContent, where: str) -> tuple[Part, ...]:
 def _part(part: chat.ChatContentPart, where: str) -> Part:
     match part.WhichOneof("part"):
         case "text":
-            _refuse_extra(part.text.extra, where)
             return Text(part.text.text)
         case "image":
-            _refuse_extra(part.image.extra, where)
             return Image(part.image.image_url.url, part.image.image_url.detail)
         case "audio":
-            _refuse_extra(part.audio.extra, where)
             return Audio(part.audio.input_audio.data, part.audio.input_audio.format)
         case "file":
-            _refuse_extra(part.file.extra, where)
             file = part.file.file
             return File(data=file.file_data, filename=file.filename, file_id=file.file_id)
         case "refusal":
@@ -250,10 +234,16 @@ def _tool_choice(choice: ChatToolChoice) -> ToolChoice:
             return ToolChoice("required", "named", (choice.object.custom.custom.name,), "custom")
         case "allowed_tools":
             allowed = choice.object.allowed_tools.allowed_tools
-            names = tuple(tool.function.function.name or tool.custom.custom.name for tool in allowed.tools)
+            names = tuple(_allowed_name(tool, index) for index, tool in enumerate(allowed.tools))
             return ToolChoice(_mode(allowed.mode, "tool_choice.allowed_tools.mode"), "allowed", names)
         case _:
             raise _unsupported("tool_choice")
+
+
+def _allowed_name(tool: ChatTool, index: int) -> str:
+    if tool.HasField("unknown"):
+        raise _unsupported(f"tool_choice.allowed_tools.tools[{index}]")
+    return tool.function.function.name or tool.custom.custom.name
 
 
 def _mode(mode: str, param: str) -> Literal["auto", "required", "none"]:

@@ -23,7 +23,7 @@ from trivet.model_service.faces.responses_tools import flat_name
 
 _ROLES: Final = frozenset({"user", "assistant", "system", "developer"})
 
-_TEXTS: Final = frozenset({"input_text", "output_text", "reasoning_text", "summary_text", "text"})
+_TEXTS: Final = frozenset({"reasoning_text", "summary_text", "text"})
 
 Role = Literal["system", "developer", "user", "assistant"]
 
@@ -113,7 +113,10 @@ def _read_parts(parts: Iterable[content.ContentPart], param: str) -> Iterator[Pa
     for index, part in enumerate(parts):
         where = f"{param}[{index}]"
         match part.WhichOneof("kind"):
-            case "input_text" | "output_text" | "text" as kind:
+            case "input_text":
+                _refuse(part.input_text, where, "prompt_cache_breakpoint")
+                yield Text(part.input_text.text)
+            case "output_text" | "text" as kind:
                 yield Text(getattr(part, kind).text)
             case "refusal":
                 yield Refusal(part.refusal.refusal)
@@ -136,13 +139,22 @@ def _texts(parts: Iterable[content.ContentPart], param: str) -> Iterator[str]:
         yield getattr(part, kind).text
 
 
+def _refuse(part: Any, param: str, *names: str) -> None:
+    for name in names:
+        if part.HasField(name):
+            where = f"{param}.{name}"
+            raise UnsupportedParameter(f"This model's provider cannot be asked for '{where}'.", where)
+
+
 def _image(part: content.InputImage, param: str) -> Image:
+    _refuse(part, param, "prompt_cache_breakpoint")
     if not part.image_url and not part.file_id:
         raise InvalidRequest(f"Missing required parameter: '{param}.image_url'.", f"{param}.image_url")
     return Image(part.image_url, part.detail, part.file_id)
 
 
 def _file(part: content.InputFile, param: str) -> File:
+    _refuse(part, param, "detail", "prompt_cache_breakpoint")
     if not part.file_data and not part.file_url and not part.file_id:
         raise InvalidRequest(f"Missing required parameter: '{param}.file_data'.", f"{param}.file_data")
     return File(part.file_data, part.filename, part.file_url, part.file_id)

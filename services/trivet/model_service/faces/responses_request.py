@@ -1,16 +1,22 @@
 """Reads a Responses request into a turn, for upstreams that speak another API."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import orjson
+from google.protobuf.message import Message as ProtobufMessage
 
 from trivet.kernel.errors import InvalidRequest, UnsupportedParameter
 from trivet.model.v1 import response_config_pb2 as config
+from trivet.model.v1 import response_content_pb2 as content
+from trivet.model.v1 import response_item_pb2 as items
 from trivet.model.v1 import response_request_pb2 as pb
+from trivet.model.v1 import response_tool_pb2 as tools_pb
+from trivet.model.v1.response_caller_pb2 import Caller
 from trivet.model_service.domain.turn import Entry, Message, Text, TextFormat, TurnRequest
 from trivet.model_service.faces.responses_items import read_input
-from trivet.model_service.faces.responses_tools import read_choice, read_tools
+from trivet.model_service.faces.responses_tools import AMBIENT, read_choice, read_tools
+from trivet.model_service.faces.unknown_keys import refuse_unknown_keys
 
 _ELSEWHERE: Final = (
     "previous_response_id",
@@ -26,19 +32,35 @@ _ELSEWHERE: Final = (
 """What only a provider of this same API can do: it is kept there, or done there."""
 
 _LOGPROBS: Final = "message.output_text.logprobs"
+_INCLUDES: Final = frozenset(
+    {
+        _LOGPROBS,
+        "reasoning.encrypted_content",
+        "file_search_call.results",
+        "web_search_call.results",
+        "web_search_call.action.sources",
+        "code_interpreter_call.outputs",
+        "message.input_image.image_url",
+        "computer_call_output.output.image_url",
+    }
+)
+_MADE_BY_MODELS: Final = (items.ReasoningItem, items.FunctionCall, items.CustomToolCall, Caller, content.OutputText)
 _FIELDS: Final = frozenset(pb.CreateResponseRequest.DESCRIPTOR.fields_by_name)
 
 
 def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: bool) -> TurnRequest:
     """The turn that `request` asks of `upstream_model`.
 
-    Metadata, `store` and `max_tool_calls` are no matter of the model: the response answers them.
+    Metadata, `store` and `max_tool_calls` are no matter of the model: the response answers them. What `include` asks for
+    of items that only other providers make is not asked of this one.
 
     Raises:
         UnsupportedParameter: a turn cannot express a parameter, an item or a tool.
         InvalidRequest: a value that the contract does not allow.
     """
     _refuse_elsewhere(request)
+    _refuse_unknown_includes(request.include)
+    refuse_unknown_keys(request, skip=_asks_for_nothing)
     tools = read_tools(request.tools)
     logprobs = _LOGPROBS in request.include
     return TurnRequest(
@@ -86,6 +108,23 @@ def _refuse_elsewhere(request: pb.CreateResponseRequest) -> None:
         asked.append("reasoning.mode")
     if asked:
         raise UnsupportedParameter(f"This model's provider does not support '{asked[0]}'.", asked[0])
+
+
+def _refuse_unknown_includes(include: Iterable[str]) -> None:
+    for index, name in enumerate(include):
+        if name not in _INCLUDES:
+            raise UnsupportedParameter(f"This model's provider cannot include '{name:.80}'.", f"include[{index}]")
+
+
+def _asks_for_nothing(message: ProtobufMessage) -> bool:
+    """Whether unknown keys in `message` are of no account: a model made it, or it is left out as a whole."""
+    match message:
+        case items.Message():
+            return message.role == "assistant"
+        case tools_pb.Tool():
+            return message.WhichOneof("tool") in AMBIENT
+        case _:
+            return isinstance(message, _MADE_BY_MODELS)
 
 
 def _conversation(request: pb.CreateResponseRequest) -> Iterator[Entry]:

@@ -10,7 +10,7 @@ from trivet.kernel.errors import InvalidRequest, UnsupportedParameter
 from trivet.model.v1 import response_tool_pb2 as pb
 from trivet.model_service.domain.turn import CustomTool, FunctionTool, Tool, ToolChoice
 
-_AMBIENT: Final = frozenset(
+AMBIENT: Final = frozenset(
     {
         "web_search",
         "web_search_2025_08_26",
@@ -39,7 +39,7 @@ def read_tools(tools: Sequence[pb.Tool]) -> tuple[Tool, ...]:
         UnsupportedParameter: a tool that only certain providers run, and that the request is about.
         InvalidRequest: a tool without a name.
     """
-    return tuple(_read(tools, "tools", ""))
+    return tuple(_read(tools, "tools", pb.NamespaceTool()))
 
 
 def read_choice(choice: pb.ToolChoice, tools: Sequence[Tool]) -> ToolChoice:
@@ -83,32 +83,49 @@ def flat_name(namespace: str, name: str) -> str:
     return f"{namespace}__{name}" if namespace else name
 
 
-def _read(tools: Sequence[pb.Tool], path: str, namespace: str) -> Iterator[Tool]:
+def _read(tools: Sequence[pb.Tool], path: str, space: pb.NamespaceTool) -> Iterator[Tool]:
     for index, tool in enumerate(tools):
         param = f"{path}[{index}]"
         match tool.WhichOneof("tool"):
             case "function":
-                yield _function(tool.function, param, namespace)
+                yield _function(tool.function, param, space)
             case "custom":
-                yield _custom(tool.custom, param, namespace)
-            case "namespace":
-                yield from _read(tool.namespace.tools, f"{param}.tools", tool.namespace.name)
-            case kind if kind not in _AMBIENT:
+                yield _custom(tool.custom, param, space)
+            case "namespace" if not space.name:
+                yield from _read(tool.namespace.tools, f"{param}.tools", tool.namespace)
+            case kind if kind not in AMBIENT:
                 raise UnsupportedParameter(f"This model's provider has no tools of the type `{kind}`.", param)
 
 
-def _function(tool: pb.FunctionTool, param: str, namespace: str) -> FunctionTool:
+def _function(tool: pb.FunctionTool, param: str, space: pb.NamespaceTool) -> FunctionTool:
+    _refuse_foreign_callers(tool, param)
+    if tool.HasField("output_schema"):
+        where = f"{param}.output_schema"
+        raise UnsupportedParameter(f"This model's provider cannot be told '{where}'.", where)
     return FunctionTool(
-        name=flat_name(namespace, _named(tool.name, param)),
-        description=tool.description,
+        name=flat_name(space.name, _named(tool.name, param)),
+        description=_described(tool.description, space),
         parameters=tool.parameters,
         strict=tool.strict if tool.HasField("strict") else None,
     )
 
 
-def _custom(tool: pb.CustomTool, param: str, namespace: str) -> CustomTool:
-    name = flat_name(namespace, _named(tool.name, param))
-    return CustomTool(name=name, description=tool.description, format=_format(tool.format))
+def _custom(tool: pb.CustomTool, param: str, space: pb.NamespaceTool) -> CustomTool:
+    _refuse_foreign_callers(tool, param)
+    name = flat_name(space.name, _named(tool.name, param))
+    return CustomTool(name=name, description=_described(tool.description, space), format=_format(tool.format))
+
+
+def _refuse_foreign_callers(tool: pb.FunctionTool | pb.CustomTool, param: str) -> None:
+    """`async` and `defer_loading` permit what only certain providers do; a tool that only programs may call forbids."""
+    if tool.allowed_callers and "direct" not in tool.allowed_callers:
+        where = f"{param}.allowed_callers"
+        raise UnsupportedParameter(f"This model's provider has no other callers: '{where}' needs 'direct'.", where)
+
+
+def _described(description: str, space: pb.NamespaceTool) -> str:
+    """What a model is told of a tool; what its namespace is for is told with each of its tools."""
+    return "\n\n".join(filter(None, (space.description, description)))
 
 
 def _format(form: pb.CustomToolFormat) -> str:

@@ -1,0 +1,33 @@
+"""Keys inside of a request that no field stands for: a turn has no place for them, and nothing is dropped in silence."""
+
+from collections.abc import Container, Iterator
+
+import orjson
+from google.protobuf.message import Message
+
+from trivet.kernel.errors import UnsupportedParameter
+from trivet.model_service.faces.walk import Skip, joined, walk
+
+
+def refuse_unknown_keys(request: Message, skip: Skip | None = None, meaningless: Container[str] = ()) -> None:
+    """Refuses a request that asks for something by a key which is unknown, but for those at its top, which are passed on.
+
+    What `skip` is true for is not looked into; keys of the names `meaningless` ask for nothing.
+
+    Raises:
+        UnsupportedParameter: `param` is the path of the key.
+    """
+    for message, path in walk(request, skip=skip):
+        if path and getattr(message, "extra", ""):
+            for name in unknown_keys(message):
+                if name not in meaningless:
+                    where = joined(path, name)
+                    raise UnsupportedParameter(f"This model's provider cannot be asked for `{where}`.", where)
+
+
+def unknown_keys(message: Message) -> Iterator[str]:
+    """The keys in `extra` that ask for something: null, or nothing in a list, says as much as no key at all."""
+    extra = getattr(message, "extra", "")
+    for name, value in orjson.loads(extra or "{}").items():
+        if value is not None and value not in ([], {}):
+            yield name

@@ -1,0 +1,180 @@
+"""Every field of both faces' requests, over every dialect: it reaches the upstream, or is refused by name, or is listed here.
+
+The requests are made from the descriptors, so a new field fails here until it is thought of.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from tests.model.every_field import Probe, canonical, plain, probes
+from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
+from trivet.kernel.codec.message_codec import codec_for
+from trivet.kernel.errors import ServiceError
+from trivet.kernel.validation import validate
+from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.adapters.openai_chat import OpenAIChat
+from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor, chat_body
+from trivet.model_service.adapters.openai_responses import OpenAIResponses
+from trivet.model_service.adapters.openai_responses_request import responses_body
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.faces.chat_request import parse_chat
+from trivet.model_service.faces.responses_request import parse as parse_response
+
+Way = Callable[[Any], Any]
+
+FUNCTION = {"type": "function", "name": "f"}
+
+CHAT_NEEDED = {"model": "a/m", "messages": [{"role": "user", "content": "hi"}]}
+CHAT_SAMPLES = {"n": 2, "<mode>": "required", "allowed_tools.mode": "auto"}
+
+RESPONSE_NEEDED = {
+    "model": "a/m",
+    "input": "hi",
+    "function_call_output>.call_id": "c",
+    "input_image>.image_url": "data:image/png;base64,AA==",
+    "input_file>.file_data": "AA==",
+    "tools[]<namespace>.tools": [FUNCTION],
+    "text.format": {"type": "text"},
+    "message>.role": "user",
+    "allowed_tools>.tools": [FUNCTION],
+}
+RESPONSE_SAMPLES = {"<mode>": "none", "include[]": "novel", "truncation": "auto"}
+
+BY_THE_RPC = "the RPC, and no field, says whether the answer is a stream"
+PERMISSION = "a permission that is not made use of"
+MADE_BY_MODELS = "what an answer carries and a caller hands back with it: it asks for nothing"
+ECHOED = "the response says what becomes of it"
+
+MEANINGLESS_FOR_RESPONSES = {
+    r"stream": BY_THE_RPC,
+    r"stream_options(\.include_usage)?": "the usage always comes, and the face shows it where it is asked for",
+    r"stream_options\.include_obfuscation": PERMISSION,
+    r".*\.tool_info(\..*)?": MADE_BY_MODELS,
+    r"tool_choice<.*<allowed_tools>.*tools\[\].*": "only type and name count there",
+}
+
+MEANINGLESS_FOR_CHAT = {
+    r"stream": BY_THE_RPC,
+    r"stream_options(\.include_obfuscation)?": PERMISSION,
+    r"metadata.k|store|max_tool_calls": ECHOED,
+    r"top_logprobs": "without `include` there are no log probabilities, here as there",
+    r"reasoning|text": "an object without keys",
+    r"input<items>\[\]<\w+>\.(id|status|phase|created_by|async|caller<\w+>)(\..*)?": MADE_BY_MODELS,
+    r"input<items>\[\]<function_call_output>\.(name|namespace)": "the call that is answered tells them",
+    r"input<items>\[\]<(reasoning|function_call|custom_tool_call)>.*\.novel": MADE_BY_MODELS,
+    r".*<output_text>\.(annotations|logprobs|novel).*": MADE_BY_MODELS,
+    r"tools\[\].*\.(async|defer_loading)": PERMISSION,
+    r"tools\[\](<namespace>\.tools\[\])?<(web_search.*|image_generation|local_shell|shell|apply_patch|tool_search|unknown)>.*": (
+        "offered to any model; one that lacks it gets along without"
+    ),
+}
+
+OTHER_NAMES = {"reasoning.generate_summary": "reasoning.summary", "tool_choice<option><allowed_tools>": "tool_choice.tools"}
+
+
+def chat_over_responses(asked: Any) -> Any:
+    return responses_body(parse_chat(checked(CreateChatCompletionRequest, asked), "m", stream=False))
+
+
+def responses_over_chat(flavor: ChatFlavor) -> Way:
+    return lambda asked: chat_body(parse_response(checked(CreateResponseRequest, asked), "m", stream=False), flavor)
+
+
+def chat_over_chat(asked: Any) -> Any:
+    return sent_by(lambda http: OpenAIChat(http, OPENAI).create_chat_completion(checked(CreateChatCompletionRequest, asked), "m"))
+
+
+def responses_over_responses(asked: Any) -> Any:
+    return sent_by(lambda http: OpenAIResponses(http).create_response(checked(CreateResponseRequest, asked), "m", "a"))
+
+
+def checked(message_class: Any, asked: Any) -> Any:
+    request = codec_for(message_class).decode(asked, strict=True)
+    validate(request)
+    return request
+
+
+class _SentError(Exception):
+    """Carries a body instead of sending it."""
+
+
+class _Recorder:
+    async def post_json(self, _path: str, body: Any) -> None:
+        raise _SentError(body)
+
+
+def sent_by(call: Callable[[UpstreamHttp], Any]) -> Any:
+    with pytest.raises(_SentError) as sent:
+        call(cast("UpstreamHttp", _Recorder())).send(None)
+    return sent.value.args[0]
+
+
+@pytest.mark.parametrize(
+    ("message_class", "way", "needed", "samples", "meaningless"),
+    [
+        pytest.param(
+            CreateChatCompletionRequest, chat_over_responses, CHAT_NEEDED, CHAT_SAMPLES, MEANINGLESS_FOR_RESPONSES,
+            id="chat over responses",
+        ),
+        pytest.param(
+            CreateResponseRequest, responses_over_chat(OPENAI), RESPONSE_NEEDED, RESPONSE_SAMPLES, MEANINGLESS_FOR_CHAT,
+            id="responses over openai's chat",
+        ),
+        pytest.param(
+            CreateResponseRequest, responses_over_chat(COMPATIBLE), RESPONSE_NEEDED, RESPONSE_SAMPLES, MEANINGLESS_FOR_CHAT,
+            id="responses over compatible chat",
+        ),
+        pytest.param(
+            CreateChatCompletionRequest, chat_over_chat, CHAT_NEEDED, CHAT_SAMPLES,
+            {r"stream(_options.*)?": BY_THE_RPC}, id="chat over chat",
+        ),
+        pytest.param(
+            CreateResponseRequest, responses_over_responses, RESPONSE_NEEDED, RESPONSE_SAMPLES,
+            {r"stream(_options.*)?": BY_THE_RPC}, id="responses over responses",
+        ),
+    ],
+)  # fmt: skip
+def test_no_field_is_dropped_in_silence(
+    message_class: Any, way: Way, needed: dict[str, Any], samples: dict[str, Any], meaningless: dict[str, str]
+) -> None:
+    dropped: list[str] = []
+    used: set[str] = set()
+    seen = 0
+    for probe in probes(message_class.DESCRIPTOR, needed, samples, lambda probe: is_left_out(probe, way, meaningless)):
+        seen += 1
+        if is_dropped(probe, way):
+            matching = {pattern for pattern in meaningless if re.fullmatch(pattern, probe.path)}
+            used |= matching
+            if not matching:
+                dropped.append(probe.path)
+    assert dropped == []
+    assert meaningless.keys() - used == set(), "listed as meaningless, but it is not dropped"
+    assert seen > 100
+
+
+def is_left_out(probe: Probe, way: Way, meaningless: dict[str, str]) -> bool:
+    """Where the whole part is refused or meaningless, so is what is in it."""
+    if any(re.fullmatch(pattern, probe.path) for pattern in meaningless) and is_dropped(probe, way):
+        return plain(probe.path) not in {"reasoning", "text", "stream_options"}
+    return isinstance(outcome(way, probe.given), ServiceError)
+
+
+def is_dropped(probe: Probe, way: Way) -> bool:
+    """Whether a field changes nothing and is not refused under its name, or that of what it is in."""
+    given = outcome(way, probe.given)
+    if isinstance(given, ServiceError):
+        named = given.param == OTHER_NAMES.get(probe.path) or plain(probe.path).startswith(given.param)
+        assert given.param, probe.path
+        assert named, (probe.path, given.param, given.message)
+        return False
+    return given == outcome(way, probe.without)
+
+
+def outcome(way: Way, asked: Any) -> bytes | ServiceError:
+    try:
+        return canonical(way(asked))
+    except ServiceError as error:
+        return error
