@@ -1,5 +1,7 @@
 """Requests through the bridge: routes, keys, bodies, and the shape of every refusal."""
 
+import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -117,6 +119,62 @@ async def test_what_is_not_json_is_refused(rig: Rig, content_type: str) -> None:
     answer = await rig.post(PATH, data=orjson.dumps(RUN), headers={"Content-Type": content_type})
 
     assert_error(answer, 415, None)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "nonsense"])
+async def test_a_compressed_body_is_refused_unopened(rig: Rig, coding: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+
+    assert_error(await rig.post(PATH, data=gzip.compress(bytes(10**8)), headers=headers), 415, None)
+
+
+async def test_a_body_that_is_not_said_to_be_packed_is_read(rig: Rig) -> None:
+    status, _ = await rig.post(PATH, {**RUN, "stream": False}, headers={"Content-Encoding": "identity"})
+
+    assert status == 200
+
+
+async def test_a_body_that_does_not_arrive_is_refused_in_time() -> None:
+    async def never() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with bridge(ScriptedModels([]), ScriptedTools({}), BridgeSettings(body_seconds=0.05)) as rig:
+        answer = await rig.post(PATH, data=never(), headers={"Content-Type": "application/json"})
+
+    assert_error(answer, 408, None, "request_timeout")
+
+
+async def spoken(rig: Rig, head: str, body: bytes = b"") -> tuple[int, Any]:
+    """The status and the JSON that answer bytes which no client library would send; the body follows when the head was read."""
+    host, port = rig.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    async with asyncio.timeout(5):
+        writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n{head}\r\n\r\n".encode())
+        for piece in (body[:3], body[3:]):
+            await writer.drain()
+            await rig.get("/v1/models")
+            writer.write(piece)
+        status = int((await reader.readline()).split()[1])
+        headers = await reader.readuntil(b"\r\n\r\n")
+        size = int(headers.lower().partition(b"content-length:")[2].split()[0])
+        answer = await reader.readexactly(size)
+    writer.close()
+    return status, orjson.loads(answer) if answer.startswith(b"{") else answer
+
+
+async def test_a_body_framed_otherwise_than_it_says_holds_nobody_forever() -> None:
+    head = "Content-Type: application/json\r\nTransfer-Encoding: chunked"
+    async with bridge(ScriptedModels([]), ScriptedTools({}), BridgeSettings(body_seconds=0.2)) as rig:
+        answer = await spoken(rig, head, b"2\r\n{}and more")
+
+    assert_error(answer, 408, None, "request_timeout")
+
+
+async def test_an_expectation_that_nobody_knows_is_refused_with_an_answer(rig: Rig) -> None:
+    status, _ = await spoken(rig, "Expect: 200-maybe\r\nContent-Length: 0")
+
+    assert status == 417
 
 
 async def test_a_body_over_the_limit_is_refused_and_the_next_is_served() -> None:

@@ -1,13 +1,15 @@
 """Streams through the bridge: order, failures in the middle, silence, and clients that leave."""
 
 import asyncio
+import gc
+import socket
 from typing import Any
 
 import orjson
 import pytest
 
 from tests.agent.neighbours import ScriptedModels, ScriptedTools, finish, role, text, tool_call
-from tests.bridge.rig import bridge
+from tests.bridge.rig import KEY, bridge
 from tests.checkers.chat_stream import check_chat_sse
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.errors import RateLimited, UpstreamFailed
@@ -115,6 +117,34 @@ async def test_a_hundred_streams_at_once_are_each_whole() -> None:
 
     assert [fault for raw in streams for fault in check_chat_sse(raw, agent=True)] == []
     assert len({events(raw)[0]["id"] for raw in streams}) == 100
+
+
+async def test_a_client_that_never_reads_is_disconnected(caplog: pytest.LogCaptureFixture) -> None:
+    class Flood(ScriptedModels):
+        async def StreamChatCompletion(self, request: Any, context: Any) -> Any:
+            try:
+                async for batch in super().StreamChatCompletion(request, context):
+                    yield batch
+            finally:
+                left.set()
+
+    left = asyncio.Event()
+    models = Flood([[role(), *[text("x" * 60_000) for _ in range(1000)], finish("stop")]])
+    settings = BridgeSettings(stalled_seconds=0.2, heartbeat_seconds=0.01)
+    body = orjson.dumps(RUN)
+    with caplog.at_level("INFO", "trivet.access"):
+        async with bridge(models, ScriptedTools(TOOLS), settings) as rig, asyncio.timeout(30):
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                host, port = rig.address.split(":")
+                client.connect((host, int(port)))
+                head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n"
+                client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+                await left.wait()
+
+    gc.collect()  # which is when a task tells that nobody heard its exception
+    assert "status=499" in caplog.text
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_a_slow_reader_holds_the_model_back() -> None:

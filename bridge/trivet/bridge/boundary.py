@@ -32,7 +32,7 @@ _access_log = logging.getLogger("trivet.access")
 @web.middleware
 async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its id, render what goes wrong, and log the outcome."""
-    request[REQUEST_ID] = accepted_request_id(request.headers.get(REQUEST_ID_HEADER))
+    _name(request)
     begun = time.perf_counter()
     status = 499
     try:
@@ -46,7 +46,15 @@ async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse
 
 async def name_request(request: web.Request, response: web.StreamResponse) -> None:
     """A signal: every response, a stream too, carries the id of its request."""
-    response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]
+    # aiohttp refuses some requests by itself before it asks the middleware: those are named here.
+    response.headers[REQUEST_ID_HEADER] = _name(request)
+
+
+def _name(request: web.Request) -> str:
+    """The id of the request, given to it at the first call."""
+    if REQUEST_ID not in request:
+        request[REQUEST_ID] = accepted_request_id(request.headers.get(REQUEST_ID_HEADER))
+    return request[REQUEST_ID]
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -61,7 +69,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except asyncio.CancelledError:
         raise
     except Exception:  # noqa: BLE001 - the last boundary before the client: what it is, is not for strangers
-        _log.exception("request failed request_id=%s path=%s", request[REQUEST_ID], request.path)
+        _log.exception("request failed request_id=%s path=%s", request[REQUEST_ID], json.dumps(request.path))
         return error_response(InternalError())
 
 

@@ -1,5 +1,6 @@
 """Serves a route: reads the request, makes the RPC, writes the answer as JSON or as server-sent events."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.codec import text
 from trivet.kernel.codec.sse import stream_codec
-from trivet.kernel.errors import InvalidKey, InvalidRequest, UnsupportedMediaType
+from trivet.kernel.errors import InvalidKey, InvalidRequest, RequestTimeout, UnsupportedMediaType
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 PRINCIPAL: Final = web.RequestKey("principal", str)
@@ -38,7 +39,7 @@ class Gateway:
             raise InvalidKey
         request[PRINCIPAL] = principal
         sent = headers.metadata(request.headers, key, request[REQUEST_ID])
-        body = await _body(request) if route.method in _HAS_BODY else {}
+        body = await _body(request, self._settings.body_seconds) if route.method in _HAS_BODY else {}
         _bind_path(request.match_info, body)
         operation = route.operation(body)
         message = operation.request_codec.decode(body, strict=True)
@@ -63,14 +64,28 @@ class Gateway:
         return self._callables[rpc.path]
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
-    """The JSON object of the body. Raises UnsupportedMediaType or InvalidRequest; aiohttp's 413 for one that is too large."""
+async def _body(request: web.Request, seconds: float) -> dict[str, Any]:
+    """The JSON object of the body, which may take `seconds` to arrive.
+
+    Raises UnsupportedMediaType, InvalidRequest or RequestTimeout; aiohttp's 413 for one that is too large.
+    """
     if request.content_type != "application/json" and not request.content_type.endswith("+json"):
         raise UnsupportedMediaType("The body must be JSON: send it with `Content-Type: application/json`.")
-    value = text.parse_once(await request.read())
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("The body must not be compressed: send it without `Content-Encoding`.")
+    value = text.parse_once(await _read(request, seconds))
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return value
+
+
+async def _read(request: web.Request, seconds: float) -> bytes:
+    # Also what ends the wait for a body that is framed otherwise than it says: aiohttp tells nobody who reads it.
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.read()
+    except TimeoutError:
+        raise RequestTimeout("The body did not arrive in time.") from None
 
 
 def _bind_path(match: Mapping[str, str], body: dict[str, Any]) -> None:

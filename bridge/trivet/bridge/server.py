@@ -1,6 +1,8 @@
 """The composition root of the bridge."""
 
-from collections.abc import AsyncIterator, Mapping
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 import grpc
@@ -40,14 +42,33 @@ async def open_bridge(
     """
     app = create_app(channels, keys, settings)
     # handler_cancellation: a client that leaves cancels its handler, and so the RPC and all that hangs on it.
+    # auto_decompress off: aiohttp would unpack a stranger's body before anybody has looked at the key.
     runner = web.AppRunner(
-        app, handler_cancellation=True, access_log=None, shutdown_timeout=server.grace_seconds, keepalive_timeout=75
+        app,
+        handler_cancellation=True,
+        auto_decompress=False,
+        access_log=None,
+        shutdown_timeout=server.grace_seconds,
+        keepalive_timeout=75,
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, *split_host_port(server.http), backlog=1024).start()
+        for listening in _listening(server.http, settings.stalled_seconds):
+            await web.SockSite(runner, listening, backlog=1024).start()
         bridge = Bridge(runner, app)
         yield bridge
         bridge.drain()
     finally:
         await runner.cleanup()
+
+
+def _listening(address: str, stalled_seconds: float) -> Iterator[socket.socket]:
+    """A socket for each of the addresses behind the host: `localhost` may have two."""
+    host, port = split_host_port(address)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, _, _, _, name in dict.fromkeys(found):
+        listening = socket.create_server(name, family=family)
+        if sys.platform == "linux":
+            # Each connection inherits it. Only the kernel can tell a client that reads slowly from one that does not read.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(stalled_seconds * 1000))
+        yield listening

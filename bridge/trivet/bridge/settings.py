@@ -23,6 +23,12 @@ class BridgeSettings(BaseModel):
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """The largest request body; a larger one is refused with 413."""
 
+    body_seconds: float = Field(default=60.0, gt=0)
+    """How long a request's body may take to arrive; a slower one is refused with 408."""
+
+    stalled_seconds: float = Field(default=60.0, gt=0, le=3600)
+    """A client that takes nothing of what is sent to it for this long is disconnected (on Linux)."""
+
     heartbeat_seconds: float = Field(default=15.0, gt=0)
     """A stream that is silent for this long gets a comment, so that nothing on the way closes it."""
 
