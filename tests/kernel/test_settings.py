@@ -73,3 +73,10 @@ def test_keys_have_unique_names_and_unique_values(keys: list[dict[str, str]]):
 
 def test_a_key_never_shows_in_a_repr():
     assert "hunter2" not in repr(AuthSettings.model_validate({"keys": [{"name": "a", "key": "hunter2"}]}))
+
+
+@pytest.mark.parametrize("key", ["", " ", "hunter2\n", " hunter2", "hunter 2", "h\u00fcnter2", "hunter2\x00"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key: str):
+    with pytest.raises(ValidationError, match="printable ASCII") as refusal:
+        AuthSettings.model_validate({"keys": [{"name": "ann", "key": key}]})
+    assert all(error["msg"].count("nter") == 0 for error in refusal.value.errors())

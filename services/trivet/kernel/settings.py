@@ -1,5 +1,6 @@
 """The settings of every process: where it listens, what it bounds, and who may call."""
 
+import re
 from collections import Counter
 from typing import Annotated, Self
 
@@ -73,13 +74,20 @@ class ServerSettings(_Section):
         return self
 
 
+def _sendable(key: SecretStr) -> SecretStr:
+    # Headers are trimmed, and gRPC metadata is ASCII: any other key would be refused on one face, or on both.
+    if not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
+        raise ValueError("a key is made of printable ASCII characters, without spaces or line ends")
+    return key
+
+
 class KeySettings(_Section):
     """One API key and the name under which its use is logged."""
 
     name: str = Field(min_length=1, max_length=64)
     """What logs call the caller, and what MCP sessions are kept apart by."""
 
-    key: SecretStr = Field(min_length=1)
+    key: Annotated[SecretStr, AfterValidator(_sendable)]
     """What the caller shows, as `Authorization: Bearer <key>`."""
 
 
