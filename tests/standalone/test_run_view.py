@@ -97,3 +97,20 @@ def test_colour_sets_the_models_text_apart() -> None:
 def test_a_run_that_breaks_off_leaves_its_text_on_a_line_of_its_own() -> None:
     assert shown(delta(content="It is")) == "It is\n"
     assert shown() == ""
+
+
+def test_nobody_but_us_commands_the_terminal() -> None:
+    title = "\x1b]0;pwned\x07"
+    info = {"mcp_server": "clock", "tool": f"now{title}"}
+
+    out = shown(
+        delta(content=f"a{title}\tb\n\x9b2J"),
+        delta(tool_calls=[call(0, "call_0", "now", "{}", info)]),
+        delta("tool_calls"),
+        delta(role="tool", tool_call_id="call_0", content=f"noon{title}"),
+        colour=True,
+    )
+
+    assert out.startswith("a]0;pwned\tb\n2J")
+    assert not {"\x07", "\x9b"} & set(out)
+    assert out.count("\x1b") == 4

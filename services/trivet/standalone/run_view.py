@@ -1,10 +1,12 @@
 """Shows an agent run in the terminal as it happens."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 _RESULT_CHARACTERS = 600
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class RunView:
             self._out.write("\n")
 
     def _text(self, text: str) -> None:
+        text = _harmless(text)
         if text:
             self._out.write(text)
             self._out.flush()
@@ -83,8 +86,14 @@ class RunView:
         self._line(f"<- {name} {content}")
 
     def _line(self, text: str) -> None:
+        text = _harmless(text)
         if self._mid_line:
             self._out.write("\n")
         self._out.write(f"\x1b[2m{text}\x1b[0m\n" if self._colour else f"{text}\n")
         self._out.flush()
         self._mid_line = False
+
+
+def _harmless(text: str) -> str:
+    """`text` without the characters that command a terminal: models and tools could set its title, or its clipboard."""
+    return _CONTROL.sub("", text)
