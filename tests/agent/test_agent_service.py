@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from tests.agent.neighbours import (
     ScriptedModels,
     ScriptedTools,
@@ -20,7 +21,6 @@ from tests.agent.neighbours import (
     usage,
 )
 from tests.checkers.chat_stream import check_chat_stream
-
 from trivet.agent.v1 import agent_service_pb2
 from trivet.content.v1 import chat_completion_pb2
 from trivet.kernel.catalogue import error_body, from_rpc_error
