@@ -289,6 +289,24 @@ async def test_done_callbacks_run_once(stub: ProbeStub):
     assert done.empty()
 
 
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_stream_is_done_when_its_reader_is(stub: ProbeStub, left: bool):
+    done = asyncio.Queue[object]()
+    call = stub.Count(text("3"))
+    await call.read()
+    # By now the handler has ended, and its messages wait to be read.
+    await stub.Echo(ASKED)
+    call.add_done_callback(done.put_nowait)
+    await stub.Echo(ASKED)
+    assert done.empty()
+    if left:
+        call.cancel()
+    else:
+        assert [message.value async for message in call] == ["1", "2"]
+    async with asyncio.timeout(5):
+        assert await done.get() is call
+
+
 async def test_each_call_is_one_line_in_the_access_log(stub: ProbeStub, probe: Probe, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "trivet.access")
     secret = (("authorization", "Bearer hunter2"), ("x-request-id", "r-1"))

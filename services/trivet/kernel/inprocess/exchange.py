@@ -96,6 +96,7 @@ class Exchange:
             await self.changed.wait()
         message = self.messages.popleft()
         self._room.notify()
+        self._call_back_if_settled()
         return message
 
     async def ended(self) -> None:
@@ -112,8 +113,7 @@ class Exchange:
             self._timer.cancel()
         self.changed.notify()
         self._room.notify()
-        for callback in self.callbacks:
-            self._loop.call_soon(callback)
+        self._call_back_if_settled()
 
     @property
     def settled(self) -> bool:
@@ -128,7 +128,14 @@ class Exchange:
         self.messages.clear()
         self._interrupt(grpc.StatusCode.CANCELLED, details)
         self.code, self.details = grpc.StatusCode.CANCELLED, details
+        self._call_back_if_settled()
         return True
+
+    def _call_back_if_settled(self) -> None:
+        if self.settled:
+            callbacks, self.callbacks = self.callbacks, []
+            for callback in callbacks:
+                self._loop.call_soon(callback)
 
     def _expire(self) -> None:
         self._interrupt(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
