@@ -119,6 +119,7 @@ class OpenAIChat:
     async def _stream(self, body: Body, *, functions: bool = False) -> AsyncGenerator[list[_Split]]:
         """Batches of repaired chunks; unless it raises, every choice that began has ended when it ends."""
         repair = ChunkRepair(functions=functions)
+        whole = False
         async with aclosing(self._http.post_stream(_PATH, self._adapt(body))) as batches:
             try:
                 async for batch in batches:
@@ -130,11 +131,12 @@ class OpenAIChat:
                         if chunks:
                             yield chunks
                         raise
+                    whole = repair.finished
                     if chunks:
                         yield chunks
             except UpstreamFailed:
                 # Whatever broke after the last choice had ended: the answer is whole.
-                if not repair.finished:
+                if not whole:
                     raise
         if not repair.finished:
             raise self._http.invalid("ended its stream early")
@@ -145,8 +147,13 @@ class OpenAIChat:
                 if repair.begun and not repair.finished:
                     chunks.append(self._split(repair.closing()))
                 return
-            if event.data and repair.repair(chunk := self._chunk(event)):
-                chunks.append(self._split(chunk))
+            whole = repair.finished
+            try:
+                if event.data and repair.repair(chunk := self._chunk(event)):
+                    chunks.append(self._split(chunk))
+            except UpstreamFailed:
+                if not whole:
+                    raise
 
     def _chunk(self, event: SseEvent) -> Body:
         try:

@@ -93,7 +93,7 @@ class ChunkReader:
             yield TextDelta(delta.content, logprobs)
         if delta.refusal:
             yield RefusalDelta(delta.refusal)
-        for annotation in extra.get("annotations") or ():
+        for annotation in _annotations(extra):
             yield AnnotationAdded(_flat(annotation))
         for call in delta.tool_calls:
             yield from self._call(call)
@@ -127,6 +127,13 @@ def _usage(usage: chat.ChatUsage) -> Usage:
         cache_write_tokens=prompt.cache_write_tokens,
         reasoning_tokens=usage.completion_tokens_details.reasoning_tokens,
     )
+
+
+def _annotations(extra: dict[str, Any]) -> list[dict[str, Any]]:
+    found = extra.get("annotations") or []
+    if not isinstance(found, list) or not all(isinstance(annotation, dict) for annotation in found):
+        raise UpstreamFailed("The provider sent citations that are no list of objects.")
+    return found
 
 
 def _flat(annotation: dict[str, Any]) -> str:

@@ -72,7 +72,7 @@ class TurnReader:
         if not self._started:
             self._started = True
             created = response.get("created_at") or 0
-            yield TurnStarted(response.get("id") or "", response.get("model") or "", int(created))
+            yield TurnStarted(_string(response.get("id")), _string(response.get("model")), int(created))
 
     def _index(self, event: Json) -> int:
         """The place of the item that an event is about; llama.cpp tells its id only."""
@@ -83,23 +83,23 @@ class TurnReader:
         return self._indexes.setdefault(item_id, len(self._indexes)) if item_id else 0
 
     def _delta(self, kind: str, index: int, event: Json) -> Iterator[TurnEvent]:
-        text, place = event.get("delta"), event.get("content_index") or 0
+        place = event.get("content_index") or 0
         match kind:
             case "response.output_text.delta":
-                yield self._text(("text", index, place), str(text), event)
+                yield self._text(("text", index, place), _string(event.get("delta")), event)
             case "response.refusal.delta":
-                yield RefusalDelta(self._counted(("text", index, place), str(text)))
+                yield RefusalDelta(self._counted(("text", index, place), _string(event.get("delta"))))
             case "response.reasoning_text.delta" | "response.reasoning.delta":
-                yield ReasoningDelta(self._counted(("content", index, place), str(text)))
+                yield ReasoningDelta(self._counted(("content", index, place), _string(event.get("delta"))))
             case "response.reasoning_summary_text.delta":
                 summary = event.get("summary_index") or 0
-                yield ReasoningDelta(self._counted(("summary", index, summary), str(text)), summary)
+                yield ReasoningDelta(self._counted(("summary", index, summary), _string(event.get("delta"))), summary)
             case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
                 if index in self._calls:
-                    yield ToolCallDelta(self._calls[index], self._counted(("call", index), str(text)))
+                    yield ToolCallDelta(self._calls[index], self._counted(("call", index), _string(event.get("delta"))))
             case "response.output_text.annotation.added":
                 self._sent["annotation", index, place] += 1
-                yield AnnotationAdded(orjson.dumps(event.get("annotation")).decode())
+                yield AnnotationAdded(_object(event.get("annotation")))
 
     def _counted(self, key: tuple[Any, ...], text: str) -> str:
         self._sent[key] += len(text)
@@ -107,7 +107,7 @@ class TurnReader:
 
     def _rest(self, key: tuple[Any, ...], whole: object) -> str:
         """What of a whole text its deltas did not bring."""
-        return self._counted(key, whole[self._sent[key] :] if isinstance(whole, str) else "")
+        return self._counted(key, _string(whole)[self._sent[key] :])
 
     def _text(self, key: tuple[Any, ...], text: str, event: Json) -> TextDelta:
         return TextDelta(self._counted(key, text), tuple(_logprob(token) for token in event.get("logprobs") or ()))
@@ -118,7 +118,7 @@ class TurnReader:
         if item.get("type") in _CALLS and index not in self._calls:
             self._calls[index] = len(self._calls)
             kind: Literal["function", "custom"] = "function" if item["type"] == "function_call" else "custom"
-            yield ToolCallStarted(self._calls[index], item.get("call_id") or "", item.get("name") or "", kind)
+            yield ToolCallStarted(self._calls[index], _string(item.get("call_id")), _string(item.get("name")), kind)
 
     def _item_done(self, index: int, item: Json) -> Iterator[TurnEvent]:
         self._done.add(index)
@@ -133,7 +133,7 @@ class TurnReader:
                 if rest := self._rest(("call", index), item.get(_CALLS[kind])):
                     yield ToolCallDelta(self._calls[index], rest)
             case _:
-                yield HostedItem(orjson.dumps(item).decode())
+                yield HostedItem(_object(item))
 
     def _part_done(self, index: int, place: int, part: Json) -> Iterator[TurnEvent]:
         key = ("text", index, place)
@@ -145,7 +145,7 @@ class TurnReader:
         if rest := self._rest(key, part.get("text")):
             yield self._text((), rest, logprobs)
         for annotation in (part.get("annotations") or ())[self._sent["annotation", index, place] :]:
-            yield AnnotationAdded(orjson.dumps(annotation).decode())
+            yield AnnotationAdded(_object(annotation))
 
     def _reasoning_done(self, index: int, item: Json) -> Iterator[TurnEvent]:
         for place, part in enumerate(item.get("summary") or ()):
@@ -154,19 +154,22 @@ class TurnReader:
         for place, part in enumerate(item.get("content") or ()):
             if rest := self._rest(("content", index, place), part.get("text")):
                 yield ReasoningDelta(rest)
-        yield ReasoningEnded(item.get("encrypted_content") or "")
+        yield ReasoningEnded(_string(item.get("encrypted_content")))
 
     # ---- the end ---------------------------------------------------------------------------------------------------
 
     def _finish(self, response: Json) -> Iterator[TurnEvent]:
         if response.get("status") in {"failed", "cancelled"}:
             raise self._failure(response.get("error") or {})
+        if response.get("status") in {"queued", "in_progress"}:
+            raise ValueError("a turn's answer is finished")
         self.finished = True
         for index, item in enumerate(response.get("output") or ()):
             if index not in self._done:
                 yield from self._item_done(index, item)
         usage = response.get("usage")
-        yield TurnFinished(self._reason(response), _usage(usage) if usage else None, response.get("service_tier") or "")
+        tier = _string(response.get("service_tier"))
+        yield TurnFinished(self._reason(response), _usage(usage) if usage else None, tier)
 
     def _reason(self, response: Json) -> Literal["stop", "length", "tool_calls", "content_filter"]:
         if response.get("status") == "incomplete":
@@ -175,23 +178,36 @@ class TurnReader:
         return "tool_calls" if self._calls else "stop"
 
 
+def _string(value: object) -> str:
+    """A string of the upstream's, "" for null; TypeError for anything else, which no event can carry."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError("not a string")
+    return value or ""
+
+
+def _object(value: object) -> str:
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return orjson.dumps(value).decode()
+
+
 def _logprob(token: Json) -> TokenLogprob:
     known = token.get("bytes")
     return TokenLogprob(
-        token=token["token"],
-        logprob=token["logprob"],
-        bytes=tuple(known) if known is not None else None,
+        token=_string(token["token"]),
+        logprob=float(token["logprob"]),
+        bytes=tuple(map(int, known)) if known is not None else None,
         top=tuple(_logprob(other) for other in token.get("top_logprobs") or ()),
     )
 
 
 def _usage(usage: Json) -> Usage:
     read, written = usage.get("input_tokens_details") or {}, usage.get("output_tokens_details") or {}
-    counted = usage.get("input_tokens") or 0, usage.get("output_tokens") or 0
+    counted = int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
     return Usage(
         *counted,
-        total_tokens=usage.get("total_tokens") or sum(counted),
-        cached_tokens=read.get("cached_tokens") or 0,
-        cache_write_tokens=read.get("cache_write_tokens") or 0,
-        reasoning_tokens=written.get("reasoning_tokens") or 0,
+        total_tokens=int(usage.get("total_tokens") or sum(counted)),
+        cached_tokens=int(read.get("cached_tokens") or 0),
+        cache_write_tokens=int(read.get("cache_write_tokens") or 0),
+        reasoning_tokens=int(written.get("reasoning_tokens") or 0),
     )

@@ -209,5 +209,5 @@ def _usage(usage: Usage) -> chat.ChatUsage:
 def _nested(raw: str) -> str:
     """A citation in the form of a chat: its fields below a key with the name of its type."""
     fields = orjson.loads(raw)
-    kind = fields.pop("type", "url_citation")
+    kind = str(fields.pop("type", "url_citation"))
     return orjson.dumps({"type": kind, kind: fields}).decode()

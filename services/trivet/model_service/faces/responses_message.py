@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from trivet.kernel.codec.message_codec import codec_for
 from trivet.model.v1 import response_content_pb2 as content
 from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1 import response_item_pb2 as pb
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model_service.domain.turn import AnnotationAdded, RefusalDelta, TextDelta, TokenLogprob, TurnEvent
 from trivet.model_service.faces.responses_output import OutputItem, new_id
+from trivet.model_service.faces.upstream_json import read_upstream_json
 
 
 class MessageOutput(OutputItem):
@@ -79,7 +79,7 @@ class MessageOutput(OutputItem):
         return ResponseEvent(output_text_delta=delta)
 
     def _annotation(self, event: AnnotationAdded) -> ResponseEvent:
-        annotation = codec_for(content.Annotation).loads(event.raw)
+        annotation = read_upstream_json(content.Annotation, event.raw)
         annotations = self._parts[-1].output_text.annotations
         annotations.append(annotation)
         added = body.AnnotationAddedEvent(annotation_index=len(annotations) - 1, annotation=annotation, **self._place())

@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import orjson
 
-from trivet.kernel.codec.message_codec import codec_for
 from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1 import response_event_tool_pb2 as tool_body
 from trivet.model.v1 import response_item_pb2 as pb
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model_service.domain.turn import HostedItem, ToolCallDelta, ToolCallStarted, TurnEvent
+from trivet.model_service.faces.upstream_json import read_upstream_json
 
 
 def new_id(prefix: str) -> str:
@@ -144,7 +144,7 @@ class HostedOutput(OutputItem):
     """An item that came in one piece."""
 
     def __init__(self, sequence: Iterator[int], event: HostedItem) -> None:
-        super().__init__(sequence, codec_for(pb.Item).loads(event.raw), "")
+        super().__init__(sequence, read_upstream_json(pb.Item, event.raw), "")
         self.ended = True
 
     def feed(self, event: TurnEvent) -> Iterator[ResponseEvent]:
