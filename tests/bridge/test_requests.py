@@ -238,6 +238,7 @@ async def test_the_pages_of_allowed_origins_may_call() -> None:
             assert preflight.headers["Access-Control-Allow-Origin"] == "https://a.example"
         async with rig.http.post(PATH, json=RUN, headers={"Origin": "https://a.example"}) as stream:
             assert stream.headers["Access-Control-Allow-Origin"] == "https://a.example"
+            assert stream.headers["Vary"] == "Origin"
         async with rig.http.post(PATH, json=RUN, headers={"Origin": "https://b.example"}) as foreign:
             assert "Access-Control-Allow-Origin" not in foreign.headers
 

@@ -18,8 +18,6 @@ from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.openapi.document import document
 
-HEALTH = web.AppKey("health", Health)
-
 _VARIABLE = re.compile(r"\{([a-z_.]+)(=\*\*)?\}")
 
 
@@ -32,10 +30,10 @@ def create_app(channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings
     for route in routes():
         for base in BASE_PATHS:
             app.router.add_route(route.method, base + _pattern(route.path), partial(gateway.serve, route))
-    app[HEALTH] = Health(channels)
+    health = Health(channels)
     for path, page in {
-        "/healthz": app[HEALTH].live,
-        "/readyz": app[HEALTH].ready,
+        "/healthz": health.live,
+        "/readyz": health.ready,
         "/openapi.json": _openapi,
         "/docs": documentation.page,
     }.items():

@@ -17,7 +17,6 @@ class Health:
     def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
         # Any: the stub's types leave its methods out.
         self._stubs: dict[str, Any] = {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}
-        self.draining = False
 
     async def live(self, request: web.Request) -> web.Response:
         """200 while the process serves at all."""
@@ -27,9 +26,10 @@ class Health:
         """200 when every service serves, else 503; the body names each service's state."""
         states = await asyncio.gather(*map(self._state, self._stubs))
         services = dict(zip(self._stubs, states, strict=True))
-        ready = not self.draining and all(state == "serving" for state in states)
-        status = "ready" if ready else "draining" if self.draining else "not ready"
-        return web.json_response({"status": status, "services": services}, status=200 if ready else 503)
+        ready = all(state == "serving" for state in states)
+        return web.json_response(
+            {"status": "ready" if ready else "not ready", "services": services}, status=200 if ready else 503
+        )
 
     async def _state(self, service: str) -> str:
         request = health_pb2.HealthCheckRequest(service=service)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import grpc
 from aiohttp import web
 
-from trivet.bridge.app import HEALTH, create_app
+from trivet.bridge.app import create_app
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.settings import ServerSettings, split_host_port
@@ -17,18 +17,13 @@ from trivet.kernel.settings import ServerSettings, split_host_port
 class Bridge:
     """A bridge that listens; `address` is where, `HOST:PORT` with the port that was taken."""
 
-    def __init__(self, runner: web.AppRunner, health_app: web.Application) -> None:
+    def __init__(self, runner: web.AppRunner) -> None:
         self._runner = runner
-        self._app = health_app
 
     @property
     def address(self) -> str:
         host, port = self._runner.addresses[0][:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-    def drain(self) -> None:
-        """Tell load balancers that no more requests are wanted; those that come are still served."""
-        self._app[HEALTH].draining = True
 
 
 @asynccontextmanager
@@ -55,9 +50,7 @@ async def open_bridge(
     try:
         for listening in _listening(server.http, settings.stalled_seconds):
             await web.SockSite(runner, listening, backlog=1024).start()
-        bridge = Bridge(runner, app)
-        yield bridge
-        bridge.drain()
+        yield Bridge(runner)
     finally:
         await runner.cleanup()
 
