@@ -198,11 +198,12 @@ class _Common:
             yield batch
 
     def _news(self, head: Body) -> Body:
-        now: Body = {"id": _new_id(), "created": int(time.time())} if not self._sent else dict(self._sent)
-        now |= {key: value for key, value in head.items() if value and (key in _CHANGING or key not in self._sent)}
-        now["model"] = self._model
-        news = {key: value for key, value in now.items() if self._sent.get(key) != value}
-        self._sent = now
+        if self._sent:
+            news = {key: head[key] for key in _CHANGING if head.get(key) and head[key] != self._sent.get(key)}
+        else:
+            told = {key: value for key, value in head.items() if value}
+            news = {"id": _new_id(), "created": int(time.time())} | told | {"model": self._model}
+        self._sent |= news
         return news
 
 

@@ -17,6 +17,7 @@ class ChunkRepair:
     def __init__(self, *, functions: bool = False) -> None:
         self._functions = functions
         self._choices: dict[int, _Choice] = {}
+        self._going = 0
 
     @property
     def begun(self) -> bool:
@@ -26,7 +27,7 @@ class ChunkRepair:
     @property
     def finished(self) -> bool:
         """Whether there was a choice, and each has its finish reason."""
-        return self.begun and all(choice.finished for choice in self._choices.values())
+        return self.begun and not self._going
 
     def repair(self, chunk: dict[str, Any]) -> bool:
         """Repairs the next chunk; False if it says nothing, being of choices that have ended."""
@@ -37,6 +38,7 @@ class ChunkRepair:
 
     def closing(self) -> dict[str, Any]:
         """The chunk that a server left out which said that it is done, without a finish reason."""
+        self._going = 0
         return {
             "choices": [
                 {"index": index, "delta": {}, "finish_reason": choice.finish()}
@@ -51,10 +53,14 @@ class ChunkRepair:
         index = choice["index"] = choice.get("index") or 0
         if not isinstance(index, int):
             return True
-        state = self._choices.setdefault(index, _Choice())
+        state = self._choices.get(index)
+        if state is None:
+            state = self._choices[index] = _Choice()
+            self._going += 1
         if state.finished:
             return False
         state.repair(choice, self._functions)
+        self._going -= state.finished
         return True
 
 
