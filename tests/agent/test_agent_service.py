@@ -276,6 +276,19 @@ async def test_parameters_that_the_run_does_not_know_reach_the_model() -> None:
     assert [sent.HasField("tool_choice") for sent in models.requests] == [True, False]
 
 
+@pytest.mark.parametrize("reason", ["tool_calls", "function_call"])
+async def test_a_model_that_announces_calls_and_makes_none_has_answered(reason: str) -> None:
+    seen = await streamed(ScriptedModels([[role(), text("Hi."), finish(reason)]]), ScriptedTools({"files": ["read"]}))
+
+    assert deltas(seen)[-1] == ({}, "stop")
+
+
+async def test_parameters_that_ask_for_nothing_are_no_reason_to_refuse() -> None:
+    seen = await streamed(ScriptedModels(TWO_TURNS), ScriptedTools({"files": ["read"]}), n=1, tools=[], function_call=None)
+
+    assert seen[-1]["run"]["stopped_by"] == "model"
+
+
 async def test_a_model_that_fails_first_fails_the_call() -> None:
     models = ScriptedModels([[UpstreamFailed("The provider failed.")]])
 

@@ -115,7 +115,9 @@ def _finish(out: Batch, turn: ChatTurn) -> None:
 def _finish_reason(ended: RunFinished, turn: ChatTurn | None) -> str:
     if ended.stopped_by == "iteration_limit":
         return "length"
-    return (turn.finish_reason if turn is not None else "") or "stop"
+    reason = turn.finish_reason if turn is not None else ""
+    # A model may say that it calls tools, and call none: whoever believed it would wait for results.
+    return "stop" if reason in ("", "tool_calls", "function_call") else reason
 
 
 def _nothing() -> chat_completion_pb2.ChatCompletionMessage:

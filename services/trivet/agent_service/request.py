@@ -34,7 +34,7 @@ def chat_request(
     """The first model call of a run, without its tools. Raises InvalidRequest for parameters that a run can't take."""
     extra = orjson.loads(request.extra) if request.extra else {}
     for name, reason in _DECIDED.items():
-        if extra.get(name) not in (None, 1 if name == "n" else None):
+        if extra.get(name) not in (None, 1 if name == "n" else []):
             raise UnsupportedParameter(f"Invalid '{name}': {reason}.", name)
     chat = codec_for(chat_request_pb2.CreateChatCompletionRequest).decode(extra)
     chat.model = request.model
