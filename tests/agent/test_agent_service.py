@@ -284,7 +284,9 @@ async def test_a_model_that_announces_calls_and_makes_none_has_answered(reason: 
 
 
 async def test_parameters_that_ask_for_nothing_are_no_reason_to_refuse() -> None:
-    seen = await streamed(ScriptedModels(TWO_TURNS), ScriptedTools({"files": ["read"]}), n=1, tools=[], function_call=None)
+    asked = request(n=1, tools=[], functions=[], function_call=None)
+    async with agent(ScriptedModels(TWO_TURNS), ScriptedTools({"files": ["read"]})) as stub:
+        seen = chunks([batch async for batch in stub.StreamAgentResponse(asked)])
 
     assert seen[-1]["run"]["stopped_by"] == "model"
 
