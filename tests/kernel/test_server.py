@@ -169,6 +169,20 @@ async def test_calls_that_outlast_the_grace_are_told_why_they_end(transport: Tra
         assert (type(error), error.message) == (errors.Overloaded, "The server is shutting down; try again.")
 
 
+async def test_an_idle_reflection_stream_does_not_hold_a_stop_back():
+    server = new_server()
+    await server.start()
+    async with connect(server.address) as channel:
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        await call.read()
+
+        async with asyncio.timeout(5):
+            await server.stop(3600)
+
+        assert isinstance(await error_of(call.read()), errors.Overloaded)
+
+
 async def test_a_second_stop_hurries_the_first(transport: Transport):
     probe = Probe()
     async with new_server(probe=probe) as server, connect(server.address) as wire:

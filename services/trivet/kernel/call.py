@@ -15,7 +15,8 @@ AUTHORIZATION = "authorization"
 _OWN_PREFIX = "x-trivet-"
 
 # What load balancers and tools ask any gRPC server, without a key and for as long as they like.
-_INFRASTRUCTURE = ("/grpc.health.", "/grpc.reflection.")
+_REFLECTION = "/grpc.reflection."
+_INFRASTRUCTURE = ("/grpc.health.", _REFLECTION)
 
 
 class Call:
@@ -76,6 +77,11 @@ class Call:
     def infrastructure(self) -> bool:
         """Whether this is a health check or a reflection request."""
         return self.method.startswith(_INFRASTRUCTURE)
+
+    @property
+    def reflection(self) -> bool:
+        """Whether this is a reflection request."""
+        return self.method.startswith(_REFLECTION)
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline, never negative; None without a deadline."""

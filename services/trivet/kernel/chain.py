@@ -57,9 +57,12 @@ class Chain:
         return with_behaviour(handler, run, handler.request_deserializer if handler.request_streaming else None)
 
     async def drain(self, grace: float) -> None:
-        """Wait `grace` seconds for the running calls, cancel those that are left, and wait for their clean-up."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace)
+        """Wait `grace` seconds for the running calls, cancel those that are left, and wait for their clean-up.
+
+        Reflection is not waited for: its streams stay open, without a key and idle, for as long as their clients like.
+        """
+        if awaited := [task for task, call in self._running.items() if not call.reflection]:
+            await asyncio.wait(awaited, timeout=grace)
         for task, call in self._running.items():
             call.evicted = True
             task.cancel()
