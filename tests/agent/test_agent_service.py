@@ -22,11 +22,13 @@ from tests.agent.neighbours import (
 )
 from tests.checkers.chat_stream import check_chat_stream
 from trivet.agent.v1 import agent_service_pb2
+from trivet.agent_service.settings import AgentSettings
 from trivet.content.v1 import chat_completion_pb2
 from trivet.kernel.catalogue import error_body, from_rpc_error
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import McpServerUnavailable, UpstreamFailed
 from trivet.kernel.testing import TRANSPORTS, Transport
+from trivet.tool.v1 import tool_pb2, tool_service_pb2
 
 BOUND_SECONDS = 5
 
@@ -274,6 +276,20 @@ async def test_parameters_that_the_run_does_not_know_reach_the_model() -> None:
     for sent in models.requests:
         assert (sent.seed, sent.top_k, sent.max_tokens, sent.extra) == (7, 3, 9, '{"chat_template_kwargs":{"a":1}}')
     assert [sent.HasField("tool_choice") for sent in models.requests] == [True, False]
+
+
+async def test_no_more_calls_of_a_run_are_under_way_than_the_settings_allow() -> None:
+    def answer(call: tool_service_pb2.CallToolRequest) -> tool_pb2.ToolResult:
+        most.append(len(tools.called) - len(most))
+        return result("done")
+
+    most: list[int] = []
+    tools = ScriptedTools({"files": ["read"]}, answer=answer)
+    calls = [tool_call(index, "read", "{}") for index in range(40)]
+
+    await streamed(ScriptedModels([[role(), *calls, finish("tool_calls")], TWO_TURNS[1]]), tools)
+
+    assert (len(most), max(most)) == (40, AgentSettings().max_parallel_tool_calls)
 
 
 @pytest.mark.parametrize("reason", ["tool_calls", "function_call"])
