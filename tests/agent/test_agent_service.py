@@ -28,7 +28,6 @@ from trivet.kernel.catalogue import error_body, from_rpc_error
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import McpServerUnavailable, UpstreamFailed
 from trivet.kernel.testing import TRANSPORTS, Transport
-from trivet.tool.v1 import tool_pb2, tool_service_pb2
 
 BOUND_SECONDS = 5
 
@@ -279,17 +278,20 @@ async def test_parameters_that_the_run_does_not_know_reach_the_model() -> None:
 
 
 async def test_no_more_calls_of_a_run_are_under_way_than_the_settings_allow() -> None:
-    def answer(call: tool_service_pb2.CallToolRequest) -> tool_pb2.ToolResult:
-        most.append(len(tools.called) - len(most))
-        return result("done")
-
-    most: list[int] = []
-    tools = ScriptedTools({"files": ["read"]}, answer=answer)
+    tools = ScriptedTools({"files": ["read"]}, gate=asyncio.Event())
     calls = [tool_call(index, "read", "{}") for index in range(40)]
+    run = asyncio.create_task(streamed(ScriptedModels([[role(), *calls, finish("tool_calls")], TWO_TURNS[1]]), tools))
+    async with asyncio.timeout(BOUND_SECONDS):
+        await tools.running.wait()
+        # Nothing but turns of the loop is needed for the rest to start.
+        for _ in range(500):
+            await asyncio.sleep(0)
+    started = len(tools.called)
+    assert tools.gate is not None
+    tools.gate.set()
+    await run
 
-    await streamed(ScriptedModels([[role(), *calls, finish("tool_calls")], TWO_TURNS[1]]), tools)
-
-    assert (len(most), max(most)) == (40, AgentSettings().max_parallel_tool_calls)
+    assert (started, len(tools.called)) == (AgentSettings().max_parallel_tool_calls, 40)
 
 
 @pytest.mark.parametrize("reason", ["tool_calls", "function_call"])
