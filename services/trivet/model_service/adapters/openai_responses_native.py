@@ -15,7 +15,7 @@ from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.faces.responses_echo import complete, echo
-from trivet.model_service.faces.responses_failure import error_event, failed_event, failure_events
+from trivet.model_service.faces.responses_failure import failure_events
 from trivet.model_service.faces.responses_output import new_id
 
 Json = dict[str, Any]
@@ -72,7 +72,6 @@ class NativeStream:
         self._next = 0
         self._response: Response | None = None
         self._in_progress = False
-        self._told: ServiceError | None = None
         self._items: list[Item] = []
         self._names: dict[str, str] = {}
         self.finished = False
@@ -83,13 +82,14 @@ class NativeStream:
         return self._response is not None
 
     def read(self, event: Json) -> Iterator[ResponseEvent]:
-        """The events for one of the upstream. Raises InvalidRequest for what is none, and the error of a first one."""
+        """The events for one of the upstream. Raises the error that it tells, InvalidRequest for what is no event."""
         kind = str(event.get("type"))
-        if self.finished or (self._told is not None and kind != "response.failed"):
+        if self.finished:
             return
         if kind == "error":
-            yield from self._error(event)
-        elif kind in _SNAPSHOTS:
+            # Whatever may follow: some upstreams say nothing more, and leave the connection open.
+            raise self._failure(event.get("error") or event)
+        if kind in _SNAPSHOTS:
             yield from self._snapshot(kind, event)
         else:
             yield from self._begin(kind, {})
@@ -102,18 +102,7 @@ class NativeStream:
         response = self._response or Response()
         response.ClearField("output")
         response.output.extend(self._items)
-        if self._told is not None:
-            return [*begun, failed_event(response, self._told, count(self._next))]
         return [*begun, *failure_events(response, error, count(self._next))]
-
-    def _error(self, event: Json) -> Iterator[ResponseEvent]:
-        error = self._failure(event.get("error") or event)
-        if not self.begun:
-            raise error
-        yield from self._begin("error", {})
-        self._told = error
-        yield error_event(error, count(self._next))
-        self._next += 1
 
     def _begin(self, kind: str, answer: Json) -> Iterator[ResponseEvent]:
         """Brings the stream to where an event of this kind may come."""

@@ -153,7 +153,8 @@ class UpstreamHttp:
             try:
                 if not 200 <= response.status < 300:
                     raise self._errors.from_response(response.status, response.headers, await _read_error(response))
-                yield response
+                with _watched(response):
+                    yield response
             finally:
                 # What is not read to its end is not wanted any more: closing tells the upstream to stop.
                 response.release() if response.content.at_eof() else response.close()
@@ -176,7 +177,7 @@ class UpstreamHttp:
             raise self._errors.timeout() from error
         except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
             raise self._errors.unreachable() from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError) as error:
             raise self._errors.broken() from error
 
     async def _object(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
@@ -202,6 +203,35 @@ class UpstreamHttp:
 async def _mark_reused(_session: object, context: SimpleNamespace, _params: object) -> None:
     if context.trace_request_ctx is not None:
         context.trace_request_ctx.reused = True
+
+
+@contextmanager
+def _watched(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """Ends the body with its connection: at broken framing, aiohttp's parser closes that and leaves the reader waiting."""
+
+    def end(_: object = None) -> None:
+        if not response.content.is_eof() and response.content.exception() is None:
+            response.content.set_exception(aiohttp.ClientPayloadError("the connection is lost"))
+
+    protocol = response.connection.protocol if response.connection else None
+    closed = None if protocol is None else protocol.closed  # it is false while it holds no message
+    if closed is None:
+        end()
+        yield
+        return
+    closed.add_done_callback(end)
+    try:
+        yield
+    finally:
+        closed.remove_done_callback(end)
+        # The connection may be lost later, when nobody reads: asyncio would complain that nobody heard of it.
+        closed.remove_done_callback(_heard)
+        closed.add_done_callback(_heard)
+
+
+def _heard(closed: "asyncio.Future[None]") -> None:
+    if not closed.cancelled():
+        closed.exception()
 
 
 async def _read_error(response: aiohttp.ClientResponse) -> bytes:
