@@ -62,13 +62,15 @@ def sse(*chunks: object, done: bool = True) -> bytes:
 class ScriptedUpstream:
     """Answers each request with the next script, in the order they were given.
 
-    `requests` holds what came, `open` the number of connections now, `connections` of all that were ever made.
+    `requests` holds what came, `open` the number of connections now, `connections` of all that were ever made,
+    `abandoned` of those that were closed by the client before their script was over.
     """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.open = 0
         self.connections = 0
+        self.abandoned = 0
         self.transports: set[asyncio.Transport] = set()
         self._scripts: list[list[Step]] = []
         self._changed = asyncio.Event()
@@ -110,8 +112,9 @@ class ScriptedUpstream:
                 await self._changed.wait()
 
     def forget(self) -> None:
-        """Drop the scripts that nobody played and the requests that came."""
+        """Drop the scripts that nobody played, and count from here."""
         self.requests.clear()
+        self.abandoned = 0
         self._scripts.clear()
 
     def next_script(self) -> list[Step]:
@@ -140,9 +143,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._upstream.transports.discard(self._transport)
-        self._upstream.count(-1)
         if self._playing:
+            self._upstream.abandoned += not self._playing.done()
             self._playing.cancel()
+        self._upstream.count(-1)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
