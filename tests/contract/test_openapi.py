@@ -61,7 +61,7 @@ def test_every_route_is_there_with_its_own_operation() -> None:
         ("/models", "get"),
         ("/models/{model}", "get"),
         ("/mcp/servers", "get"),
-        ("/mcp/servers/{server.name}/tools", "get"),
+        ("/mcp/servers/{name}/tools", "get"),
     }
 
 

@@ -12,7 +12,8 @@ from trivet.kernel.openapi.prose import contract_prose
 from trivet.kernel.openapi.schemas import Schema, Schemas, reachable
 from trivet.rest.v1 import annotations_pb2
 
-_VARIABLE = re.compile(r"\{([^}=]+)(=[^}]*)?\}")
+# The variable `{server.name}` is named for its last part: tools take a dot for something of their own.
+_VARIABLE = re.compile(r"\{(?:[^}=]*\.)?([^}=.]+)(=[^}]*)?\}")
 _SENTENCE = re.compile(r"(.+?[.!?])(\s|$)", re.DOTALL)
 
 _ERROR: Schema = {
