@@ -198,7 +198,8 @@ async def test_a_rejection_keeps_what_the_upstream_said(upstream: ScriptedUpstre
     [
         ({"error": "plain text"}, "plain text", ""),
         ({"detail": "of FastAPI"}, "of FastAPI", ""),
-        ({"detail": [{"loc": ["body", "messages", 0, "role"], "msg": "bad role"}]}, "bad role", "messages.0.role"),
+        ({"detail": [{"loc": ["body", "messages", 0, "role"], "msg": "bad role"}]}, "bad role", "messages[0].role"),
+        ([{"error": {"code": 400, "message": "of Gemini", "status": "INVALID_ARGUMENT"}}], "of Gemini", ""),
         ({"object": "error", "message": "of old vLLM", "code": 40303, "param": None}, "of old vLLM", ""),
         (["what"], "The provider `lab` rejected the request (HTTP 422).", ""),
         ({"error": {"message": 5}}, "The provider `lab` rejected the request (HTTP 422).", ""),

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from trivet.kernel.codec.refusal import path_text
 from trivet.kernel.errors import (
     Overloaded,
     RateLimited,
@@ -106,14 +107,17 @@ def _parsed(body: bytes) -> object:
 
 
 def _error_object(body: object) -> dict[str, Any]:
-    """The error in an answer: OpenAI's `{"error": {...}}`, `{"error": "text"}`, FastAPI's `detail`, or the body."""
+    """The error in an answer: OpenAI's `{"error": {...}}`, `{"error": "text"}`, FastAPI's `detail`, or the body; one of
+    these in a list is Gemini's way."""
+    if isinstance(body, list) and body:
+        body = body[0]
     if not isinstance(body, dict):
         return {}
     error = body.get("error") or body.get("detail") or body
     if isinstance(error, list) and error and isinstance(error[0], dict):
         first = error[0]
-        where = [str(step) for step in first.get("loc") or () if step != "body"]
-        return {"message": first.get("msg") or "", "param": ".".join(where)}
+        where = [step for step in first.get("loc") or () if isinstance(step, str | int) and step != "body"]
+        return {"message": first.get("msg") or "", "param": path_text(where)}
     if isinstance(error, dict):
         return error
     return {"message": error} if isinstance(error, str) else {}
