@@ -77,10 +77,17 @@ class FunctionCallOutput(OutputItem):
         made = pb.FunctionCall(id=item_id, call_id=call.id, name=name, namespace=space or None, status="in_progress")
         super().__init__(sequence, pb.Item(function_call=made), item_id)
         self._arguments: list[str] = []
+        # Asked for each event of the calls that wait, so it is found out once for each of its own.
+        self._parses: bool | None = None
 
     @property
     def can_end(self) -> bool:
         """True for arguments that are a JSON object: whatever followed would break them."""
+        if self._parses is None:
+            self._parses = self._are_whole()
+        return self._parses
+
+    def _are_whole(self) -> bool:
         if not self._arguments or not self._arguments[-1].rstrip().endswith("}"):
             return False
         try:
@@ -109,6 +116,7 @@ class FunctionCallOutput(OutputItem):
 
     def _delta(self, arguments: str) -> ResponseEvent:
         self._arguments.append(arguments)
+        self._parses = None
         return ResponseEvent(function_call_arguments_delta=self._item_delta(arguments))
 
 
