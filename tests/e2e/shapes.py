@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -15,6 +17,7 @@ import yaml
 
 from tests.e2e.tool_server import ToolServer
 from tests.standalone.compose import KEY, ROOT, Composed, composed
+from tests.standalone.running import Running
 from tests.upstreams.scripted import ScriptedUpstream
 from trivet.standalone.config import Config
 from trivet.standalone.gateway import open_gateway
@@ -117,6 +120,20 @@ async def in_four(world: World, folder: Path) -> AsyncIterator[Shape]:
         for channel in channels.values():
             await channel.close()
         await asyncio.to_thread(entering.__exit__, None, None, None)
+
+
+@asynccontextmanager
+async def alone(world: World, folder: Path, **server: Any) -> AsyncIterator[tuple[Running, Shape]]:
+    """Everything in a process of its own, so that it can be told to end; with these settings of `server`."""
+    file = folder / "trivet.yaml"
+    listening = {"http": "127.0.0.1:0", "grpc": "127.0.0.1:0", **server}
+    keys = [{"name": "test", "key": KEY}]
+    file.write_text(json.dumps({"server": listening, "auth": {"keys": keys}, **world.sections()}), encoding="utf-8")
+    with Running(["trivet", "serve", "--config", str(file)], os.environ, folder) as process:
+        said = "\n".join(await asyncio.to_thread(process.read_until, "gRPC "))
+        url, address = re.findall(r"REST  (http://[^/]+)/|gRPC  (\S+)", said)
+        async with _client(url[0]) as http, grpc.aio.insecure_channel(address[1]) as channel:
+            yield process, Shape(url[0], http, dict.fromkeys(SERVICES, channel), world)
 
 
 @contextmanager
