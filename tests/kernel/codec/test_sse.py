@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.kernel.codec import sample
@@ -43,6 +44,17 @@ def test_an_event_without_a_proper_name_has_no_event_line(raw: str) -> None:
     frames = stream_codec(NAMED).open().frames(batch({"unknown": raw}))
 
     assert frames == f"data: {raw}\n\n".encode()
+
+
+@pytest.mark.parametrize("character", ["\u0085", "\u2028", "\u2029"])
+def test_what_some_clients_take_for_the_end_of_a_line_is_escaped(character: str) -> None:
+    words = f"a{character}é"
+
+    for event in ({"unknown": orjson.dumps({"type": "x", "text": words}).decode()}, {"delta": {"delta": words}}):
+        frames = stream_codec(NAMED).open().frames(batch(event))
+
+        assert words in orjson.loads(frames.partition(b"data: ")[2]).values()
+        assert len(frames.decode().splitlines()) == 3
 
 
 def test_what_is_common_to_the_stream_stands_in_each_event() -> None:

@@ -1,7 +1,7 @@
 """The messages of a stream as server-sent events, as the RPC's `sse` option says."""
 
 from functools import cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
@@ -62,7 +62,7 @@ class EventStream:
                 frames.append(_event_line(value, discriminator))
             data = orjson.dumps(value)
             frames += (b"data: ", _joined(front, data) if front else data, b"\n\n")
-        return b"".join(frames)
+        return _without_odd_breaks(b"".join(frames))
 
     def _learn(self, batch: Message) -> None:
         said = [field.name for field, _ in batch.ListFields() if field.name != self._codec.events_name]
@@ -105,6 +105,18 @@ def _event_line(value: Any, discriminator: str) -> bytes:
     name = event.get(discriminator) if isinstance(event, dict) else None
     # A line break would end the line and begin one of the upstream's choice.
     return b"event: %b\n" % name.encode() if isinstance(name, str) and name.isprintable() else b""
+
+
+# Line breaks to Unicode and so to some clients (whatever reads lines of text in Python), though not to SSE.
+_ODD_BREAKS: Final = {"\u0085".encode(): rb"\u0085", "\u2028".encode(): rb"\u2028", "\u2029".encode(): rb"\u2029"}
+
+
+def _without_odd_breaks(frames: bytes) -> bytes:
+    """In JSON, such a character stands in a string, where it may be written as an escape."""
+    for character, escape in _ODD_BREAKS.items():
+        if character in frames:
+            frames = frames.replace(character, escape)
+    return frames
 
 
 def _joined(front: bytes, data: bytes) -> bytes:
