@@ -244,8 +244,6 @@ async def test_headers_that_are_no_headers_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "status", "param"),
     [
-        ({"mcp_servers": [{}]}, 400, "mcp_servers[0]"),
-        ({"mcp_servers": [{"integration_fqn": "files", "url": "http://x/mcp"}]}, 400, "mcp_servers[0].url"),
         ({"mcp_servers": [{"integration_fqn": "files"}, {"integration_fqn": "no"}]}, 404, "mcp_servers[1].integration_fqn"),
         ({"mcp_servers": [{"integration_fqn": "files", "tools": [{"name": "w"}]}]}, 400, "mcp_servers[0].tools[0].name"),
         ({"tools": [{"type": "function"}]}, 400, "tools"),

@@ -93,6 +93,9 @@ class _Writer:
         chosen = {field.key for field in self._draw(least)}
         for group in shape.exclusive:
             chosen -= set(sorted(chosen & set(group.values()))[1:])
+        for keys in shape.required_oneofs.values():
+            if not chosen.intersection(keys):
+                chosen.add(self._draw(st.sampled_from(keys)))
         for field in shape.fields:
             if field.key in chosen or field.options.required or not _is_optional(field):
                 out[field.key] = self._field(field, depth)

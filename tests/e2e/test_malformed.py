@@ -41,12 +41,13 @@ def faults(request: Malformed, status: int, body: object) -> list[str]:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_each_is_refused_naming_the_field(rig: Rig) -> None:
     found: list[str] = []
+    before = len(rig.upstream.requests)
     for request in malformed():
         status, body = await rig.post(f"/v1{request.path}", data=request.body, headers=JSON)
         found += faults(request, status, body)
 
     assert found == []
-    assert rig.upstream.requests == []
+    assert len(rig.upstream.requests) == before
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -12,7 +12,7 @@ from trivet.agent_service.domain import tool_text
 from trivet.agent_service.domain.tool_names import ToolKey, wire_names
 from trivet.content.v1 import chat_tool_pb2
 from trivet.kernel.catalogue import from_rpc_error
-from trivet.kernel.errors import InvalidRequest, ServiceError, ToolNotFound
+from trivet.kernel.errors import ServiceError, ToolNotFound
 from trivet.kernel.loop import ToolCall, ToolOutcome
 from trivet.tool.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
 
@@ -84,7 +84,7 @@ async def gather(
     `registered_headers`: server name -> headers, for registered servers; headers in the request go before them. Raises the
     error of the first server that has one, with the path of the field that names it.
     """
-    refs = [_ref(index, server, registered_headers) for index, server in enumerate(servers)]
+    refs = [_ref(server, registered_headers) for server in servers]
     listings = [asyncio.create_task(_listed(stub, index, ref)) for index, ref in enumerate(refs)]
     try:
         listed = await asyncio.gather(*listings)
@@ -100,13 +100,7 @@ async def gather(
     return RunTools(stub, refs, offered, parallel)
 
 
-def _ref(
-    index: int, server: agent_service_pb2.McpServer, registered_headers: Mapping[str, Mapping[str, str]]
-) -> tool_pb2.ServerRef:
-    given = [name for name in ("integration_fqn", "url") if getattr(server, name)]
-    if len(given) != 1:
-        param = f"mcp_servers[{index}].{given[-1]}" if given else f"mcp_servers[{index}]"
-        raise InvalidRequest(f"Invalid 'mcp_servers[{index}]': exactly one of `integration_fqn` and `url` must be given.", param)
+def _ref(server: agent_service_pb2.McpServer, registered_headers: Mapping[str, Mapping[str, str]]) -> tool_pb2.ServerRef:
     if server.integration_fqn:
         headers = {**registered_headers.get(server.integration_fqn, {}), **server.headers}
         return tool_pb2.ServerRef(name=server.integration_fqn, headers=headers)

@@ -55,8 +55,10 @@ class _Rules:
                 return _check_union(shape.oneof, members)
             case ListShape() as shape:
                 return _check_list(shape.items.name, self._all(shape.items))
-            case ObjectShape():
-                return _each_of([check for field in fields_of(descriptor) for check in self._field(field)]) or _fine
+            case ObjectShape() as shape:
+                checks = [check for field in fields_of(descriptor) for check in self._field(field)]
+                checks += [_check_oneof(name, keys) for name, keys in shape.required_oneofs.items()]
+                return _each_of(checks) or _fine
 
     def _field(self, field: Field) -> Iterator[_Check]:
         check = self._all(field)
@@ -102,7 +104,10 @@ def _has_rules(descriptor: Descriptor) -> bool:
         if current in seen:
             continue
         seen.add(current)
-        if isinstance(shape_of(current), UnionShape) or any(map(_has_rule, fields_of(current))):
+        shape = shape_of(current)
+        if isinstance(shape, UnionShape) or (isinstance(shape, ObjectShape) and shape.required_oneofs):
+            return True
+        if any(map(_has_rule, fields_of(current))):
             return True
         waiting += [field.message for field in fields_of(current) if field.value is Value.MESSAGE]
     return False
@@ -131,6 +136,16 @@ def _each_of(checks: list[_Check]) -> _Check | None:
 
 def _fine(value: Any) -> None:
     """The check that has nothing to check."""
+
+
+def _check_oneof(oneof: str, keys: list[str]) -> _Check:
+    told = " and ".join(f"`{key}`" for key in keys)
+
+    def check(message: Any) -> None:
+        if message.WhichOneof(oneof) is None:
+            raise invalid(f"exactly one of {told} must be given")
+
+    return check
 
 
 def _check_union(oneof: str, members: dict[str, _Check | None]) -> _Check:

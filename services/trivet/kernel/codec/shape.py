@@ -149,6 +149,13 @@ class ObjectShape:
         # An optional field is alone in a oneof of its own.
         return [group for group in groups if len(group) > 1]
 
+    @property
+    def required_oneofs(self) -> dict[str, list[str]]:
+        """The oneofs of which one field must be given: name -> the keys of its fields."""
+        marked = [one for one in self.descriptor.oneofs if one.GetOptions().Extensions[annotations_pb2.oneof].required]
+        keys = {field.name: field.key for field in self.fields}
+        return {oneof.name: [keys[field.name] for field in oneof.fields] for oneof in marked}
+
 
 @dataclass(frozen=True)
 class UnionShape:

@@ -99,7 +99,8 @@ class Schemas:
         required += [field.key for field in fields if field.options.required or self._always_there(descriptor, field)]
         if descriptor not in self._requests:
             required += constants
-        return {"type": "object", "properties": properties, **({"required": sorted(set(required))} if required else {})}
+        told_required = {"required": sorted(set(required))} if required else {}
+        return {"type": "object", "properties": properties, **told_required, **_exclusive(descriptor)}
 
     def _always_there(self, descriptor: Descriptor, field: Field) -> bool:
         plain = field.value in (Value.STRING, Value.BOOLEAN, Value.INTEGER, Value.DOUBLE)
@@ -184,6 +185,14 @@ _LIMITS_OF: dict[Value, tuple[str, ...]] = {
     Value.INTEGER: ("minimum", "maximum"),
     Value.DOUBLE: ("minimum", "maximum"),
 }
+
+
+def _exclusive(descriptor: Descriptor) -> Schema:
+    """Of the keys of a oneof exactly one is there, where the contract wants one."""
+    shape = shape_of(descriptor)
+    groups = list(shape.required_oneofs.values()) if isinstance(shape, ObjectShape) else []
+    choices = [{"oneOf": [{"required": [key]} for key in keys]} for keys in groups]
+    return choices[0] if len(choices) == 1 else {"allOf": choices} if choices else {}
 
 
 def _limits(field: Field, keywords: tuple[str, ...]) -> Schema:

@@ -144,9 +144,9 @@ class McpServer(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     integration_fqn: _builtins.str
-    """The name of a registered server. Exactly one of integration_fqn and url is given."""
+    """The name of a registered server."""
     url: _builtins.str
-    """The URL of any server that may be reached. Exactly one of integration_fqn and url is given."""
+    """The URL of any server that may be reached, http or https."""
     enable_all_tools: _builtins.bool
     """Optional. Whether the model may call all tools. Default true, or false when `tools` is given."""
     extra: _builtins.str
@@ -162,29 +162,25 @@ class McpServer(_message.Message):
     def __init__(
         self,
         *,
-        integration_fqn: _builtins.str | None = ...,
-        url: _builtins.str | None = ...,
+        integration_fqn: _builtins.str = ...,
+        url: _builtins.str = ...,
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         enable_all_tools: _builtins.bool | None = ...,
         tools: _abc.Iterable[Global___EnabledTool] | None = ...,
         extra: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_enable_all_tools", b"_enable_all_tools", "_integration_fqn", b"_integration_fqn", "_url", b"_url", "enable_all_tools", b"enable_all_tools", "integration_fqn", b"integration_fqn", "url", b"url"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enable_all_tools", b"_enable_all_tools", "enable_all_tools", b"enable_all_tools", "integration_fqn", b"integration_fqn", "server", b"server", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enable_all_tools", b"_enable_all_tools", "_integration_fqn", b"_integration_fqn", "_url", b"_url", "enable_all_tools", b"enable_all_tools", "extra", b"extra", "headers", b"headers", "integration_fqn", b"integration_fqn", "tools", b"tools", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enable_all_tools", b"_enable_all_tools", "enable_all_tools", b"enable_all_tools", "extra", b"extra", "headers", b"headers", "integration_fqn", b"integration_fqn", "server", b"server", "tools", b"tools", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__enable_all_tools: _TypeAlias = _typing.Literal["enable_all_tools"]  # noqa: Y015
     _WhichOneofArgType__enable_all_tools: _TypeAlias = _typing.Literal["_enable_all_tools", b"_enable_all_tools"]  # noqa: Y015
-    _WhichOneofReturnType__integration_fqn: _TypeAlias = _typing.Literal["integration_fqn"]  # noqa: Y015
-    _WhichOneofArgType__integration_fqn: _TypeAlias = _typing.Literal["_integration_fqn", b"_integration_fqn"]  # noqa: Y015
-    _WhichOneofReturnType__url: _TypeAlias = _typing.Literal["url"]  # noqa: Y015
-    _WhichOneofArgType__url: _TypeAlias = _typing.Literal["_url", b"_url"]  # noqa: Y015
+    _WhichOneofReturnType_server: _TypeAlias = _typing.Literal["integration_fqn", "url"]  # noqa: Y015
+    _WhichOneofArgType_server: _TypeAlias = _typing.Literal["server", b"server"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__enable_all_tools) -> _WhichOneofReturnType__enable_all_tools | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__integration_fqn) -> _WhichOneofReturnType__integration_fqn | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__url) -> _WhichOneofReturnType__url | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_server) -> _WhichOneofReturnType_server | None: ...
 
 Global___McpServer: _TypeAlias = McpServer  # noqa: Y015
 

@@ -56,13 +56,13 @@ class AgentServiceServicer:
         """CreateAgentResponse runs the loop to its end and returns the final message, with the messages of the run before it.
 
         Errors:
-        * `INVALID_REQUEST`: a field is missing, of the wrong type, or out of its range; the violation names it.
-        * `MODEL_NOT_FOUND`: no provider serves the model.
-        * `MCP_SERVER_NOT_FOUND`: no registered server has the name.
-        * `TOOL_NOT_FOUND`: the server lacks a tool that is named; the message lists those it has.
-        * `ADDRESS_REFUSED`: a server's URL leads to an address that requests may not reach.
-        * `MCP_SERVER_UNAVAILABLE`: a server does not answer. The caller may try again.
-        * `UPSTREAM_FAILED`, `UPSTREAM_TIMEOUT`, `UPSTREAM_REJECTED`, `RATE_LIMITED`: what the model's provider did.
+        - INVALID_REQUEST: a field is missing, of the wrong type, or out of its range; the violation names it.
+        - MODEL_NOT_FOUND: no provider serves the model.
+        - MCP_SERVER_NOT_FOUND: no registered server has the name.
+        - TOOL_NOT_FOUND: the server lacks a tool that is named; the message lists those it has.
+        - ADDRESS_REFUSED: a server's URL leads to an address that requests may not reach.
+        - MCP_SERVER_UNAVAILABLE: a server does not answer. The caller may try again.
+        - UPSTREAM_FAILED, UPSTREAM_TIMEOUT, UPSTREAM_REJECTED, RATE_LIMITED: what the model's provider did.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -21,13 +21,13 @@ class AgentServiceStub:
     """CreateAgentResponse runs the loop to its end and returns the final message, with the messages of the run before it.
 
     Errors:
-    * `INVALID_REQUEST`: a field is missing, of the wrong type, or out of its range; the violation names it.
-    * `MODEL_NOT_FOUND`: no provider serves the model.
-    * `MCP_SERVER_NOT_FOUND`: no registered server has the name.
-    * `TOOL_NOT_FOUND`: the server lacks a tool that is named; the message lists those it has.
-    * `ADDRESS_REFUSED`: a server's URL leads to an address that requests may not reach.
-    * `MCP_SERVER_UNAVAILABLE`: a server does not answer. The caller may try again.
-    * `UPSTREAM_FAILED`, `UPSTREAM_TIMEOUT`, `UPSTREAM_REJECTED`, `RATE_LIMITED`: what the model's provider did.
+    - INVALID_REQUEST: a field is missing, of the wrong type, or out of its range; the violation names it.
+    - MODEL_NOT_FOUND: no provider serves the model.
+    - MCP_SERVER_NOT_FOUND: no registered server has the name.
+    - TOOL_NOT_FOUND: the server lacks a tool that is named; the message lists those it has.
+    - ADDRESS_REFUSED: a server's URL leads to an address that requests may not reach.
+    - MCP_SERVER_UNAVAILABLE: a server does not answer. The caller may try again.
+    - UPSTREAM_FAILED, UPSTREAM_TIMEOUT, UPSTREAM_REJECTED, RATE_LIMITED: what the model's provider did.
     """
     StreamAgentResponse: _aio.UnaryStreamMultiCallable[_agent_service_pb2.CreateAgentResponseRequest, _chat_completion_pb2.ChatCompletionChunkBatch]
     """StreamAgentResponse runs the loop and streams it: the model's chunks as it emits them, a chunk for each tool result as the
@@ -49,13 +49,13 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         """CreateAgentResponse runs the loop to its end and returns the final message, with the messages of the run before it.
 
         Errors:
-        * `INVALID_REQUEST`: a field is missing, of the wrong type, or out of its range; the violation names it.
-        * `MODEL_NOT_FOUND`: no provider serves the model.
-        * `MCP_SERVER_NOT_FOUND`: no registered server has the name.
-        * `TOOL_NOT_FOUND`: the server lacks a tool that is named; the message lists those it has.
-        * `ADDRESS_REFUSED`: a server's URL leads to an address that requests may not reach.
-        * `MCP_SERVER_UNAVAILABLE`: a server does not answer. The caller may try again.
-        * `UPSTREAM_FAILED`, `UPSTREAM_TIMEOUT`, `UPSTREAM_REJECTED`, `RATE_LIMITED`: what the model's provider did.
+        - INVALID_REQUEST: a field is missing, of the wrong type, or out of its range; the violation names it.
+        - MODEL_NOT_FOUND: no provider serves the model.
+        - MCP_SERVER_NOT_FOUND: no registered server has the name.
+        - TOOL_NOT_FOUND: the server lacks a tool that is named; the message lists those it has.
+        - ADDRESS_REFUSED: a server's URL leads to an address that requests may not reach.
+        - MCP_SERVER_UNAVAILABLE: a server does not answer. The caller may try again.
+        - UPSTREAM_FAILED, UPSTREAM_TIMEOUT, UPSTREAM_REJECTED, RATE_LIMITED: what the model's provider did.
         """
 
     @_abc_1.abstractmethod

@@ -202,6 +202,28 @@ class JsonField(_message.Message):
 Global___JsonField: _TypeAlias = JsonField  # noqa: Y015
 
 @_typing.final
+class JsonOneof(_message.Message):
+    """JsonOneof tells of a oneof in a message that is an object: at most one of its keys may be given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    required: _builtins.bool
+    """Exactly one of them must be given."""
+    def __init__(
+        self,
+        *,
+        required: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["required", b"required"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JsonOneof: _TypeAlias = JsonOneof  # noqa: Y015
+
+@_typing.final
 class RestMethod(_message.Message):
     """RestMethod tells how an RPC is offered over REST."""
 
@@ -301,10 +323,13 @@ Global___SseStream: _TypeAlias = SseStream  # noqa: Y015
 
 MESSAGE_FIELD_NUMBER: _builtins.int
 FIELD_FIELD_NUMBER: _builtins.int
+ONEOF_FIELD_NUMBER: _builtins.int
 METHOD_FIELD_NUMBER: _builtins.int
 message: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___JsonMessage]
 """How a message is written in JSON, where that is not simply an object of its fields."""
 field: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___JsonField]
 """How a field is written in JSON, and which values it takes."""
+oneof: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.OneofOptions, Global___JsonOneof]
+"""Which of an object's keys exclude each other."""
 method: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___RestMethod]
 """How an RPC is offered over REST, beyond its route."""

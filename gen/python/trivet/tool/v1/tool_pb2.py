@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from trivet.rest.v1 import annotations_pb2 as trivet_dot_rest_dot_v1_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trivet/tool/v1/tool.proto\x12\x0etrivet.tool.v1\x1a trivet/rest/v1/annotations.proto\"\xc5\x01\n\tServerRef\x12\x14\n\x04name\x18\x01 \x01(\tH\x00R\x04name\x12\x12\n\x03url\x18\x02 \x01(\tH\x00R\x03url\x12H\n\x07headers\x18\x03 \x03(\x0b\x32&.trivet.tool.v1.ServerRef.HeadersEntryB\x06\xf2\xf9\x18\x02h\x01R\x07headers\x1a:\n\x0cHeadersEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x08\n\x06server\"\xea\x01\n\x06Server\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n\ttransport\x18\x02 \x01(\tR\ttransport\x12\x16\n\x06status\x18\x03 \x01(\tR\x06status\x12!\n\x05\x65rror\x18\x04 \x01(\tB\x06\xf2\xf9\x18\x02\x18\x01H\x00R\x05\x65rror\x88\x01\x01\x12\x36\n\x10protocol_version\x18\x05 \x01(\tB\x06\xf2\xf9\x18\x02\x18\x01H\x01R\x0fprotocolVersion\x88\x01\x01:\x1c\xea\xf9\x18\x18\x1a\x16\n\x06object\x12\x0c\"mcp.server\"B\x08\n\x06_errorB\x13\n\x11_protocol_version\"\xa4\x02\n\x04Tool\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n\x05title\x18\x02 \x01(\tH\x00R\x05title\x88\x01\x01\x12%\n\x0b\x64\x65scription\x18\x03 \x01(\tH\x01R\x0b\x64\x65scription\x88\x01\x01\x12)\n\x0cinput_schema\x18\x04 \x01(\tB\x06\xf2\xf9\x18\x02\x08\x01R\x0binputSchema\x12\x30\n\routput_schema\x18\x05 \x01(\tB\x06\xf2\xf9\x18\x02\x08\x01H\x02R\x0coutputSchema\x88\x01\x01\x12-\n\x0b\x61nnotations\x18\x06 \x01(\tB\x06\xf2\xf9\x18\x02\x08\x01H\x03R\x0b\x61nnotations\x88\x01\x01\x42\x08\n\x06_titleB\x0e\n\x0c_descriptionB\x10\n\x0e_output_schemaB\x0e\n\x0c_annotations\"z\n\x0cToolProgress\x12\x1a\n\x08progress\x18\x01 \x01(\x01R\x08progress\x12\x19\n\x05total\x18\x02 \x01(\x01H\x00R\x05total\x88\x01\x01\x12\x1d\n\x07message\x18\x03 \x01(\tH\x01R\x07message\x88\x01\x01\x42\x08\n\x06_totalB\n\n\x08_message\"\xb9\x01\n\nToolResult\x12=\n\x07\x63ontent\x18\x01 \x03(\x0b\x32\x1b.trivet.tool.v1.ToolContentB\x06\xf2\xf9\x18\x02\x18\x01R\x07\x63ontent\x12:\n\x12structured_content\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x08\x01H\x00R\x11structuredContent\x88\x01\x01\x12\x19\n\x08is_error\x18\x03 \x01(\x08R\x07isErrorB\x15\n\x13_structured_content\"\xe4\x02\n\x0bToolContent\x12:\n\x04text\x18\x01 \x01(\x0b\x32\x18.trivet.tool.v1.ToolTextB\n\xf2\xf9\x18\x06*\x04textH\x00R\x04text\x12>\n\x05image\x18\x02 \x01(\x0b\x32\x19.trivet.tool.v1.ToolMediaB\x0b\xf2\xf9\x18\x07*\x05imageH\x00R\x05image\x12>\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x19.trivet.tool.v1.ToolMediaB\x0b\xf2\xf9\x18\x07*\x05\x61udioH\x00R\x05\x61udio\x12\\\n\rresource_link\x18\x04 \x01(\x0b\x32 .trivet.tool.v1.ToolResourceLinkB\x13\xf2\xf9\x18\x0f*\rresource_linkH\x00R\x0cresourceLink\x12\"\n\x07unknown\x18\x05 \x01(\tB\x06\xf2\xf9\x18\x02\x38\x01H\x00R\x07unknown:\x0c\xea\xf9\x18\x08\x08\x01\x12\x04typeB\t\n\x07\x63ontent\"\x1e\n\x08ToolText\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"L\n\tToolMedia\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\tR\x04\x64\x61ta\x12+\n\tmime_type\x18\x02 \x01(\tB\x0e\xf2\xf9\x18\nB\x08mimeTypeR\x08mimeType\"\xaf\x01\n\x10ToolResourceLink\x12\x10\n\x03uri\x18\x01 \x01(\tR\x03uri\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12%\n\x0b\x64\x65scription\x18\x03 \x01(\tH\x00R\x0b\x64\x65scription\x88\x01\x01\x12\x30\n\tmime_type\x18\x04 \x01(\tB\x0e\xf2\xf9\x18\nB\x08mimeTypeH\x01R\x08mimeType\x88\x01\x01\x42\x0e\n\x0c_descriptionB\x0c\n\n_mime_typeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trivet/tool/v1/tool.proto\x12\x0etrivet.tool.v1\x1a trivet/rest/v1/annotations.proto\"\xeb\x01\n\tServerRef\x12#\n\x04name\x18\x01 \x01(\tB\r\xf2\xf9\x18\tQ\x00\x00\x00\x00\x00\x00\xf0?H\x00R\x04name\x12!\n\x03url\x18\x02 \x01(\tB\r\xf2\xf9\x18\tQ\x00\x00\x00\x00\x00\x00\xf0?H\x00R\x03url\x12H\n\x07headers\x18\x03 \x03(\x0b\x32&.trivet.tool.v1.ServerRef.HeadersEntryB\x06\xf2\xf9\x18\x02h\x01R\x07headers\x1a:\n\x0cHeadersEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x10\n\x06server\x12\x06\x82\xfa\x18\x02\x08\x01\"\xea\x01\n\x06Server\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n\ttransport\x18\x02 \x01(\tR\ttransport\x12\x16\n\x06status\x18\x03 \x01(\tR\x06status\x12!\n\x05\x65rror\x18\x04 \x01(\tB\x06\xf2\xf9\x18\x02\x18\x01H\x00R\x05\x65rror\x88\x01\x01\x12\x36\n\x10protocol_version\x18\x05 \x01(\tB\x06\xf2\xf9\x18\x02\x18\x01H\x01R\x0fprotocolVersion\x88\x01\x01:\x1c\xea\xf9\x18\x18\x1a\x16\n\x06object\x12\x0c\"mcp.server\"B\x08\n\x06_errorB\x13\n\x11_protocol_version\"\xa4\x02\n\x04Tool\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n\x05title\x18\x02 \x01(\tH\x00R\x05title\x88\x01\x01\x12%\n\x0b\x64\x65scription\x18\x03 \x01(\tH\x01R\x0b\x64\x65scription\x88\x01\x01\x12)\n\x0cinput_schema\x18\x04 \x01(\tB\x06\xf2\xf9\x18\x02\x08\x01R\x0binputSchema\x12\x30\n\routput_schema\x18\x05 \x01(\tB\x06\xf2\xf9\x18\x02\x08\x01H\x02R\x0coutputSchema\x88\x01\x01\x12-\n\x0b\x61nnotations\x18\x06 \x01(\tB\x06\xf2\xf9\x18\x02\x08\x01H\x03R\x0b\x61nnotations\x88\x01\x01\x42\x08\n\x06_titleB\x0e\n\x0c_descriptionB\x10\n\x0e_output_schemaB\x0e\n\x0c_annotations\"z\n\x0cToolProgress\x12\x1a\n\x08progress\x18\x01 \x01(\x01R\x08progress\x12\x19\n\x05total\x18\x02 \x01(\x01H\x00R\x05total\x88\x01\x01\x12\x1d\n\x07message\x18\x03 \x01(\tH\x01R\x07message\x88\x01\x01\x42\x08\n\x06_totalB\n\n\x08_message\"\xb9\x01\n\nToolResult\x12=\n\x07\x63ontent\x18\x01 \x03(\x0b\x32\x1b.trivet.tool.v1.ToolContentB\x06\xf2\xf9\x18\x02\x18\x01R\x07\x63ontent\x12:\n\x12structured_content\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x08\x01H\x00R\x11structuredContent\x88\x01\x01\x12\x19\n\x08is_error\x18\x03 \x01(\x08R\x07isErrorB\x15\n\x13_structured_content\"\xe4\x02\n\x0bToolContent\x12:\n\x04text\x18\x01 \x01(\x0b\x32\x18.trivet.tool.v1.ToolTextB\n\xf2\xf9\x18\x06*\x04textH\x00R\x04text\x12>\n\x05image\x18\x02 \x01(\x0b\x32\x19.trivet.tool.v1.ToolMediaB\x0b\xf2\xf9\x18\x07*\x05imageH\x00R\x05image\x12>\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x19.trivet.tool.v1.ToolMediaB\x0b\xf2\xf9\x18\x07*\x05\x61udioH\x00R\x05\x61udio\x12\\\n\rresource_link\x18\x04 \x01(\x0b\x32 .trivet.tool.v1.ToolResourceLinkB\x13\xf2\xf9\x18\x0f*\rresource_linkH\x00R\x0cresourceLink\x12\"\n\x07unknown\x18\x05 \x01(\tB\x06\xf2\xf9\x18\x02\x38\x01H\x00R\x07unknown:\x0c\xea\xf9\x18\x08\x08\x01\x12\x04typeB\t\n\x07\x63ontent\"\x1e\n\x08ToolText\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"L\n\tToolMedia\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\tR\x04\x64\x61ta\x12+\n\tmime_type\x18\x02 \x01(\tB\x0e\xf2\xf9\x18\nB\x08mimeTypeR\x08mimeType\"\xaf\x01\n\x10ToolResourceLink\x12\x10\n\x03uri\x18\x01 \x01(\tR\x03uri\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12%\n\x0b\x64\x65scription\x18\x03 \x01(\tH\x00R\x0b\x64\x65scription\x88\x01\x01\x12\x30\n\tmime_type\x18\x04 \x01(\tB\x0e\xf2\xf9\x18\nB\x08mimeTypeH\x01R\x08mimeType\x88\x01\x01\x42\x0e\n\x0c_descriptionB\x0c\n\n_mime_typeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SERVERREF_HEADERSENTRY']._loaded_options = None
   _globals['_SERVERREF_HEADERSENTRY']._serialized_options = b'8\001'
+  _globals['_SERVERREF'].oneofs_by_name['server']._loaded_options = None
+  _globals['_SERVERREF'].oneofs_by_name['server']._serialized_options = b'\202\372\030\002\010\001'
+  _globals['_SERVERREF'].fields_by_name['name']._loaded_options = None
+  _globals['_SERVERREF'].fields_by_name['name']._serialized_options = b'\362\371\030\tQ\000\000\000\000\000\000\360?'
+  _globals['_SERVERREF'].fields_by_name['url']._loaded_options = None
+  _globals['_SERVERREF'].fields_by_name['url']._serialized_options = b'\362\371\030\tQ\000\000\000\000\000\000\360?'
   _globals['_SERVERREF'].fields_by_name['headers']._loaded_options = None
   _globals['_SERVERREF'].fields_by_name['headers']._serialized_options = b'\362\371\030\002h\001'
   _globals['_SERVER'].fields_by_name['error']._loaded_options = None
@@ -69,23 +75,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLRESOURCELINK'].fields_by_name['mime_type']._loaded_options = None
   _globals['_TOOLRESOURCELINK'].fields_by_name['mime_type']._serialized_options = b'\362\371\030\nB\010mimeType'
   _globals['_SERVERREF']._serialized_start=80
-  _globals['_SERVERREF']._serialized_end=277
-  _globals['_SERVERREF_HEADERSENTRY']._serialized_start=209
-  _globals['_SERVERREF_HEADERSENTRY']._serialized_end=267
-  _globals['_SERVER']._serialized_start=280
-  _globals['_SERVER']._serialized_end=514
-  _globals['_TOOL']._serialized_start=517
-  _globals['_TOOL']._serialized_end=809
-  _globals['_TOOLPROGRESS']._serialized_start=811
-  _globals['_TOOLPROGRESS']._serialized_end=933
-  _globals['_TOOLRESULT']._serialized_start=936
-  _globals['_TOOLRESULT']._serialized_end=1121
-  _globals['_TOOLCONTENT']._serialized_start=1124
-  _globals['_TOOLCONTENT']._serialized_end=1480
-  _globals['_TOOLTEXT']._serialized_start=1482
-  _globals['_TOOLTEXT']._serialized_end=1512
-  _globals['_TOOLMEDIA']._serialized_start=1514
-  _globals['_TOOLMEDIA']._serialized_end=1590
-  _globals['_TOOLRESOURCELINK']._serialized_start=1593
-  _globals['_TOOLRESOURCELINK']._serialized_end=1768
+  _globals['_SERVERREF']._serialized_end=315
+  _globals['_SERVERREF_HEADERSENTRY']._serialized_start=239
+  _globals['_SERVERREF_HEADERSENTRY']._serialized_end=297
+  _globals['_SERVER']._serialized_start=318
+  _globals['_SERVER']._serialized_end=552
+  _globals['_TOOL']._serialized_start=555
+  _globals['_TOOL']._serialized_end=847
+  _globals['_TOOLPROGRESS']._serialized_start=849
+  _globals['_TOOLPROGRESS']._serialized_end=971
+  _globals['_TOOLRESULT']._serialized_start=974
+  _globals['_TOOLRESULT']._serialized_end=1159
+  _globals['_TOOLCONTENT']._serialized_start=1162
+  _globals['_TOOLCONTENT']._serialized_end=1518
+  _globals['_TOOLTEXT']._serialized_start=1520
+  _globals['_TOOLTEXT']._serialized_end=1550
+  _globals['_TOOLMEDIA']._serialized_start=1552
+  _globals['_TOOLMEDIA']._serialized_end=1628
+  _globals['_TOOLRESOURCELINK']._serialized_start=1631
+  _globals['_TOOLRESOURCELINK']._serialized_end=1806
 # @@protoc_insertion_point(module_scope)

@@ -69,10 +69,10 @@ class ToolServiceServicer:
         """ListTools lists the tools of a server. The list is kept until the server says that it changed.
 
         Errors:
-        * `INVALID_REQUEST`: neither a name nor a URL is given, or a header is no legal one.
-        * `MCP_SERVER_NOT_FOUND`: no registered server has the name.
-        * `ADDRESS_REFUSED`: the URL leads to an address that requests may not reach.
-        * `MCP_SERVER_UNAVAILABLE`: the server does not answer, or not as MCP. The caller may try again.
+        - INVALID_REQUEST: neither a name nor a URL is given, or a header is no legal one.
+        - MCP_SERVER_NOT_FOUND: no registered server has the name.
+        - ADDRESS_REFUSED: the URL leads to an address that requests may not reach.
+        - MCP_SERVER_UNAVAILABLE: the server does not answer, or not as MCP. The caller may try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,8 +83,8 @@ class ToolServiceServicer:
         result with `is_error`. Cancelling the RPC cancels the call at the server.
 
         Errors: as ListTools, and
-        * `TOOL_NOT_FOUND`: the server has no such tool.
-        * `REQUEST_TIMEOUT`: the tool did not finish in time; the call was cancelled.
+        - TOOL_NOT_FOUND: the server has no such tool.
+        - REQUEST_TIMEOUT: the tool did not finish in time; the call was cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

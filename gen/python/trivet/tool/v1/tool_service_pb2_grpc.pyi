@@ -25,18 +25,18 @@ class ToolServiceStub:
     """ListTools lists the tools of a server. The list is kept until the server says that it changed.
 
     Errors:
-    * `INVALID_REQUEST`: neither a name nor a URL is given, or a header is no legal one.
-    * `MCP_SERVER_NOT_FOUND`: no registered server has the name.
-    * `ADDRESS_REFUSED`: the URL leads to an address that requests may not reach.
-    * `MCP_SERVER_UNAVAILABLE`: the server does not answer, or not as MCP. The caller may try again.
+    - INVALID_REQUEST: neither a name nor a URL is given, or a header is no legal one.
+    - MCP_SERVER_NOT_FOUND: no registered server has the name.
+    - ADDRESS_REFUSED: the URL leads to an address that requests may not reach.
+    - MCP_SERVER_UNAVAILABLE: the server does not answer, or not as MCP. The caller may try again.
     """
     CallTool: _aio.UnaryStreamMultiCallable[_tool_service_pb2.CallToolRequest, _tool_service_pb2.CallToolResponse]
     """CallTool calls a tool: progress as the server reports it, then the result as the last message. A tool that fails has a
     result with `is_error`. Cancelling the RPC cancels the call at the server.
 
     Errors: as ListTools, and
-    * `TOOL_NOT_FOUND`: the server has no such tool.
-    * `REQUEST_TIMEOUT`: the tool did not finish in time; the call was cancelled.
+    - TOOL_NOT_FOUND: the server has no such tool.
+    - REQUEST_TIMEOUT: the tool did not finish in time; the call was cancelled.
     """
 
 class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -62,10 +62,10 @@ class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListTools lists the tools of a server. The list is kept until the server says that it changed.
 
         Errors:
-        * `INVALID_REQUEST`: neither a name nor a URL is given, or a header is no legal one.
-        * `MCP_SERVER_NOT_FOUND`: no registered server has the name.
-        * `ADDRESS_REFUSED`: the URL leads to an address that requests may not reach.
-        * `MCP_SERVER_UNAVAILABLE`: the server does not answer, or not as MCP. The caller may try again.
+        - INVALID_REQUEST: neither a name nor a URL is given, or a header is no legal one.
+        - MCP_SERVER_NOT_FOUND: no registered server has the name.
+        - ADDRESS_REFUSED: the URL leads to an address that requests may not reach.
+        - MCP_SERVER_UNAVAILABLE: the server does not answer, or not as MCP. The caller may try again.
         """
 
     @_abc_1.abstractmethod
@@ -78,8 +78,8 @@ class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
         result with `is_error`. Cancelling the RPC cancels the call at the server.
 
         Errors: as ListTools, and
-        * `TOOL_NOT_FOUND`: the server has no such tool.
-        * `REQUEST_TIMEOUT`: the tool did not finish in time; the call was cancelled.
+        - TOOL_NOT_FOUND: the server has no such tool.
+        - REQUEST_TIMEOUT: the tool did not finish in time; the call was cancelled.
         """
 
 def add_ToolServiceServicer_to_server(servicer: ToolServiceServicer, server: _aio.Server) -> None: ...
