@@ -27,6 +27,9 @@ def connect(
         # A peer that vanished without a word is noticed within 40 s instead of hanging until the deadline.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        # A server that was away for long is back within these seconds, and not after grpcio's two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.service_config", json.dumps(_service_config(idempotent))),
     ]
     return PropagatingChannel(grpc.aio.insecure_channel(address, options=options))
