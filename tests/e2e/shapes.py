@@ -108,7 +108,8 @@ async def in_four(world: World, folder: Path) -> AsyncIterator[Shape]:
     """The four processes of the compose file."""
     file = folder / "trivet.yaml"
     whole = yaml.safe_load((ROOT / "deploy/trivet.yaml").read_text(encoding="utf-8"))
-    file.write_text(json.dumps({**whole, **world.sections()}), encoding="utf-8")
+    server = {**whole["server"], "grace_seconds": "${TRIVET_GRACE:-10}"}
+    file.write_text(json.dumps({**whole, "server": server, **world.sections()}), encoding="utf-8")
     # In a thread: the loop has the world to serve meanwhile.
     entering = composed(file)
     running = await asyncio.to_thread(entering.__enter__)

@@ -132,6 +132,31 @@ async def test_a_bridge_that_is_told_to_end_finishes_its_streams_and_takes_no_mo
     await restart(four, "bridge")
 
 
+async def test_a_bridge_ends_the_streams_that_outlast_its_grace_with_an_error(
+    four: Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIVET_GRACE", "0.5")
+    await asyncio.to_thread(process(four, "bridge").stop)
+    await restart(four, "bridge")
+    async with asyncio.timeout(BOUND), AsyncExitStack() as stack:
+        streams = {face: await heard(stack, four, face, asyncio.Event()) for face in PATHS}
+        four.upstream.play(asyncio.Event())
+        asked = len(four.upstream.requests)
+        plain = asyncio.create_task(four.post(PATHS["chat"], body("chat", "lab/m", streamed=False)))
+        await four.upstream.until(lambda: len(four.upstream.requests) == asked + 1)
+        process(four, "bridge").terminate()
+        ended = {face: seen + await given.content.read() for face, (given, seen) in streams.items()}
+        status, told = await plain
+        code = await asyncio.to_thread(process(four, "bridge").wait)
+
+    assert {face: raw.endswith(b"data: [DONE]\n\n") for face, raw in ended.items()} == dict.fromkeys(PATHS, True)
+    assert {data_of(raw)[-1]["error"]["code"] for raw in ended.values()} == {"overloaded"}
+    assert (status, told["error"]["code"]) == (503, "overloaded")
+    assert code == 0
+    monkeypatch.undo()
+    await restart(four, "bridge")
+
+
 @pytest.mark.parametrize("name", ["model", "agent"])
 async def test_a_service_that_is_told_to_end_finishes_its_streams_and_takes_no_more(four: Shape, name: str) -> None:
     gate = asyncio.Event()

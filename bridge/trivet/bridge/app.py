@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from functools import cache, partial
+from typing import Final
 
 import grpc
 import orjson
@@ -18,6 +19,7 @@ from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.openapi.document import document
 
+GATEWAY: Final = web.AppKey("gateway", Gateway)
 _VARIABLE = re.compile(r"\{([a-z_.]+)(=\*\*)?\}")
 
 
@@ -26,7 +28,7 @@ def create_app(channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[boundary])
     app.on_response_prepare.append(name_request)
     Cors(settings.cors).install(app)
-    gateway = Gateway(channels, keys, settings)
+    gateway = app[GATEWAY] = Gateway(channels, keys, settings)
     for route in routes():
         for base in BASE_PATHS:
             app.router.add_route(route.method, base + _pattern(route.path), partial(gateway.serve, route))

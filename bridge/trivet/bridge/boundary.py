@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from trivet.bridge.handlers import PRINCIPAL, REQUEST_ID
+from trivet.bridge.interruption import interruption
 from trivet.kernel.call import REQUEST_ID as REQUEST_ID_HEADER
 from trivet.kernel.catalogue import error_body, from_rpc_error
 from trivet.kernel.errors import (
@@ -67,7 +68,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except web.HTTPException as error:
         return _http_failure(request, error)
     except asyncio.CancelledError:
-        raise
+        if (interrupted := interruption(request)) is None:
+            raise
+        return error_response(interrupted)
     except Exception:  # noqa: BLE001 - the last boundary before the client: what it is, is not for strangers
         _log.exception("request failed request_id=%s path=%s", request[REQUEST_ID], json.dumps(request.path))
         return error_response(InternalError())

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from weakref import WeakSet
 
 import grpc
 from aiohttp import web
@@ -29,6 +30,12 @@ class Gateway:
         self._keys = keys
         self._settings = settings
         self._callables: dict[str, Callable[..., Any]] = {}
+        self._calls: WeakSet[grpc.aio.Call] = WeakSet()
+
+    def interrupt(self) -> None:
+        """Cancel the running calls; their requests are answered with the error that `interruption` tells."""
+        for call in list(self._calls):
+            call.cancel()
 
     async def serve(self, route: Route, request: web.Request) -> web.StreamResponse:
         """Answer a request to `route`. Raises ServiceError, or what the RPC raises, before anything was written."""
@@ -48,13 +55,17 @@ class Gateway:
         return await self._unary(operation.unary, message, sent)
 
     async def _unary(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.Response:
-        answer = await self._callable(rpc)(message, metadata=sent, timeout=headers.timeout(sent))
+        answer = await self._call(rpc, message, sent)
         return web.Response(body=rpc.response_codec.dumps(answer), content_type="application/json")
 
     async def _stream(self, request: web.Request, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.StreamResponse:
-        call = self._callable(rpc)(message, metadata=sent, timeout=headers.timeout(sent))
-        events = sse.Events(call, stream_codec(rpc.descriptor))
+        events = sse.Events(self._call(rpc, message, sent), stream_codec(rpc.descriptor))
         return await sse.respond(request, events, self._settings)
+
+    def _call(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> Any:
+        call = self._callable(rpc)(message, metadata=sent, timeout=headers.timeout(sent))
+        self._calls.add(call)
+        return call
 
     def _callable(self, rpc: Rpc) -> Callable[..., Any]:
         if rpc.path not in self._callables:

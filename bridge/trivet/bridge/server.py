@@ -1,5 +1,7 @@
 """The composition root of the bridge."""
 
+import asyncio
+import logging
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -7,11 +9,33 @@ from contextlib import asynccontextmanager
 
 import grpc
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from trivet.bridge.app import create_app
+from trivet.bridge.app import GATEWAY, create_app
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.settings import ServerSettings, split_host_port
+
+_FAREWELL_SECONDS = 5.0
+"""How long a request that was interrupted may take to tell its client."""
+
+
+class _StrangersAreNoErrors(logging.Filter):
+    """What is no HTTP is the sender's fault and answered with 400: a line for debugging, not an error with a stack."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        failure = record.exc_info[1] if record.exc_info else None
+        if not isinstance(failure, HttpProcessingError):
+            return True
+        record.levelno, record.levelname, record.exc_info = logging.DEBUG, "DEBUG", None
+        return _SERVER_LOG.isEnabledFor(logging.DEBUG)
+
+
+_SERVER_LOG = logging.getLogger("trivet.bridge.http")
+_SERVER_LOG.addFilter(_StrangersAreNoErrors())
+
+# The longest header: a little more than all that `x-trivet-` headers may hold together.
+_HEADER_BYTES = 20 * 1024
 
 
 class Bridge:
@@ -30,7 +54,8 @@ class Bridge:
 async def open_bridge(
     settings: BridgeSettings, server: ServerSettings, channels: Mapping[str, grpc.aio.Channel], keys: KeyRing
 ) -> AsyncIterator[Bridge]:
-    """Listen on `server.http` until the context ends; then running requests have the grace to finish.
+    """Listen on `server.http` until the context ends; then running requests have the grace to finish, and end with an error
+    after it.
 
     `channels` has a channel for each service's full name, which stay the caller's to close. Raises OSError when the
     address can't be listened on.
@@ -43,7 +68,9 @@ async def open_bridge(
         handler_cancellation=True,
         auto_decompress=False,
         access_log=None,
-        shutdown_timeout=server.grace_seconds,
+        logger=_SERVER_LOG,
+        max_field_size=_HEADER_BYTES,
+        shutdown_timeout=server.grace_seconds + _FAREWELL_SECONDS,
         keepalive_timeout=75,
     )
     await runner.setup()
@@ -52,7 +79,10 @@ async def open_bridge(
             await web.SockSite(runner, listening, backlog=1024).start()
         yield Bridge(runner)
     finally:
+        # Ahead of aiohttp, which would cut the connections of what still runs then.
+        interrupting = asyncio.get_running_loop().call_later(server.grace_seconds, app[GATEWAY].interrupt)
         await runner.cleanup()
+        interrupting.cancel()
 
 
 def _listening(address: str, stalled_seconds: float) -> Iterator[socket.socket]:

@@ -8,9 +8,11 @@ import orjson
 from aiohttp import web
 from google.protobuf.message import Message
 
+from trivet.bridge.interruption import interruption
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.catalogue import error_body, from_rpc_error
 from trivet.kernel.codec.sse import StreamCodec
+from trivet.kernel.errors import ServiceError
 
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -44,12 +46,12 @@ class Events:
         self._count += len(getattr(batch, self._codec.events_name))
         return self._stream.frames(batch)
 
-    def failure(self, error: grpc.aio.AioRpcError) -> bytes:
+    def failure(self, error: ServiceError) -> bytes:
         """The event that tells of an error in the middle of the stream, in the dialect of the stream.
 
         Streams with named events get both of the shapes that are in use for it, the flat and the nested one.
         """
-        body = error_body(from_rpc_error(error))[1]["error"]
+        body = error_body(error)[1]["error"]
         if not self._codec.discriminator:
             return b"data: " + orjson.dumps({"error": body}) + b"\n\n"
         flat = {key: body[key] for key in ("code", "message", "param")}
@@ -75,7 +77,7 @@ async def respond(request: web.Request, events: Events, settings: BridgeSettings
             first.result()
         response = web.StreamResponse(headers=_HEADERS)
         await response.prepare(request)
-        await _write_all(response, first, events, settings.heartbeat_seconds)
+        await _write_all(request, response, first, events, settings.heartbeat_seconds)
     except ConnectionResetError:
         # The client left between two reads; aiohttp tells by cancelling only who waits for something else.
         raise asyncio.CancelledError from None
@@ -86,7 +88,11 @@ async def respond(request: web.Request, events: Events, settings: BridgeSettings
 
 
 async def _write_all(
-    response: web.StreamResponse, first: "asyncio.Future[bytes | None]", events: Events, heartbeat_seconds: float
+    request: web.Request,
+    response: web.StreamResponse,
+    first: "asyncio.Future[bytes | None]",
+    events: Events,
+    heartbeat_seconds: float,
 ) -> None:
     beating = asyncio.create_task(_Heart(response, heartbeat_seconds).beat())
     try:
@@ -96,7 +102,11 @@ async def _write_all(
                 await response.write(frames)
             frames = await events.next()
     except grpc.aio.AioRpcError as error:
-        await response.write(events.failure(error))
+        await response.write(events.failure(from_rpc_error(error)))
+    except asyncio.CancelledError:
+        if (interrupted := interruption(request)) is None:
+            raise
+        await response.write(events.failure(interrupted))
     finally:
         beating.cancel()
     if events.end:
