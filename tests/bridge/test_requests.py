@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -251,3 +252,21 @@ async def test_the_contract_and_its_page_need_no_key_and_load_nothing_else(rig: 
     assert {"/responses", "/chat/completions", "/agent/responses"} <= set(contract["paths"])
     assert "https://" not in page
     assert "http://" not in page
+
+
+async def test_what_is_no_http_is_refused_without_an_error_in_the_log(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    host, port = rig.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Null: \x00\r\n\r\n")
+
+    head = await asyncio.wait_for(reader.readline(), 5)
+    writer.close()
+
+    assert b" 400 " in head
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_header_as_long_as_a_large_token_is_read(rig: Rig) -> None:
+    answer = await rig.post(PATH, RUN, headers={"Authorization": f"Bearer {'x' * 16_000}"})
+
+    assert_error(answer, 401, None, "invalid_api_key")
