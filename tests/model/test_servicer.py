@@ -25,14 +25,14 @@ from trivet.model.v1.model_service_pb2_grpc import ModelServiceStub, add_ModelSe
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.ports import ModelInfo
 from trivet.model_service.domain.registry import Provider, Registry
-from trivet.model_service.domain.turn import TextDelta, TurnFinished, TurnStarted, Usage
+from trivet.model_service.domain.turn import TextDelta, TurnEvent, TurnFinished, TurnStarted, Usage
 from trivet.model_service.server import open_model_service
 from trivet.model_service.servicer import ModelServicer
 from trivet.model_service.settings import ModelSettings
 
 pytestmark = pytest.mark.parametrize("transport", TRANSPORTS)
 
-ANSWER = [[TurnStarted("resp_1", "m", 7), TextDelta("hi")], [TurnFinished("stop", Usage(1, 2, 3))]]
+ANSWER: list[list[TurnEvent]] = [[TurnStarted("resp_1", "m", 7), TextDelta("hi")], [TurnFinished("stop", Usage(1, 2, 3))]]
 
 
 def asked(model: str = "lab/m", **more: Any) -> CreateChatCompletionRequest:

@@ -70,7 +70,8 @@ def test_how_the_bytes_are_split_changes_nothing(stream: bytes, bom: bool, cuts:
 def _by_the_standard(stream: bytes) -> list[SseEvent]:
     """The standard's own line-by-line algorithm, slow and plain."""
     text = stream.removeprefix(b"\xef\xbb\xbf").decode().replace("\r\n", "\n").replace("\r", "\n")
-    events, name, data = [], "", []
+    events: list[SseEvent] = []
+    name, data = "", list[str]()
     for line in [*text.split("\n"), ""]:
         field, _, value = line.partition(":")
         if not line:

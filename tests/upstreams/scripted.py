@@ -101,7 +101,7 @@ class ScriptedUpstream:
         """The script for the next request that has none yet."""
         flat: list[Step] = []
         for step in steps:
-            flat += step if isinstance(step, list) else [step]
+            flat += [step] if isinstance(step, bytes | str | asyncio.Event) else step
         self._scripts.append(flat)
 
     async def until(self, reached: Callable[[], bool], seconds: float = 5) -> None:

@@ -39,7 +39,7 @@ def test_a_plain_request_asks_for_nothing_more() -> None:
 
 
 def test_every_parameter_arrives() -> None:
-    same = {
+    same: dict[str, Any] = {
         "parallel_tool_calls": False,
         "temperature": 0.0,
         "top_p": 0.5,
@@ -66,7 +66,9 @@ def test_every_parameter_arrives() -> None:
 
 
 def test_null_is_as_good_as_absent() -> None:
-    nulls = dict.fromkeys(("temperature", "tools", "stop", "n", "audio", "functions", "response_format", "logit_bias"))
+    nulls: dict[str, Any] = dict.fromkeys(
+        ("temperature", "tools", "stop", "n", "audio", "functions", "response_format", "logit_bias")
+    )
     assert parsed(**nulls) == parsed()
 
 

@@ -55,7 +55,8 @@ def types(events: list[Json]) -> list[str]:
 
 
 def output(events: list[Json]) -> list[Json]:
-    return events[-1]["response"]["output"]
+    found: list[Json] = events[-1]["response"]["output"]
+    return found
 
 
 def test_a_text_is_nested_in_its_part_its_message_and_the_response() -> None:

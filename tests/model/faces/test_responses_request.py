@@ -7,6 +7,7 @@ import pytest
 
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import InvalidRequest, UnsupportedParameter
+from trivet.model.v1.response_item_pb2 import ResponseInput
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.turn import (
     Audio,
@@ -48,7 +49,7 @@ def test_a_text_is_a_user_message_after_the_instructions() -> None:
 
 
 def test_the_upstream_s_model_and_the_stream_are_the_caller_s_of_parse() -> None:
-    request = CreateResponseRequest(model="lab/fast", stream=False, input={"text": "hi"})
+    request = CreateResponseRequest(model="lab/fast", stream=False, input=ResponseInput(text="hi"))
 
     found = parse(request, "fast", stream=True)
 
