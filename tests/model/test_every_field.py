@@ -72,7 +72,7 @@ MEANINGLESS_FOR_CHAT = {
     ),
 }
 
-OTHER_NAMES = {"reasoning.generate_summary": "reasoning.summary", "tool_choice<option><allowed_tools>": "tool_choice.tools"}
+OTHER_NAMES = {"tool_choice<option><allowed_tools>": "tool_choice.tools"}
 
 
 def chat_over_responses(asked: Any) -> Any:

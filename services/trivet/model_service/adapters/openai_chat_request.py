@@ -111,7 +111,7 @@ def _refuse_the_inexpressible(request: TurnRequest, flavor: ChatFlavor) -> None:
         raise UnsupportedParameter("This model's provider has no parameter `top_k`.", "top_k")
     if request.reasoning_summary not in {None, "auto"}:
         # `auto` takes what there is, and here is none; every other value asks for a certain one.
-        raise UnsupportedParameter("This model's provider writes no reasoning summaries.", "reasoning.summary")
+        raise UnsupportedParameter("This model's provider writes no reasoning summaries.", request.reasoning_summary_param)
 
 
 # ---- tools ---------------------------------------------------------------------------------------------------------

@@ -167,7 +167,8 @@ class TurnRequest:
     """One turn asked of an upstream model. None means: not given, the upstream's default.
 
     `extra` has the parameters that no field stands for: name -> JSON text. They are passed on as they are, so that
-    provider-specific parameters work; the upstream judges them.
+    provider-specific parameters work; the upstream judges them. `reasoning_summary_param` is the path of that parameter
+    in the caller's request, for errors.
     """
 
     model: str
@@ -190,6 +191,7 @@ class TurnRequest:
     verbosity: str | None = None
     reasoning_effort: str | None = None
     reasoning_summary: str | None = None
+    reasoning_summary_param: str = "reasoning.summary"
     service_tier: str | None = None
     user: str | None = None
     safety_identifier: str | None = None

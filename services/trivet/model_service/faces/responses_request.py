@@ -63,6 +63,7 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
     refuse_unknown_keys(request, skip=_asks_for_nothing)
     tools = read_tools(request.tools)
     logprobs = _LOGPROBS in request.include
+    summary = "generate_summary" if request.reasoning.generate_summary and not request.reasoning.summary else "summary"
     return TurnRequest(
         model=upstream_model,
         conversation=tuple(_conversation(request)),
@@ -80,7 +81,8 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         text_format=_text_format(request.text.format),
         verbosity=_optional(request.text, "verbosity"),
         reasoning_effort=_optional(request.reasoning, "effort"),
-        reasoning_summary=_optional(request.reasoning, "summary") or _optional(request.reasoning, "generate_summary"),
+        reasoning_summary=_optional(request.reasoning, summary),
+        reasoning_summary_param=f"reasoning.{summary}",
         service_tier=_optional(request, "service_tier"),
         user=_optional(request, "user"),
         safety_identifier=_optional(request, "safety_identifier"),
