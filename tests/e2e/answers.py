@@ -1,5 +1,6 @@
 """What a model says, apart from any API: written as each upstream API writes it, and read as each SDK call gives it back."""
 
+import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from tests.model.chat_chunks import HEAD, USAGE, chunk
 from tests.model.responses_events import USAGE as RESPONSES_USAGE
 from tests.model.responses_events import event, numbered, response, snapshot
 from tests.model.responses_events import sse as named_sse
-from tests.upstreams.scripted import answer, sse, stream
+from tests.upstreams.scripted import Step, answer, sse, stream
 
 Json = dict[str, Any]
 
@@ -212,3 +213,13 @@ ANSWERS = {
     "text and a call": Answer(text=("Let me ", "see."), calls=(Call("call_a", "add", '{"a":1,"b":2}'),)),
     "logprobs": Answer(text=("Yes", "."), logprobs=(("Yes", -0.25), (".", -0.5))),
 }
+
+NEVER = "never"
+"""A step at which the upstream stops for good."""
+
+
+def begun(dialect: str, *steps: Any) -> list[Step]:
+    """The script of a stream that says `Hello`, and then does other things."""
+    said = ANSWERS["text"].script(dialect, streamed=True)
+    until = next(n for n, step in enumerate(said) if isinstance(step, bytes) and b"Hello" in step)
+    return [said[0], *said[1 : until + 1], *(asyncio.Event() if step == NEVER else step for step in steps)]

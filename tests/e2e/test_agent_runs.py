@@ -2,52 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.checkers.chat_stream import check_chat_sse
-from tests.e2e.answers import Answer, Call
 from tests.e2e.frames import Json, data_of, read_until
 from tests.e2e.rig import gateway
+from tests.e2e.runs import DONE, calling, play, results, run, text
 from tests.e2e.shapes import Shape
 from tests.model.chat_chunks import USAGE, chunk
 from tests.tool.rig import Child, child
 from tests.tool.servers.minimal import minimal_server
-from tests.upstreams.scripted import ScriptedUpstream, sse, stream
+from tests.upstreams.scripted import sse, stream
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PATH = "/api/llm/agent/responses"
 BOUND = 20
-DONE = Answer(text=("All ", "done."))
-
-
-def run(**changes: Any) -> Json:
-    """A request for a run with the tools of the registered server."""
-    asked = {"model": "lab/m", "messages": [{"role": "user", "content": "go"}], "mcp_servers": [{"integration_fqn": "tools"}]}
-    return {**asked, **changes}
-
-
-def calling(*calls: tuple[str, Json]) -> Answer:
-    return Answer(calls=tuple(Call(f"call_{n}", name, json.dumps(arguments)) for n, (name, arguments) in enumerate(calls)))
-
-
-def play(upstream: ScriptedUpstream, *answers: Answer, dialect: str = "lab") -> None:
-    for said in answers:
-        upstream.play(said.script(dialect, streamed=True))
-
-
-def results(chunks: Sequence[Json]) -> dict[str, str]:
-    """The tools' results by the id of their call, in the order in which they came."""
-    deltas = [choice["delta"] for one in chunks for choice in one["choices"]]
-    return {delta["tool_call_id"]: delta["content"] for delta in deltas if delta.get("role") == "tool"}
-
-
-def text(chunks: Sequence[Json]) -> str:
-    deltas = [choice["delta"] for one in chunks for choice in one["choices"]]
-    return "".join(delta.get("content") or "" for delta in deltas if delta.get("role") != "tool")
 
 
 @pytest.mark.parametrize("dialect", ["lab", "oai"])

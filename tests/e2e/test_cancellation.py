@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.e2e.answers import ANSWERS
+from tests.e2e.bodies import USER
 from tests.e2e.frames import Json
+from tests.e2e.rpcs import AGENT, CHAT, RESPONSES, Method
+from tests.e2e.runs import calling, play, run
 from tests.e2e.shapes import Shape
-from tests.e2e.test_agent_runs import calling, play, run
-from tests.e2e.test_same_events import AGENT, CHAT, RESPONSES, USER, Method
 from tests.model.chat_chunks import TEXT
 from tests.upstreams.scripted import piece, sse, stream_head
 

@@ -8,11 +8,11 @@ import pytest
 from tests.checkers.chat_stream import check_chat_sse
 from tests.checkers.responses_stream import check_responses_sse
 from tests.e2e.answers import Answer
+from tests.e2e.bodies import PATHS, USER, body
 from tests.e2e.frames import data_of, read_until
+from tests.e2e.rpcs import CHAT
+from tests.e2e.runs import DONE
 from tests.e2e.shapes import Shape
-from tests.e2e.test_agent_runs import DONE
-from tests.e2e.test_same_events import CHAT, USER
-from tests.e2e.test_upstream_faults import PATHS, body
 from tests.model.chat_chunks import chunk
 from tests.upstreams.scripted import sse, stream
 

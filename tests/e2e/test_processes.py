@@ -14,11 +14,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.checkers.chat_stream import check_chat_sse
 from tests.checkers.responses_stream import check_responses_sse
+from tests.e2e.answers import begun
+from tests.e2e.bodies import PATHS, body
 from tests.e2e.frames import data_of, read_until
+from tests.e2e.rpcs import AGENT
+from tests.e2e.runs import DONE, calling, play, run
 from tests.e2e.shapes import SERVICES, Shape, World, alone, in_four
-from tests.e2e.test_agent_runs import DONE, calling, play, run
-from tests.e2e.test_same_events import AGENT
-from tests.e2e.test_upstream_faults import PATHS, begun, body
 from tests.standalone.running import Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -1,13 +1,11 @@
 """One request says the same over REST and over gRPC, in one process and in four: events, answers and errors."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -15,54 +13,17 @@ from grpc_status import rpc_status
 from tests.checkers.chat_stream import check_chat_sse
 from tests.checkers.responses_stream import check_responses_sse
 from tests.e2e.answers import ANSWERS
+from tests.e2e.bodies import USER
 from tests.e2e.frames import Json, data_of
-from tests.e2e.shapes import AUTHORIZATION, SERVICES, Shape
-from tests.e2e.test_agent_runs import DONE, calling, play, run
+from tests.e2e.rpcs import AGENT, CHAT, RESPONSES, Method
+from tests.e2e.runs import DONE, calling, play, run
+from tests.e2e.shapes import SERVICES, Shape
 from tests.upstreams.scripted import answer
-from trivet.agent.v1 import agent_service_pb2
 from trivet.kernel.codec.message_codec import codec_for
-from trivet.kernel.codec.sse import stream_codec
-from trivet.model.v1 import model_service_pb2
-from trivet.tool.v1 import tool_service_pb2
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-METADATA = (("authorization", AUTHORIZATION),)
-MODULES = {"model": model_service_pb2, "agent": agent_service_pb2, "tool": tool_service_pb2}
 VOLATILE = {"id", "created", "created_at", "completed_at", "item_id"}
-USER = [{"role": "user", "content": "go"}]
-
-
-@dataclass(frozen=True)
-class Method:
-    """An RPC as a foreign client calls it: by its descriptor."""
-
-    service: str
-    name: str
-
-    @property
-    def descriptor(self) -> MethodDescriptor:
-        found = MODULES[self.service].DESCRIPTOR.services_by_name[SERVICES[self.service].rpartition(".")[2]]
-        method: MethodDescriptor = found.methods_by_name[self.name]
-        return method
-
-    def call(self, shape: Shape, body: Json, metadata: Any = METADATA) -> Any:
-        """The call, begun; the request is made of the body of the REST request."""
-        asked, answered = GetMessageClass(self.descriptor.input_type), GetMessageClass(self.descriptor.output_type)
-        channel = shape.channels[self.service]
-        begin = channel.unary_stream if self.descriptor.server_streaming else channel.unary_unary
-        method: Callable[..., Any] = begin(f"/{SERVICES[self.service]}/{self.name}", asked.SerializeToString, answered.FromString)
-        return method(codec_for(asked).decode(body), metadata=metadata, timeout=30)
-
-    async def frames(self, shape: Shape, body: Json) -> bytes:
-        """The messages of the stream, as events."""
-        stream = stream_codec(self.descriptor).open()
-        return b"".join([stream.frames(batch) async for batch in self.call(shape, body)]) + stream.end
-
-
-RESPONSES = Method("model", "StreamResponse")
-CHAT = Method("model", "StreamChatCompletion")
-AGENT = Method("agent", "StreamAgentResponse")
 
 
 def steady(value: Any) -> Any:

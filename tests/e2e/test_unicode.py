@@ -8,10 +8,10 @@ import pytest
 from tests.checkers.chat_stream import check_chat_sse
 from tests.checkers.responses_stream import check_responses_sse
 from tests.e2e.answers import Answer
+from tests.e2e.bodies import USER
 from tests.e2e.frames import data_of
+from tests.e2e.runs import DONE, calling, play, results, run, text
 from tests.e2e.shapes import Shape
-from tests.e2e.test_agent_runs import DONE, calling, play, results, run, text
-from tests.e2e.test_same_events import USER
 from tests.upstreams.scripted import END, piece, sse, stream_head
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -8,28 +8,21 @@ import openai
 import pytest
 
 from tests.checkers.responses_stream import check_responses_sse
-from tests.e2e.answers import ANSWERS
-from tests.e2e.frames import Json, data_of, read_until
+from tests.e2e.answers import NEVER, begun
+from tests.e2e.bodies import PATHS, USER, body
+from tests.e2e.frames import data_of, read_until
 from tests.e2e.rig import gateway
+from tests.e2e.runs import DONE, calling, play, run
 from tests.e2e.sdk import Recorder
 from tests.e2e.shapes import Shape
-from tests.e2e.test_agent_runs import DONE, calling, play, run
-from tests.e2e.test_same_events import USER
 from tests.standalone.compose import KEY
-from tests.upstreams.scripted import CLOSE, RESET, Step, answer, piece, response, stream_head
+from tests.upstreams.scripted import CLOSE, RESET, Step, answer, piece, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 of_each_dialect = pytest.mark.parametrize("dialect", ["lab", "oai"])
 streamed_or_not = pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
-PATHS = {"responses": "/v1/responses", "chat": "/v1/chat/completions", "agent": "/v1/agent/responses"}
 of_each_face = pytest.mark.parametrize("face", PATHS)
-NEVER = "never"
-
-
-def body(face: str, model: str, *, streamed: bool) -> Json:
-    asked: Json = {"model": model, "stream": streamed}
-    return asked | ({"input": "go"} if face == "responses" else {"messages": USER})
 
 
 def leaks(shape: Shape, text: str) -> list[str]:
@@ -130,13 +123,6 @@ LATE: dict[str, tuple[str, tuple[Any, ...]]] = {
     ),
     "stalls": ("upstream_timeout", (NEVER,)),
 }
-
-
-def begun(dialect: str, *steps: Any) -> list[Step]:
-    """The script of a stream that says `Hello`, and then does other things."""
-    said = ANSWERS["text"].script(dialect, streamed=True)
-    until = next(n for n, step in enumerate(said) if isinstance(step, bytes) and b"Hello" in step)
-    return [stream_head(), *said[1 : until + 1], *(asyncio.Event() if step == NEVER else step for step in steps)]
 
 
 @of_each_face
