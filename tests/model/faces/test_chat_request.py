@@ -73,13 +73,13 @@ def test_null_is_as_good_as_absent() -> None:
 
 
 def test_a_conversation_becomes_entries() -> None:
-    call = {"id": "a", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    call = {"id": "a", "type": "function", "function": {"name": "add", "arguments": "{}", "parsed_arguments": {"a": 1}}}
     custom = {"id": "b", "type": "custom", "custom": {"name": "run", "input": "x"}}
     said = {"role": "assistant", "content": "so", "reasoning_content": "hm", "tool_calls": [call, custom]}
     turn = parsed(
         {"role": "system", "content": "s", "name": "n"},
         {"role": "developer", "content": [{"type": "text", "text": "d"}]},
-        said | {"annotations": [{"type": "url_citation"}], "audio": None},
+        said | {"annotations": [{"type": "url_citation"}], "audio": None, "parsed": {"a": 1}},
         {"role": "tool", "tool_call_id": "a", "content": "1"},
         {"role": "tool", "tool_call_id": "b", "content": [{"type": "text", "text": "2"}]},
         {"role": "assistant", "refusal": "no"},

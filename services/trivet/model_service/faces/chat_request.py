@@ -57,8 +57,9 @@ _ONLY_CHAT: Final = (
 )
 """What no other API has in a form that means the same."""
 
-_ANSWER_ONLY: Final = frozenset({"annotations", "index"})
-"""What a model's answer carries, and its tool calls, and a caller sends back with it: it asks for nothing."""
+_ANSWER_ONLY: Final = frozenset({"annotations", "index", "parsed", "parsed_arguments"})
+"""What a model's answer carries, and its tool calls, and a caller sends back with it: it asks for nothing. The SDK adds
+what it has parsed."""
 
 
 def parse_chat(request: CreateChatCompletionRequest, upstream_model: str, *, stream: bool) -> TurnRequest:
