@@ -59,7 +59,9 @@ class TurnReader:
             case "response.output_item.done":
                 yield from self._item_done(index, event["item"])
             case "response.completed" | "response.incomplete" | "response.failed":
-                yield from self._finish(event["response"])
+                response = event["response"]
+                status = response.get("status") or str(kind).removeprefix("response.")
+                yield from self._finish(response | {"status": status})
             case _:
                 yield from self._delta(str(kind), index, event)
 
