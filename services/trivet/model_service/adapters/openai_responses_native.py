@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any, Final
 
+import orjson
 from google.protobuf.message import Message
 
 from trivet.kernel.codec.message_codec import codec_for
@@ -22,6 +23,8 @@ Json = dict[str, Any]
 
 _TERMINAL: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _SNAPSHOTS: Final = _TERMINAL | {"response.created", "response.queued", "response.in_progress"}
+
+_SNAPSHOT_KEYS: Final = frozenset({"type", "sequence_number", "response"})
 
 _KEYS: Final = frozenset(Response.DESCRIPTOR.fields_by_name)
 _LATE: Final = frozenset({"output", "error", "incomplete_details", "usage", "completed_at"})
@@ -126,7 +129,7 @@ class NativeStream:
         if self._response is not None:
             response.id = self._response.id
         self._response = response
-        yield self._state(kind, response)
+        yield self._state(kind, response, {key: value for key, value in event.items() if key not in _SNAPSHOT_KEYS})
 
     def _unfinished(self, answer: Json) -> Response:
         response = self._whole.read({key: value for key, value in answer.items() if key not in _LATE})
@@ -156,7 +159,8 @@ class NativeStream:
             self._items.append(passed.output_item_done.item)
         return passed
 
-    def _state(self, kind: str, response: Response) -> ResponseEvent:
-        told = body.ResponseSnapshotEvent(sequence_number=self._next, response=response)
+    def _state(self, kind: str, response: Response, more: Json | None = None) -> ResponseEvent:
+        extra = orjson.dumps(more).decode() if more else ""
+        told = body.ResponseSnapshotEvent(sequence_number=self._next, response=response, extra=extra)
         self._next += 1
         return ResponseEvent(**{kind.removeprefix("response."): told})  # type: ignore[arg-type]
