@@ -1,0 +1,63 @@
+"""The service over upstreams that give one answer, without a connection."""
+
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+
+import orjson
+
+from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
+from trivet.kernel.address_guard import AddressGuard
+from trivet.kernel.codec.message_codec import codec_for
+from trivet.kernel.errors import ServiceError
+from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.adapters.openai_chat import OpenAIChat
+from trivet.model_service.adapters.openai_responses import OpenAIResponses
+from trivet.model_service.adapters.sse import SseEvent
+from trivet.model_service.adapters.upstream_errors import UpstreamErrors
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.domain.registry import Provider, Registry
+from trivet.model_service.servicer import ModelServicer
+
+
+class Answering:
+    """Stands for `UpstreamHttp` and gives one answer, whole or in events."""
+
+    def __init__(self, whole: dict[str, Any], events: list[dict[str, Any]]) -> None:
+        self._whole = whole
+        self._events = events
+        self._errors = UpstreamErrors("p", ())
+
+    async def post_json(self, _path: str, _body: Any) -> Any:
+        return orjson.loads(orjson.dumps(self._whole))
+
+    async def post_stream(self, _path: str, _body: Any, **_options: Any) -> AsyncGenerator[list[SseEvent]]:
+        for event in self._events:
+            yield [SseEvent("", orjson.dumps(event))]
+        yield [SseEvent("", b"[DONE]")]
+
+    def error(self, error: object) -> ServiceError:
+        return self._errors.from_object(error)
+
+    def invalid(self, what: str) -> ServiceError:
+        return self._errors.invalid(what)
+
+
+def servicer(http: Answering) -> ModelServicer:
+    """The service with this upstream as its providers `chat` and `responses`."""
+    upstream = cast("UpstreamHttp", http)
+    providers = [Provider("chat", OpenAIChat(upstream)), Provider("responses", OpenAIResponses(upstream))]
+    return ModelServicer(Registry(providers), AddressGuard())
+
+
+def to_chat(provider: str) -> CreateChatCompletionRequest:
+    return codec_for(CreateChatCompletionRequest).decode(
+        {
+            "model": f"{provider}/m",
+            "messages": [{"role": "user", "content": "hi"}],
+            "stream_options": {"include_usage": True},
+        }
+    )
+
+
+def to_responses(provider: str) -> CreateResponseRequest:
+    return codec_for(CreateResponseRequest).decode({"model": f"{provider}/m", "input": "hi"})
