@@ -5,12 +5,14 @@ import gc
 import socket
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
 from tests.agent.neighbours import ScriptedModels, ScriptedTools, finish, role, text, tool_call
 from tests.bridge.rig import KEY, bridge
 from tests.checkers.chat_stream import check_chat_sse
+from trivet.bridge import sse
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.errors import RateLimited, UpstreamFailed
 
@@ -96,6 +98,24 @@ async def test_a_client_that_leaves_mid_stream_cancels_the_model() -> None:
         answer = await rig.http.post(PATH, json=RUN)
         await answer.content.readany()
         answer.close()
+        await models.cancelled.wait()
+
+
+async def test_an_answer_that_cannot_be_written_ends_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+    following = sse.Events.next
+
+    async def unwritable(events: sse.Events) -> bytes | None:
+        if held:
+            raise ValueError("unwritable")
+        held.append(events.call)
+        return await following(events)
+
+    monkeypatch.setattr(sse.Events, "next", unwritable)
+    models = ScriptedModels([[role(), asyncio.Event()]])
+    async with bridge(models, ScriptedTools(TOOLS)) as rig, asyncio.timeout(BOUND_SECONDS):
+        with pytest.raises(aiohttp.ClientError):
+            await rig.raw(PATH, RUN)
         await models.cancelled.wait()
 
 
