@@ -106,7 +106,10 @@ async def test_events_come_while_the_upstream_still_writes(upstream: ScriptedUps
         assert await anext(batches) == [TextDelta("you")]
 
 
-async def test_a_whole_answer_gives_the_same_kinds_of_events(upstream: ScriptedUpstream, dialect: OpenAIChat) -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_whole_answer_gives_the_same_kinds_of_events_asked_for_or_not(
+    streamed: bool, upstream: ScriptedUpstream, dialect: OpenAIChat
+) -> None:
     calls = [
         {"id": "a", "type": "function", "function": function("add", "{}")},
         {"id": "b", "type": "custom", "custom": {"name": "run", "input": "x"}},
@@ -114,7 +117,7 @@ async def test_a_whole_answer_gives_the_same_kinds_of_events(upstream: ScriptedU
     message = {"role": "assistant", "content": "hi", "refusal": None, "reasoning_content": "hm", "tool_calls": calls}
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls", "logprobs": None}
     upstream.play(answer(HEAD | {"choices": [choice], "usage": USAGE}))
-    assert await events(dialect, streamed=False) == [
+    assert await events(dialect, streamed=streamed) == [
         STARTED,
         ReasoningDelta("hm"),
         ReasoningEnded(),
@@ -125,7 +128,18 @@ async def test_a_whole_answer_gives_the_same_kinds_of_events(upstream: ScriptedU
         ToolCallDelta(1, "x"),
         TurnFinished("tool_calls", Usage(7, 3, 10, 2, 0, 1)),
     ]
-    assert "stream" not in upstream.requests[0].body
+    assert upstream.requests[0].body.get("stream", False) is streamed
+
+
+async def test_a_whole_answer_in_place_of_a_stream_is_passed_on_as_one(upstream: ScriptedUpstream, dialect: OpenAIChat) -> None:
+    said = {"role": "assistant", "content": "hi", "tool_calls": [{"function": function("add", "{}")}]}
+    choices = [{"message": said, "finish_reason": "tool_calls"}, {"index": 1, "message": {"content": "ho"}}]
+    upstream.play(answer(HEAD | {"object": "chat.completion", "choices": choices, "usage": USAGE}))
+    found = await passed(dialect, n=2, stream_options={"include_usage": True})
+    told = {choice["index"]: choice for one in found for choice in one["choices"]}
+    assert told[0]["delta"]["tool_calls"][0]["function"] == function("add", "{}")
+    assert (told[0]["finish_reason"], told[1]["delta"]["content"], told[1]["finish_reason"]) == ("tool_calls", "ho", "stop")
+    assert found[-1]["usage"]["total_tokens"] == 10
 
 
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])

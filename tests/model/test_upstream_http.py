@@ -261,6 +261,7 @@ async def test_no_message_holds_our_key_or_address(upstream: ScriptedUpstream, h
         [response(b"not json")],
         [response(b"[]")],
         [response(b"")],
+        [stream_head(), piece(b"data: 1\n\n")],
         [response(b"{}", headers={"Content-Encoding": "gzip"})],
     ],
 )
@@ -277,7 +278,6 @@ async def test_a_broken_answer_is_an_upstream_failure(upstream: ScriptedUpstream
         [stream_head(), piece(b"data: 1\n\n"), CLOSE],
         [stream_head(), piece(b"data: 1\n\n"), RESET],
         [stream_head(), b"zz\r\nnot a chunk\r\n"],
-        [response(b'{"id": "whole answer"}')],
         [stream_head(), piece(b"data: " + b"x" * 3000)],
     ],
 )
@@ -287,6 +287,11 @@ async def test_a_broken_stream_is_an_upstream_failure(upstream: ScriptedUpstream
     with pytest.raises(UpstreamFailed):
         await events(http)
     await http.aclose()
+
+
+async def test_an_answer_in_one_piece_is_the_only_event(upstream: ScriptedUpstream, http: UpstreamHttp) -> None:
+    upstream.play(answer({"id": "whole answer"}))
+    assert [json.loads(event.data) for event in await events(http)] == [{"id": "whole answer"}]
 
 
 async def test_an_error_with_status_200_in_place_of_a_stream_is_that_error(

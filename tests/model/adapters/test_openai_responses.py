@@ -443,6 +443,18 @@ async def test_a_stream_of_only_its_end_is_begun(upstream: ScriptedUpstream, dia
     assert [one["type"] for one in await streamed(dialect)] == ["response.created", "response.in_progress", "response.completed"]
 
 
+async def test_a_whole_response_in_place_of_a_stream_is_told_as_one(upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
+    for _ in range(2):
+        upstream.play(answer(completed()))
+
+    found = await streamed(dialect)
+
+    said = "".join(one["delta"] for one in found if one["type"] == "response.output_text.delta")
+    assert said == MESSAGE["content"][0]["text"]
+    assert [item["type"] for item in found[-1]["response"]["output"]] == [item["type"] for item in OUTPUT]
+    assert (await turn(dialect))[-1] == FINISHED
+
+
 async def test_an_output_that_is_no_list_of_items_fails_a_turn(upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
     upstream.play(answer({"output": [1]}))
 

@@ -13,7 +13,7 @@ from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamFailed
 from trivet.model_service.adapters.openai_chat_events import ChunkReader
-from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, repair_completion
+from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, is_whole, repair_completion
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, ChatFlavor, chat_body, in_flavor
 from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.sse import SseEvent
@@ -164,6 +164,8 @@ class OpenAIChat:
             raise self._http.invalid("sent an event that is not a JSON object")
         if fault := _error_in(chunk) or (event.event == "error" and chunk):
             raise self._http.error(fault)
+        if is_whole(chunk):
+            as_chunk(chunk)
         return chunk
 
     def _split(self, chunk: Body) -> _Split:

@@ -136,6 +136,14 @@ def repair_completion(completion: dict[str, Any], *, functions: bool = False) ->
             _complete_calls(message.get("tool_calls"))
 
 
+def is_whole(answer: dict[str, Any]) -> bool:
+    """Whether what came as a chunk is a whole answer; there are servers whose chunks have the message so far, too."""
+    choices = answer.get("choices")
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict) and "message" in choice and "delta" not in choice for choice in choices
+    )
+
+
 def as_chunk(completion: dict[str, Any]) -> None:
     """Makes a whole answer, once repaired, the one chunk that says the same."""
     for choice in completion.get("choices") or ():

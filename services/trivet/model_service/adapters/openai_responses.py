@@ -99,9 +99,10 @@ class OpenAIResponses:
         """What passes on a stream that begins so.
 
         An upstream that neither numbers its events nor begins with a whole response (llama.cpp) leaves out where items
-        belong and mixes them, too.
+        belong and mixes them, too. One that begins with the end has told nothing of the items.
         """
-        if any("sequence_number" in event or "output" in (event.get("response") or {}) for event in batch):
+        begins = batch[0]["type"] not in {"response.completed", "response.incomplete"} if batch else True
+        if begins and any("sequence_number" in event or "output" in (event.get("response") or {}) for event in batch):
             return NativeStream(NativeResponse(request, provider), self._http.error)
         return AnewStream(ResponseRenderer(request, provider), TurnReader(self._http.error))
 
@@ -127,6 +128,8 @@ class OpenAIResponses:
             raise self._http.invalid("sent an event that is not JSON") from error
         if not isinstance(parsed, dict):
             raise self._http.invalid("sent an event that is not a JSON object")
+        if "type" not in parsed and "output" in parsed:
+            return {"type": f"response.{parsed.get('status') or 'completed'}", "response": parsed}
         if "type" not in parsed:
             # What has no type is named by its event line, or is the bare error of a proxy in between.
             parsed["type"] = event.event or ("error" if parsed.get("error") else "")

@@ -97,12 +97,17 @@ class UpstreamHttp:
         """The events that answer `body`, in batches of what was ready together.
 
         The batch that holds the event for which `is_last` is true is the last one. Read on to the end of the iterator
-        then: that gives the connection back for the next call instead of closing it.
+        then: that gives the connection back for the next call instead of closing it. An upstream that answers in one
+        piece all the same gives one event, which holds the whole answer.
         """
         parser = SseParser(self._limits.max_event_bytes)
         async with self._answer("POST", path, orjson.dumps(body), _STREAM_HEADERS) as response:
             if response.content_type == "application/json":
-                raise self._not_a_stream(await self._object(response))
+                answer = await self._object(response)
+                if answer.get("error"):
+                    raise self._errors.from_object(answer["error"])
+                yield [SseEvent("", orjson.dumps(answer))]
+                return
             while data := await response.content.readany():
                 if events := parser.feed(data):
                     yield events
@@ -181,6 +186,8 @@ class UpstreamHttp:
             raise self._errors.broken() from error
 
     async def _object(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
+        if response.content_type == "text/event-stream":
+            raise self._errors.invalid("answered with a stream where none was asked for")
         body = bytearray()
         while data := await response.content.readany():
             body += data
@@ -193,11 +200,6 @@ class UpstreamHttp:
         if not isinstance(parsed, dict):
             raise self._errors.invalid("sent an answer that is not a JSON object")
         return parsed
-
-    def _not_a_stream(self, answer: dict[str, Any]) -> ServiceError:
-        if answer.get("error"):
-            return self._errors.from_object(answer["error"])
-        return self._errors.invalid("answered in one piece where a stream was asked for")
 
 
 async def _mark_reused(_session: object, context: SimpleNamespace, _params: object) -> None:
