@@ -278,6 +278,8 @@ async def test_a_broken_answer_is_an_upstream_failure(upstream: ScriptedUpstream
         [stream_head(), piece(b"data: 1\n\n"), CLOSE],
         [stream_head(), piece(b"data: 1\n\n"), RESET],
         [stream_head(), b"zz\r\nnot a chunk\r\n"],
+        [response(b'{"id": "no answer"}')],
+        [response(b'{"choices": []}')],
         [stream_head(), piece(b"data: " + b"x" * 3000)],
     ],
 )
@@ -290,8 +292,8 @@ async def test_a_broken_stream_is_an_upstream_failure(upstream: ScriptedUpstream
 
 
 async def test_an_answer_in_one_piece_is_the_only_event(upstream: ScriptedUpstream, http: UpstreamHttp) -> None:
-    upstream.play(answer({"id": "whole answer"}))
-    assert [json.loads(event.data) for event in await events(http)] == [{"id": "whole answer"}]
+    upstream.play(answer({"choices": ["whole"]}))
+    assert [json.loads(event.data) for event in await events(http)] == [{"choices": ["whole"]}]
 
 
 async def test_an_error_with_status_200_in_place_of_a_stream_is_that_error(

@@ -117,7 +117,7 @@ class OpenAIResponses:
         return answer
 
     async def _events(self, body: Json) -> AsyncGenerator[list[Json]]:
-        async with aclosing(self._http.post_stream(_PATH, body, is_last=_is_last)) as batches:
+        async with aclosing(self._http.post_stream(_PATH, body, is_last=_is_last, whole="output")) as batches:
             async for batch in batches:
                 yield [self._event(event) for event in batch if event.data and not is_done(event)]
 

@@ -92,13 +92,13 @@ class UpstreamHttp:
             return await self._object(response)
 
     async def post_stream(
-        self, path: str, body: Mapping[str, Any], *, is_last: Callable[[SseEvent], bool] = is_done
+        self, path: str, body: Mapping[str, Any], *, is_last: Callable[[SseEvent], bool] = is_done, whole: str = "choices"
     ) -> AsyncGenerator[list[SseEvent]]:
         """The events that answer `body`, in batches of what was ready together.
 
         The batch that holds the event for which `is_last` is true is the last one. Read on to the end of the iterator
         then: that gives the connection back for the next call instead of closing it. An upstream that answers in one
-        piece all the same gives one event, which holds the whole answer.
+        piece all the same, which something under the key `whole` tells, gives one event with the whole answer.
         """
         parser = SseParser(self._limits.max_event_bytes)
         async with self._answer("POST", path, orjson.dumps(body), _STREAM_HEADERS) as response:
@@ -106,6 +106,8 @@ class UpstreamHttp:
                 answer = await self._object(response)
                 if answer.get("error"):
                     raise self._errors.from_object(answer["error"])
+                if not answer.get(whole):
+                    raise self._errors.invalid("answered in one piece where a stream was asked for")
                 yield [SseEvent("", orjson.dumps(answer))]
                 return
             while data := await response.content.readany():
