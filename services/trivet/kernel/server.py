@@ -20,6 +20,9 @@ from trivet.kernel.settings import ServerSettings, split_host_port
 
 Servicer = TypeVar("Servicer")
 
+# How long what was said last may take to reach its reader, once a server that stops has nothing more to say.
+_FAREWELL_SECONDS = 2.0
+
 
 class CannotListen(OSError):  # noqa: N818 - says what happened
     """The address cannot be listened on; the message names it."""
@@ -73,8 +76,15 @@ class Server:
         grace = self._settings.grace_seconds if grace is None else grace
         self.health.drain()
         self.channel.drain()
-        # The chain cancels first and tells the callers why; grpcio would only cut their streams.
-        await asyncio.gather(self._chain.drain(grace), self._grpc.stop(grace + CLEANUP_SECONDS))
+        closing = asyncio.ensure_future(self._grpc.stop(grace + CLEANUP_SECONDS))
+        try:
+            # The chain cancels first and tells the callers why; grpcio would only cut their streams.
+            await self._chain.drain(grace)
+            # No handler runs any more. grpcio may still hold a stream whose handler was cancelled while it wrote, which
+            # nothing will ever end, and last bytes that are on their way: those get a moment.
+            await self._grpc.stop(_FAREWELL_SECONDS)
+        finally:
+            closing.cancel()
 
     async def __aenter__(self) -> Self:
         await self.start()
