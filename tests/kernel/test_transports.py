@@ -193,11 +193,12 @@ async def test_cancelling_the_reading_task_cancels_the_handler(stub: ProbeStub, 
 async def test_dropping_a_stream_cancels_the_handler(stub: ProbeStub, probe: Probe):
     async def first() -> str:
         async for message in stub.CountThenWait(ASKED):
+            # Not before the handler has come out of its write, or it would be cancelled in there.
+            await happens(probe.entered)
             return message.value
         return ""
 
     assert await first() == "0"
-    await happens(probe.entered)
     await happens(probe.left)
 
 
