@@ -50,10 +50,13 @@ async def restart(shape: Shape, name: str) -> None:
 
 
 async def _answers(shape: Shape) -> bool:
-    """Whether a run goes through every service."""
+    """Whether the bridge reaches every service, and a run goes through all of them: the agent has channels of its own."""
     shape.upstream.forget()
     play(shape.upstream, calling(("add", {"a": 1, "b": 1})), DONE)
     try:
+        async with shape.http.get("/readyz") as ready:
+            if ready.status != 200:
+                return False
         async with shape.http.post(PATHS["agent"], json=run()) as given:
             return b'"content":"2"' in await given.read()
     except aiohttp.ClientError:
