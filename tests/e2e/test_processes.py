@@ -29,10 +29,20 @@ SAID = {"responses": check_responses_sse, "chat": check_chat_sse, "agent": lambd
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def four(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shape]:
-    """Four processes of this module's own: each test starts again what it has ended."""
+async def four_of_this_module(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shape]:
     async with in_four(world, tmp_path_factory.mktemp("processes")) as shape:
         yield shape
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def four(four_of_this_module: Shape) -> Shape:
+    """Four processes that serve: each test starts again what it has ended, and here what one that failed has left."""
+    assert four_of_this_module.processes is not None
+    for name, running in list(four_of_this_module.processes.processes.items()):
+        if running.ending:
+            await asyncio.to_thread(running.wait)
+            await restart(four_of_this_module, name)
+    return four_of_this_module
 
 
 def process(shape: Shape, name: str) -> Running:

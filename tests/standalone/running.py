@@ -25,6 +25,7 @@ class Running:
         self._lines: list[str] = []
         self._read = 0
         self._ended = False
+        self._told_to_end = False
         self._changed = threading.Condition()
         # Apart from who asks: a process that is not read from stands still once the pipe is full.
         self._reader = threading.Thread(target=self._collect, daemon=True)
@@ -41,6 +42,11 @@ class Running:
             told = "\n".join(self._lines[begin:])
         raise AssertionError(f"{'ended' if self._ended else 'goes on'} without {mark!r}:\n{told}")
 
+    @property
+    def ending(self) -> bool:
+        """Whether the process has ended, or was told to."""
+        return self._told_to_end or self._process.poll() is not None
+
     def stop(self) -> int:
         """Ask the process to end, as `docker stop` and systemd do; its exit code."""
         self.terminate()
@@ -48,6 +54,7 @@ class Running:
 
     def terminate(self) -> None:
         """Ask the process to end, and don't wait for it."""
+        self._told_to_end = True
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 

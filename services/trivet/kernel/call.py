@@ -19,6 +19,11 @@ _REFLECTION = "/grpc.reflection."
 _INFRASTRUCTURE = ("/grpc.health.", _REFLECTION)
 
 
+def is_infrastructure(method: str) -> bool:
+    """Whether this is a health check or a reflection request."""
+    return method.startswith(_INFRASTRUCTURE)
+
+
 class Call:
     """A running RPC; the chain makes it, its interceptors fill it in.
 
@@ -76,7 +81,7 @@ class Call:
     @property
     def infrastructure(self) -> bool:
         """Whether this is a health check or a reflection request."""
-        return self.method.startswith(_INFRASTRUCTURE)
+        return is_infrastructure(self.method)
 
     @property
     def reflection(self) -> bool:

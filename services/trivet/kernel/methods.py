@@ -6,8 +6,9 @@ from typing import Any
 import grpc
 
 from trivet.kernel import errors
+from trivet.kernel.call import is_infrastructure
 from trivet.kernel.chain import Chain
-from trivet.kernel.rpc import Context, Handler
+from trivet.kernel.rpc import Behaviour, Context, Handler
 
 
 class Methods(grpc.GenericRpcHandler):
@@ -20,6 +21,7 @@ class Methods(grpc.GenericRpcHandler):
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._handlers: dict[str, Handler] = {}
+        self._draining = False
         self.services: list[str] = []
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
@@ -44,12 +46,26 @@ class Methods(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """The wrapped handler, as grpcio asks for it."""
-        return self.find(handler_call_details.method)
+        method = handler_call_details.method
+        if self._draining and not is_infrastructure(method):
+            return self._refusal(method, _refuse_draining)
+        return self.find(method)
+
+    def drain(self) -> None:
+        """Refuse what comes over the wire from now on: it takes grpcio a moment to close its port."""
+        self._draining = True
 
     def _unknown(self, method: str) -> Handler:
+        return self._refusal(method, _refuse_unknown)
+
+    def _refusal(self, method: str, refuse: Behaviour) -> Handler:
         # A streaming shape reads nothing before it refuses: a caller of any shape gets its answer.
-        return self._chain.wrap(method, grpc.stream_stream_rpc_method_handler(_refuse))
+        return self._chain.wrap(method, grpc.stream_stream_rpc_method_handler(refuse))
 
 
-async def _refuse(_: Any, context: Context) -> None:
+async def _refuse_unknown(_: Any, context: Context) -> None:
     raise errors.restore("ROUTE_NOT_FOUND", "The server does not offer this operation.")
+
+
+async def _refuse_draining(_: Any, context: Context) -> None:
+    raise errors.Overloaded("The server is shutting down; try again.")

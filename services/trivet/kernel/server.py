@@ -74,6 +74,8 @@ class Server:
         Without `grace` the settings' is used. To hurry a stop that is under way, call it again with a shorter one.
         """
         grace = self._settings.grace_seconds if grace is None else grace
+        # First, so that no call is taken after somebody has heard NOT_SERVING.
+        self._methods.drain()
         self.health.drain()
         self.channel.drain()
         closing = asyncio.ensure_future(self._grpc.stop(grace + CLEANUP_SECONDS))
