@@ -12,6 +12,10 @@
     +-- PermissionDenied          PERMISSION_DENIED
     +-- ModelNotFound             MODEL_NOT_FOUND
     +-- McpServerNotFound         MCP_SERVER_NOT_FOUND
+    +-- ResponseNotFound          RESPONSE_NOT_FOUND
+    +-- PreviousResponseNotFound  PREVIOUS_RESPONSE_NOT_FOUND
+    +-- ConversationNotFound      CONVERSATION_NOT_FOUND
+    +-- ItemNotFound              ITEM_NOT_FOUND
     +-- RouteNotFound             ROUTE_NOT_FOUND
     +-- MethodNotAllowed          METHOD_NOT_ALLOWED
     +-- RequestTimeout            REQUEST_TIMEOUT
@@ -140,6 +144,45 @@ class McpServerNotFound(ServiceError):
 
     def __init__(self, name: str, param: str = "") -> None:
         super().__init__(f"The MCP server `{name}` is not registered.", param, metadata={"server": name})
+
+
+class ResponseNotFound(ServiceError):
+    """The key has no such response."""
+
+    reason = "RESPONSE_NOT_FOUND"
+
+    def __init__(self, response_id: str) -> None:
+        told = f"The response `{response_id:.80}` does not exist."
+        super().__init__(told, "response_id", metadata={"response": response_id})
+
+
+class PreviousResponseNotFound(ServiceError):
+    """The key has no such response to go on from."""
+
+    reason = "PREVIOUS_RESPONSE_NOT_FOUND"
+
+    def __init__(self, response_id: str) -> None:
+        told = f"The previous response `{response_id:.80}` does not exist."
+        super().__init__(told, "previous_response_id", metadata={"response": response_id})
+
+
+class ConversationNotFound(ServiceError):
+    """The key has no such conversation."""
+
+    reason = "CONVERSATION_NOT_FOUND"
+
+    def __init__(self, conversation_id: str, param: str = "conversation_id") -> None:
+        told = f"The conversation `{conversation_id:.80}` does not exist."
+        super().__init__(told, param, metadata={"conversation": conversation_id})
+
+
+class ItemNotFound(ServiceError):
+    """The conversation has no such item."""
+
+    reason = "ITEM_NOT_FOUND"
+
+    def __init__(self, item_id: str) -> None:
+        super().__init__(f"The item `{item_id:.80}` does not exist.", "item_id", metadata={"item": item_id})
 
 
 class RouteNotFound(ServiceError):

@@ -141,6 +141,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "UPSTREAM_TIMEOUT", "domain": "trivet", "metadata": {}}
     """
+    ERROR_REASON_RESPONSE_NOT_FOUND: _ErrorReason.ValueType  # 23
+    """The key has no such response: it was never stored, is deleted or has expired, or belongs to another key. HTTP 404.
+
+        {"reason": "RESPONSE_NOT_FOUND", "domain": "trivet", "metadata": {"response": "resp_1"}}
+    """
+    ERROR_REASON_PREVIOUS_RESPONSE_NOT_FOUND: _ErrorReason.ValueType  # 24
+    """A request names a response to go on from that the key does not have. HTTP 404.
+
+        {"reason": "PREVIOUS_RESPONSE_NOT_FOUND", "domain": "trivet", "metadata": {"response": "resp_1"}}
+    """
+    ERROR_REASON_CONVERSATION_NOT_FOUND: _ErrorReason.ValueType  # 25
+    """The key has no such conversation. HTTP 404.
+
+        {"reason": "CONVERSATION_NOT_FOUND", "domain": "trivet", "metadata": {"conversation": "conv_1"}}
+    """
+    ERROR_REASON_ITEM_NOT_FOUND: _ErrorReason.ValueType  # 26
+    """The conversation has no such item. HTTP 404.
+
+        {"reason": "ITEM_NOT_FOUND", "domain": "trivet", "metadata": {"item": "msg_1"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the catalogue of every error that Trivet raises on purpose.
@@ -269,5 +289,25 @@ ERROR_REASON_UPSTREAM_TIMEOUT: ErrorReason.ValueType  # 22
 """The provider or MCP server did not answer in time. HTTP 504.
 
     {"reason": "UPSTREAM_TIMEOUT", "domain": "trivet", "metadata": {}}
+"""
+ERROR_REASON_RESPONSE_NOT_FOUND: ErrorReason.ValueType  # 23
+"""The key has no such response: it was never stored, is deleted or has expired, or belongs to another key. HTTP 404.
+
+    {"reason": "RESPONSE_NOT_FOUND", "domain": "trivet", "metadata": {"response": "resp_1"}}
+"""
+ERROR_REASON_PREVIOUS_RESPONSE_NOT_FOUND: ErrorReason.ValueType  # 24
+"""A request names a response to go on from that the key does not have. HTTP 404.
+
+    {"reason": "PREVIOUS_RESPONSE_NOT_FOUND", "domain": "trivet", "metadata": {"response": "resp_1"}}
+"""
+ERROR_REASON_CONVERSATION_NOT_FOUND: ErrorReason.ValueType  # 25
+"""The key has no such conversation. HTTP 404.
+
+    {"reason": "CONVERSATION_NOT_FOUND", "domain": "trivet", "metadata": {"conversation": "conv_1"}}
+"""
+ERROR_REASON_ITEM_NOT_FOUND: ErrorReason.ValueType  # 26
+"""The conversation has no such item. HTTP 404.
+
+    {"reason": "ITEM_NOT_FOUND", "domain": "trivet", "metadata": {"item": "msg_1"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,12 +27,14 @@ from trivet.content.v1 import chat_completion_pb2 as trivet_dot_content_dot_v1_d
 from trivet.content.v1 import chat_request_pb2 as trivet_dot_content_dot_v1_dot_chat__request__pb2
 from trivet.model.v1 import model_pb2 as trivet_dot_model_dot_v1_dot_model__pb2
 from trivet.model.v1 import response_pb2 as trivet_dot_model_dot_v1_dot_response__pb2
+from trivet.model.v1 import response_context_pb2 as trivet_dot_model_dot_v1_dot_response__context__pb2
 from trivet.model.v1 import response_event_pb2 as trivet_dot_model_dot_v1_dot_response__event__pb2
 from trivet.model.v1 import response_request_pb2 as trivet_dot_model_dot_v1_dot_response__request__pb2
+from trivet.model.v1 import response_stored_pb2 as trivet_dot_model_dot_v1_dot_response__stored__pb2
 from trivet.rest.v1 import annotations_pb2 as trivet_dot_rest_dot_v1_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#trivet/model/v1/model_service.proto\x12\x0ftrivet.model.v1\x1a\x1cgoogle/api/annotations.proto\x1a\'trivet/content/v1/chat_completion.proto\x1a$trivet/content/v1/chat_request.proto\x1a\x1btrivet/model/v1/model.proto\x1a\x1etrivet/model/v1/response.proto\x1a$trivet/model/v1/response_event.proto\x1a&trivet/model/v1/response_request.proto\x1a trivet/rest/v1/annotations.proto2\xfb\x05\n\x0cModelService\x12~\n\x0e\x43reateResponse\x12&.trivet.model.v1.CreateResponseRequest\x1a\x19.trivet.model.v1.Response\")\xfa\xf9\x18\x10\n\x0eStreamResponse\x82\xd3\xe4\x93\x02\x0f\"\n/responses:\x01*\x12s\n\x0eStreamResponse\x12&.trivet.model.v1.CreateResponseRequest\x1a#.trivet.model.v1.ResponseEventBatch\"\x12\xfa\xf9\x18\x0e\"\x0c\n\x06\x65vents\x10\x01\x18\x01\x30\x01\x12\xa1\x01\n\x14\x43reateChatCompletion\x12..trivet.content.v1.CreateChatCompletionRequest\x1a!.trivet.content.v1.ChatCompletion\"6\xfa\xf9\x18\x16\n\x14StreamChatCompletion\x82\xd3\xe4\x93\x02\x16\"\x11/chat/completions:\x01*\x12\x87\x01\n\x14StreamChatCompletion\x12..trivet.content.v1.CreateChatCompletionRequest\x1a+.trivet.content.v1.ChatCompletionChunkBatch\"\x10\xfa\xf9\x18\x0c\"\n\n\x06\x63hunks\x18\x01\x30\x01\x12\x66\n\nListModels\x12\".trivet.model.v1.ListModelsRequest\x1a#.trivet.model.v1.ListModelsResponse\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/models\x12`\n\x08GetModel\x12 .trivet.model.v1.GetModelRequest\x1a\x16.trivet.model.v1.Model\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/models/{model=**}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#trivet/model/v1/model_service.proto\x12\x0ftrivet.model.v1\x1a\x1cgoogle/api/annotations.proto\x1a\'trivet/content/v1/chat_completion.proto\x1a$trivet/content/v1/chat_request.proto\x1a\x1btrivet/model/v1/model.proto\x1a\x1etrivet/model/v1/response.proto\x1a&trivet/model/v1/response_context.proto\x1a$trivet/model/v1/response_event.proto\x1a&trivet/model/v1/response_request.proto\x1a%trivet/model/v1/response_stored.proto\x1a trivet/rest/v1/annotations.proto2\xf7\x0c\n\x0cModelService\x12~\n\x0e\x43reateResponse\x12&.trivet.model.v1.CreateResponseRequest\x1a\x19.trivet.model.v1.Response\")\xfa\xf9\x18\x10\n\x0eStreamResponse\x82\xd3\xe4\x93\x02\x0f\"\n/responses:\x01*\x12s\n\x0eStreamResponse\x12&.trivet.model.v1.CreateResponseRequest\x1a#.trivet.model.v1.ResponseEventBatch\"\x12\xfa\xf9\x18\x0e\"\x0c\n\x06\x65vents\x10\x01\x18\x01\x30\x01\x12\x83\x01\n\x0bGetResponse\x12#.trivet.model.v1.GetResponseRequest\x1a\x19.trivet.model.v1.Response\"4\xfa\xf9\x18\x10\n\x0e\x46ollowResponse\x82\xd3\xe4\x93\x02\x1a\x12\x18/responses/{response_id}\x12p\n\x0e\x46ollowResponse\x12#.trivet.model.v1.GetResponseRequest\x1a#.trivet.model.v1.ResponseEventBatch\"\x12\xfa\xf9\x18\x0e\"\x0c\n\x06\x65vents\x10\x01\x18\x01\x30\x01\x12|\n\x0e\x43\x61ncelResponse\x12&.trivet.model.v1.CancelResponseRequest\x1a\x19.trivet.model.v1.Response\"\'\x82\xd3\xe4\x93\x02!\"\x1f/responses/{response_id}/cancel\x12|\n\x0e\x44\x65leteResponse\x12&.trivet.model.v1.DeleteResponseRequest\x1a .trivet.model.v1.DeletedResponse\" \x82\xd3\xe4\x93\x02\x1a*\x18/responses/{response_id}\x12\x81\x01\n\x0eListInputItems\x12&.trivet.model.v1.ListInputItemsRequest\x1a\x19.trivet.model.v1.ItemPage\",\x82\xd3\xe4\x93\x02&\x12$/responses/{response_id}/input_items\x12\x82\x01\n\x10\x43ountInputTokens\x12(.trivet.model.v1.CountInputTokensRequest\x1a .trivet.model.v1.InputTokenCount\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/responses/input_tokens:\x01*\x12}\n\x0f\x43ompactResponse\x12\'.trivet.model.v1.CompactResponseRequest\x1a\".trivet.model.v1.CompactedResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/responses/compact:\x01*\x12\xa1\x01\n\x14\x43reateChatCompletion\x12..trivet.content.v1.CreateChatCompletionRequest\x1a!.trivet.content.v1.ChatCompletion\"6\xfa\xf9\x18\x16\n\x14StreamChatCompletion\x82\xd3\xe4\x93\x02\x16\"\x11/chat/completions:\x01*\x12\x87\x01\n\x14StreamChatCompletion\x12..trivet.content.v1.CreateChatCompletionRequest\x1a+.trivet.content.v1.ChatCompletionChunkBatch\"\x10\xfa\xf9\x18\x0c\"\n\n\x06\x63hunks\x18\x01\x30\x01\x12\x66\n\nListModels\x12\".trivet.model.v1.ListModelsRequest\x1a#.trivet.model.v1.ListModelsResponse\"\x0f\x82\xd3\xe4\x93\x02\t\x12\x07/models\x12`\n\x08GetModel\x12 .trivet.model.v1.GetModelRequest\x1a\x16.trivet.model.v1.Model\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/models/{model=**}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +45,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['CreateResponse']._serialized_options = b'\372\371\030\020\n\016StreamResponse\202\323\344\223\002\017\"\n/responses:\001*'
   _globals['_MODELSERVICE'].methods_by_name['StreamResponse']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['StreamResponse']._serialized_options = b'\372\371\030\016\"\014\n\006events\020\001\030\001'
+  _globals['_MODELSERVICE'].methods_by_name['GetResponse']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['GetResponse']._serialized_options = b'\372\371\030\020\n\016FollowResponse\202\323\344\223\002\032\022\030/responses/{response_id}'
+  _globals['_MODELSERVICE'].methods_by_name['FollowResponse']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['FollowResponse']._serialized_options = b'\372\371\030\016\"\014\n\006events\020\001\030\001'
+  _globals['_MODELSERVICE'].methods_by_name['CancelResponse']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['CancelResponse']._serialized_options = b'\202\323\344\223\002!\"\037/responses/{response_id}/cancel'
+  _globals['_MODELSERVICE'].methods_by_name['DeleteResponse']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['DeleteResponse']._serialized_options = b'\202\323\344\223\002\032*\030/responses/{response_id}'
+  _globals['_MODELSERVICE'].methods_by_name['ListInputItems']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ListInputItems']._serialized_options = b'\202\323\344\223\002&\022$/responses/{response_id}/input_items'
+  _globals['_MODELSERVICE'].methods_by_name['CountInputTokens']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['CountInputTokens']._serialized_options = b'\202\323\344\223\002\034\"\027/responses/input_tokens:\001*'
+  _globals['_MODELSERVICE'].methods_by_name['CompactResponse']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['CompactResponse']._serialized_options = b'\202\323\344\223\002\027\"\022/responses/compact:\001*'
   _globals['_MODELSERVICE'].methods_by_name['CreateChatCompletion']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['CreateChatCompletion']._serialized_options = b'\372\371\030\026\n\024StreamChatCompletion\202\323\344\223\002\026\"\021/chat/completions:\001*'
   _globals['_MODELSERVICE'].methods_by_name['StreamChatCompletion']._loaded_options = None
@@ -51,6 +67,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\t\022\007/models'
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002\024\022\022/models/{model=**}'
-  _globals['_MODELSERVICE']._serialized_start=339
-  _globals['_MODELSERVICE']._serialized_end=1102
+  _globals['_MODELSERVICE']._serialized_start=418
+  _globals['_MODELSERVICE']._serialized_end=2073
 # @@protoc_insertion_point(module_scope)

@@ -6,9 +6,11 @@ import warnings
 from trivet.content.v1 import chat_completion_pb2 as trivet_dot_content_dot_v1_dot_chat__completion__pb2
 from trivet.content.v1 import chat_request_pb2 as trivet_dot_content_dot_v1_dot_chat__request__pb2
 from trivet.model.v1 import model_pb2 as trivet_dot_model_dot_v1_dot_model__pb2
+from trivet.model.v1 import response_context_pb2 as trivet_dot_model_dot_v1_dot_response__context__pb2
 from trivet.model.v1 import response_event_pb2 as trivet_dot_model_dot_v1_dot_response__event__pb2
 from trivet.model.v1 import response_pb2 as trivet_dot_model_dot_v1_dot_response__pb2
 from trivet.model.v1 import response_request_pb2 as trivet_dot_model_dot_v1_dot_response__request__pb2
+from trivet.model.v1 import response_stored_pb2 as trivet_dot_model_dot_v1_dot_response__stored__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -55,6 +57,41 @@ class ModelServiceStub:
                 request_serializer=trivet_dot_model_dot_v1_dot_response__request__pb2.CreateResponseRequest.SerializeToString,
                 response_deserializer=trivet_dot_model_dot_v1_dot_response__event__pb2.ResponseEventBatch.FromString,
                 _registered_method=True)
+        self.GetResponse = channel.unary_unary(
+                '/trivet.model.v1.ModelService/GetResponse',
+                request_serializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.GetResponseRequest.SerializeToString,
+                response_deserializer=trivet_dot_model_dot_v1_dot_response__pb2.Response.FromString,
+                _registered_method=True)
+        self.FollowResponse = channel.unary_stream(
+                '/trivet.model.v1.ModelService/FollowResponse',
+                request_serializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.GetResponseRequest.SerializeToString,
+                response_deserializer=trivet_dot_model_dot_v1_dot_response__event__pb2.ResponseEventBatch.FromString,
+                _registered_method=True)
+        self.CancelResponse = channel.unary_unary(
+                '/trivet.model.v1.ModelService/CancelResponse',
+                request_serializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.CancelResponseRequest.SerializeToString,
+                response_deserializer=trivet_dot_model_dot_v1_dot_response__pb2.Response.FromString,
+                _registered_method=True)
+        self.DeleteResponse = channel.unary_unary(
+                '/trivet.model.v1.ModelService/DeleteResponse',
+                request_serializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.DeleteResponseRequest.SerializeToString,
+                response_deserializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.DeletedResponse.FromString,
+                _registered_method=True)
+        self.ListInputItems = channel.unary_unary(
+                '/trivet.model.v1.ModelService/ListInputItems',
+                request_serializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.ListInputItemsRequest.SerializeToString,
+                response_deserializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.ItemPage.FromString,
+                _registered_method=True)
+        self.CountInputTokens = channel.unary_unary(
+                '/trivet.model.v1.ModelService/CountInputTokens',
+                request_serializer=trivet_dot_model_dot_v1_dot_response__context__pb2.CountInputTokensRequest.SerializeToString,
+                response_deserializer=trivet_dot_model_dot_v1_dot_response__context__pb2.InputTokenCount.FromString,
+                _registered_method=True)
+        self.CompactResponse = channel.unary_unary(
+                '/trivet.model.v1.ModelService/CompactResponse',
+                request_serializer=trivet_dot_model_dot_v1_dot_response__context__pb2.CompactResponseRequest.SerializeToString,
+                response_deserializer=trivet_dot_model_dot_v1_dot_response__context__pb2.CompactedResponse.FromString,
+                _registered_method=True)
         self.CreateChatCompletion = channel.unary_unary(
                 '/trivet.model.v1.ModelService/CreateChatCompletion',
                 request_serializer=trivet_dot_content_dot_v1_dot_chat__request__pb2.CreateChatCompletionRequest.SerializeToString,
@@ -94,9 +131,11 @@ class ModelServiceServicer:
         - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range.
         - UNSUPPORTED_PARAMETER: the provider cannot express a parameter, an item or a tool.
         - MODEL_NOT_FOUND: no provider serves the model.
-        - ADDRESS_REFUSED: a URL in the input leads to a private address.
+        - PREVIOUS_RESPONSE_NOT_FOUND, CONVERSATION_NOT_FOUND: the key has no such response or conversation to go on from.
+        - MCP_SERVER_NOT_FOUND: an `mcp` tool names a server that is not registered.
+        - ADDRESS_REFUSED: a URL in the input or of an `mcp` tool leads to a private address.
         - UPSTREAM_REJECTED: the provider found fault with the request.
-        - RATE_LIMITED: the provider takes no more requests now.
+        - RATE_LIMITED: the provider takes no more requests now, or too much waits to be done in the background.
         - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -111,10 +150,84 @@ class ModelServiceServicer:
         - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range.
         - UNSUPPORTED_PARAMETER: the provider cannot express a parameter, an item or a tool.
         - MODEL_NOT_FOUND: no provider serves the model.
-        - ADDRESS_REFUSED: a URL in the input leads to a private address.
+        - PREVIOUS_RESPONSE_NOT_FOUND, CONVERSATION_NOT_FOUND: the key has no such response or conversation to go on from.
+        - MCP_SERVER_NOT_FOUND: an `mcp` tool names a server that is not registered.
+        - ADDRESS_REFUSED: a URL in the input or of an `mcp` tool leads to a private address.
         - UPSTREAM_REJECTED: the provider found fault with the request.
         - RATE_LIMITED: the provider takes no more requests now.
         - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetResponse(self, request, context):
+        """GetResponse tells a stored response as it is now.
+
+        Errors:
+        - RESPONSE_NOT_FOUND: the key has no such response: it was not stored, is deleted, or has expired.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FollowResponse(self, request, context):
+        """FollowResponse streams the events of a stored response once more, with the numbers that they had, and then those that are
+        still to come. Any number of callers may follow, each from where it likes.
+
+        Errors:
+        - INVALID_REQUEST: the response has no events, because it was neither streamed nor made in the background.
+        - RESPONSE_NOT_FOUND: the key has no such response.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelResponse(self, request, context):
+        """CancelResponse ends a response that is being made in the background, and answers with it. One that has ended stays as it is.
+
+        Errors:
+        - INVALID_REQUEST: the response was not made in the background.
+        - RESPONSE_NOT_FOUND: the key has no such response.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteResponse(self, request, context):
+        """DeleteResponse deletes a stored response. What went on from it keeps what it was made from.
+
+        Errors:
+        - RESPONSE_NOT_FOUND: the key has no such response.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInputItems(self, request, context):
+        """ListInputItems lists what a stored response was made from, page by page.
+
+        Errors:
+        - INVALID_REQUEST: `after` or `before` names no such item.
+        - RESPONSE_NOT_FOUND: the key has no such response.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountInputTokens(self, request, context):
+        """CountInputTokens tells how many tokens a request would bring to the model: as the provider counts them, or else estimated.
+
+        Errors: those of CreateResponse.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompactResponse(self, request, context):
+        """CompactResponse makes a conversation shorter: the user's messages stay, and one item stands for all the rest.
+
+        Errors: those of CreateResponse.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,6 +297,41 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.StreamResponse,
                     request_deserializer=trivet_dot_model_dot_v1_dot_response__request__pb2.CreateResponseRequest.FromString,
                     response_serializer=trivet_dot_model_dot_v1_dot_response__event__pb2.ResponseEventBatch.SerializeToString,
+            ),
+            'GetResponse': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetResponse,
+                    request_deserializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.GetResponseRequest.FromString,
+                    response_serializer=trivet_dot_model_dot_v1_dot_response__pb2.Response.SerializeToString,
+            ),
+            'FollowResponse': grpc.unary_stream_rpc_method_handler(
+                    servicer.FollowResponse,
+                    request_deserializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.GetResponseRequest.FromString,
+                    response_serializer=trivet_dot_model_dot_v1_dot_response__event__pb2.ResponseEventBatch.SerializeToString,
+            ),
+            'CancelResponse': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelResponse,
+                    request_deserializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.CancelResponseRequest.FromString,
+                    response_serializer=trivet_dot_model_dot_v1_dot_response__pb2.Response.SerializeToString,
+            ),
+            'DeleteResponse': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteResponse,
+                    request_deserializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.DeleteResponseRequest.FromString,
+                    response_serializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.DeletedResponse.SerializeToString,
+            ),
+            'ListInputItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInputItems,
+                    request_deserializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.ListInputItemsRequest.FromString,
+                    response_serializer=trivet_dot_model_dot_v1_dot_response__stored__pb2.ItemPage.SerializeToString,
+            ),
+            'CountInputTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountInputTokens,
+                    request_deserializer=trivet_dot_model_dot_v1_dot_response__context__pb2.CountInputTokensRequest.FromString,
+                    response_serializer=trivet_dot_model_dot_v1_dot_response__context__pb2.InputTokenCount.SerializeToString,
+            ),
+            'CompactResponse': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompactResponse,
+                    request_deserializer=trivet_dot_model_dot_v1_dot_response__context__pb2.CompactResponseRequest.FromString,
+                    response_serializer=trivet_dot_model_dot_v1_dot_response__context__pb2.CompactedResponse.SerializeToString,
             ),
             'CreateChatCompletion': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateChatCompletion,
@@ -266,6 +414,195 @@ class ModelService:
             '/trivet.model.v1.ModelService/StreamResponse',
             trivet_dot_model_dot_v1_dot_response__request__pb2.CreateResponseRequest.SerializeToString,
             trivet_dot_model_dot_v1_dot_response__event__pb2.ResponseEventBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetResponse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivet.model.v1.ModelService/GetResponse',
+            trivet_dot_model_dot_v1_dot_response__stored__pb2.GetResponseRequest.SerializeToString,
+            trivet_dot_model_dot_v1_dot_response__pb2.Response.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FollowResponse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trivet.model.v1.ModelService/FollowResponse',
+            trivet_dot_model_dot_v1_dot_response__stored__pb2.GetResponseRequest.SerializeToString,
+            trivet_dot_model_dot_v1_dot_response__event__pb2.ResponseEventBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelResponse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivet.model.v1.ModelService/CancelResponse',
+            trivet_dot_model_dot_v1_dot_response__stored__pb2.CancelResponseRequest.SerializeToString,
+            trivet_dot_model_dot_v1_dot_response__pb2.Response.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteResponse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivet.model.v1.ModelService/DeleteResponse',
+            trivet_dot_model_dot_v1_dot_response__stored__pb2.DeleteResponseRequest.SerializeToString,
+            trivet_dot_model_dot_v1_dot_response__stored__pb2.DeletedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInputItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivet.model.v1.ModelService/ListInputItems',
+            trivet_dot_model_dot_v1_dot_response__stored__pb2.ListInputItemsRequest.SerializeToString,
+            trivet_dot_model_dot_v1_dot_response__stored__pb2.ItemPage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountInputTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivet.model.v1.ModelService/CountInputTokens',
+            trivet_dot_model_dot_v1_dot_response__context__pb2.CountInputTokensRequest.SerializeToString,
+            trivet_dot_model_dot_v1_dot_response__context__pb2.InputTokenCount.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompactResponse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivet.model.v1.ModelService/CompactResponse',
+            trivet_dot_model_dot_v1_dot_response__context__pb2.CompactResponseRequest.SerializeToString,
+            trivet_dot_model_dot_v1_dot_response__context__pb2.CompactedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,9 +8,11 @@ from grpc import aio as _aio
 from trivet.content.v1 import chat_completion_pb2 as _chat_completion_pb2
 from trivet.content.v1 import chat_request_pb2 as _chat_request_pb2
 from trivet.model.v1 import model_pb2 as _model_pb2
+from trivet.model.v1 import response_context_pb2 as _response_context_pb2
 from trivet.model.v1 import response_event_pb2 as _response_event_pb2
 from trivet.model.v1 import response_pb2 as _response_pb2
 from trivet.model.v1 import response_request_pb2 as _response_request_pb2
+from trivet.model.v1 import response_stored_pb2 as _response_stored_pb2
 import abc as _abc_1
 
 
@@ -35,9 +37,11 @@ class ModelServiceStub:
     - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range.
     - UNSUPPORTED_PARAMETER: the provider cannot express a parameter, an item or a tool.
     - MODEL_NOT_FOUND: no provider serves the model.
-    - ADDRESS_REFUSED: a URL in the input leads to a private address.
+    - PREVIOUS_RESPONSE_NOT_FOUND, CONVERSATION_NOT_FOUND: the key has no such response or conversation to go on from.
+    - MCP_SERVER_NOT_FOUND: an `mcp` tool names a server that is not registered.
+    - ADDRESS_REFUSED: a URL in the input or of an `mcp` tool leads to a private address.
     - UPSTREAM_REJECTED: the provider found fault with the request.
-    - RATE_LIMITED: the provider takes no more requests now.
+    - RATE_LIMITED: the provider takes no more requests now, or too much waits to be done in the background.
     - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
     """
     StreamResponse: _aio.UnaryStreamMultiCallable[_response_request_pb2.CreateResponseRequest, _response_event_pb2.ResponseEventBatch]
@@ -48,10 +52,56 @@ class ModelServiceStub:
     - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range.
     - UNSUPPORTED_PARAMETER: the provider cannot express a parameter, an item or a tool.
     - MODEL_NOT_FOUND: no provider serves the model.
-    - ADDRESS_REFUSED: a URL in the input leads to a private address.
+    - PREVIOUS_RESPONSE_NOT_FOUND, CONVERSATION_NOT_FOUND: the key has no such response or conversation to go on from.
+    - MCP_SERVER_NOT_FOUND: an `mcp` tool names a server that is not registered.
+    - ADDRESS_REFUSED: a URL in the input or of an `mcp` tool leads to a private address.
     - UPSTREAM_REJECTED: the provider found fault with the request.
     - RATE_LIMITED: the provider takes no more requests now.
     - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+    """
+    GetResponse: _aio.UnaryUnaryMultiCallable[_response_stored_pb2.GetResponseRequest, _response_pb2.Response]
+    """GetResponse tells a stored response as it is now.
+
+    Errors:
+    - RESPONSE_NOT_FOUND: the key has no such response: it was not stored, is deleted, or has expired.
+    """
+    FollowResponse: _aio.UnaryStreamMultiCallable[_response_stored_pb2.GetResponseRequest, _response_event_pb2.ResponseEventBatch]
+    """FollowResponse streams the events of a stored response once more, with the numbers that they had, and then those that are
+    still to come. Any number of callers may follow, each from where it likes.
+
+    Errors:
+    - INVALID_REQUEST: the response has no events, because it was neither streamed nor made in the background.
+    - RESPONSE_NOT_FOUND: the key has no such response.
+    """
+    CancelResponse: _aio.UnaryUnaryMultiCallable[_response_stored_pb2.CancelResponseRequest, _response_pb2.Response]
+    """CancelResponse ends a response that is being made in the background, and answers with it. One that has ended stays as it is.
+
+    Errors:
+    - INVALID_REQUEST: the response was not made in the background.
+    - RESPONSE_NOT_FOUND: the key has no such response.
+    """
+    DeleteResponse: _aio.UnaryUnaryMultiCallable[_response_stored_pb2.DeleteResponseRequest, _response_stored_pb2.DeletedResponse]
+    """DeleteResponse deletes a stored response. What went on from it keeps what it was made from.
+
+    Errors:
+    - RESPONSE_NOT_FOUND: the key has no such response.
+    """
+    ListInputItems: _aio.UnaryUnaryMultiCallable[_response_stored_pb2.ListInputItemsRequest, _response_stored_pb2.ItemPage]
+    """ListInputItems lists what a stored response was made from, page by page.
+
+    Errors:
+    - INVALID_REQUEST: `after` or `before` names no such item.
+    - RESPONSE_NOT_FOUND: the key has no such response.
+    """
+    CountInputTokens: _aio.UnaryUnaryMultiCallable[_response_context_pb2.CountInputTokensRequest, _response_context_pb2.InputTokenCount]
+    """CountInputTokens tells how many tokens a request would bring to the model: as the provider counts them, or else estimated.
+
+    Errors: those of CreateResponse.
+    """
+    CompactResponse: _aio.UnaryUnaryMultiCallable[_response_context_pb2.CompactResponseRequest, _response_context_pb2.CompactedResponse]
+    """CompactResponse makes a conversation shorter: the user's messages stay, and one item stands for all the rest.
+
+    Errors: those of CreateResponse.
     """
     CreateChatCompletion: _aio.UnaryUnaryMultiCallable[_chat_request_pb2.CreateChatCompletionRequest, _chat_completion_pb2.ChatCompletion]
     """CreateChatCompletion asks a model for the next message of a conversation and answers when it is complete.
@@ -112,9 +162,11 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range.
         - UNSUPPORTED_PARAMETER: the provider cannot express a parameter, an item or a tool.
         - MODEL_NOT_FOUND: no provider serves the model.
-        - ADDRESS_REFUSED: a URL in the input leads to a private address.
+        - PREVIOUS_RESPONSE_NOT_FOUND, CONVERSATION_NOT_FOUND: the key has no such response or conversation to go on from.
+        - MCP_SERVER_NOT_FOUND: an `mcp` tool names a server that is not registered.
+        - ADDRESS_REFUSED: a URL in the input or of an `mcp` tool leads to a private address.
         - UPSTREAM_REJECTED: the provider found fault with the request.
-        - RATE_LIMITED: the provider takes no more requests now.
+        - RATE_LIMITED: the provider takes no more requests now, or too much waits to be done in the background.
         - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
         """
 
@@ -131,10 +183,98 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range.
         - UNSUPPORTED_PARAMETER: the provider cannot express a parameter, an item or a tool.
         - MODEL_NOT_FOUND: no provider serves the model.
-        - ADDRESS_REFUSED: a URL in the input leads to a private address.
+        - PREVIOUS_RESPONSE_NOT_FOUND, CONVERSATION_NOT_FOUND: the key has no such response or conversation to go on from.
+        - MCP_SERVER_NOT_FOUND: an `mcp` tool names a server that is not registered.
+        - ADDRESS_REFUSED: a URL in the input or of an `mcp` tool leads to a private address.
         - UPSTREAM_REJECTED: the provider found fault with the request.
         - RATE_LIMITED: the provider takes no more requests now.
         - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+        """
+
+    @_abc_1.abstractmethod
+    def GetResponse(
+        self,
+        request: _response_stored_pb2.GetResponseRequest,
+        context: _aio.ServicerContext[_response_stored_pb2.GetResponseRequest, _abc.Awaitable[_response_pb2.Response]],
+    ) -> _abc.Awaitable[_response_pb2.Response]:
+        """GetResponse tells a stored response as it is now.
+
+        Errors:
+        - RESPONSE_NOT_FOUND: the key has no such response: it was not stored, is deleted, or has expired.
+        """
+
+    @_abc_1.abstractmethod
+    def FollowResponse(
+        self,
+        request: _response_stored_pb2.GetResponseRequest,
+        context: _aio.ServicerContext[_response_stored_pb2.GetResponseRequest, _abc.AsyncIterator[_response_event_pb2.ResponseEventBatch]],
+    ) -> _abc.AsyncIterator[_response_event_pb2.ResponseEventBatch]:
+        """FollowResponse streams the events of a stored response once more, with the numbers that they had, and then those that are
+        still to come. Any number of callers may follow, each from where it likes.
+
+        Errors:
+        - INVALID_REQUEST: the response has no events, because it was neither streamed nor made in the background.
+        - RESPONSE_NOT_FOUND: the key has no such response.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelResponse(
+        self,
+        request: _response_stored_pb2.CancelResponseRequest,
+        context: _aio.ServicerContext[_response_stored_pb2.CancelResponseRequest, _abc.Awaitable[_response_pb2.Response]],
+    ) -> _abc.Awaitable[_response_pb2.Response]:
+        """CancelResponse ends a response that is being made in the background, and answers with it. One that has ended stays as it is.
+
+        Errors:
+        - INVALID_REQUEST: the response was not made in the background.
+        - RESPONSE_NOT_FOUND: the key has no such response.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteResponse(
+        self,
+        request: _response_stored_pb2.DeleteResponseRequest,
+        context: _aio.ServicerContext[_response_stored_pb2.DeleteResponseRequest, _abc.Awaitable[_response_stored_pb2.DeletedResponse]],
+    ) -> _abc.Awaitable[_response_stored_pb2.DeletedResponse]:
+        """DeleteResponse deletes a stored response. What went on from it keeps what it was made from.
+
+        Errors:
+        - RESPONSE_NOT_FOUND: the key has no such response.
+        """
+
+    @_abc_1.abstractmethod
+    def ListInputItems(
+        self,
+        request: _response_stored_pb2.ListInputItemsRequest,
+        context: _aio.ServicerContext[_response_stored_pb2.ListInputItemsRequest, _abc.Awaitable[_response_stored_pb2.ItemPage]],
+    ) -> _abc.Awaitable[_response_stored_pb2.ItemPage]:
+        """ListInputItems lists what a stored response was made from, page by page.
+
+        Errors:
+        - INVALID_REQUEST: `after` or `before` names no such item.
+        - RESPONSE_NOT_FOUND: the key has no such response.
+        """
+
+    @_abc_1.abstractmethod
+    def CountInputTokens(
+        self,
+        request: _response_context_pb2.CountInputTokensRequest,
+        context: _aio.ServicerContext[_response_context_pb2.CountInputTokensRequest, _abc.Awaitable[_response_context_pb2.InputTokenCount]],
+    ) -> _abc.Awaitable[_response_context_pb2.InputTokenCount]:
+        """CountInputTokens tells how many tokens a request would bring to the model: as the provider counts them, or else estimated.
+
+        Errors: those of CreateResponse.
+        """
+
+    @_abc_1.abstractmethod
+    def CompactResponse(
+        self,
+        request: _response_context_pb2.CompactResponseRequest,
+        context: _aio.ServicerContext[_response_context_pb2.CompactResponseRequest, _abc.Awaitable[_response_context_pb2.CompactedResponse]],
+    ) -> _abc.Awaitable[_response_context_pb2.CompactedResponse]:
+        """CompactResponse makes a conversation shorter: the user's messages stay, and one item stands for all the rest.
+
+        Errors: those of CreateResponse.
         """
 
     @_abc_1.abstractmethod

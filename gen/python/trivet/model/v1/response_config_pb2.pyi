@@ -453,7 +453,7 @@ Global___ImageConfig: _TypeAlias = ImageConfig  # noqa: Y015
 
 @_typing.final
 class Conversation(_message.Message):
-    """Conversation names a conversation that is kept at the provider."""
+    """Conversation names a conversation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

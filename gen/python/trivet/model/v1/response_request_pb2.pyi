@@ -95,7 +95,7 @@ class CreateResponseRequest(_message.Message):
     max_output_tokens: _builtins.int
     """The most tokens of the output, reasoning included. Default: the model's."""
     max_tool_calls: _builtins.int
-    """The most calls of the provider's own tools. Default: no limit."""
+    """The most calls of MCP tools and of the provider's own tools. Default: no limit."""
     temperature: _builtins.float
     """How much chance there is in the output, 0 to 2. Default: the model's, mostly 1."""
     top_p: _builtins.float
@@ -109,11 +109,15 @@ class CreateResponseRequest(_message.Message):
     parallel_tool_calls: _builtins.bool
     """Whether it may make several calls at once. Default: true."""
     previous_response_id: _builtins.str
-    """Goes on from an earlier response. Not together with `conversation`."""
+    """Goes on from an earlier response: what that was made from and what it said come before the input. Not together with
+    `conversation`.
+    """
     store: _builtins.bool
-    """Whether the response is kept for later. Default: true."""
+    """Whether the response is kept, to be asked for again and gone on from. Default: true."""
     background: _builtins.bool
-    """Answers at once and works on in the background. Default: false."""
+    """Answers at once, and works on in the background whether or not the caller stays. Without `store` the response is kept
+    for ten minutes. Default: false.
+    """
     truncation: _builtins.str
     """`disabled`: a conversation too long for the model is an error; `auto`: its oldest items are dropped. Default: `disabled`."""
     service_tier: _builtins.str
@@ -165,7 +169,7 @@ class CreateResponseRequest(_message.Message):
 
     @_builtins.property
     def conversation(self) -> Global___ConversationReference:
-        """Goes on in a conversation kept at the provider."""
+        """Goes on in a conversation, and adds to it. Not together with `previous_response_id`."""
 
     @_builtins.property
     def prompt(self) -> _response_config_pb2.PromptTemplate:

@@ -63,7 +63,7 @@ class McpTool(_message.Message):
     server_description: _builtins.str
     """What it is for, to the model."""
     connector_id: _builtins.str
-    """A connector of the provider: `connector_gmail`, ..."""
+    """A registered server, by its name; where the provider runs `mcp` tools itself, a connector of the provider."""
     tunnel_id: _builtins.str
     """A tunnel of the provider to a private server."""
     authorization: _builtins.str
