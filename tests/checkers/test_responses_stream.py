@@ -23,6 +23,7 @@ from trivet.model_service.domain.turn import (
     TurnFinished,
     TurnStarted,
 )
+from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.faces.responses_render import ResponseRenderer
 
 Event = dict[str, Any]
@@ -30,7 +31,7 @@ Events = list[Event]
 
 
 def stream(*, fails: bool = False, reason: Any = "stop") -> Events:
-    made = ResponseRenderer(codec_for(CreateResponseRequest).decode({"model": "lab/fast", "input": "hi"}), "lab")
+    made = ResponseRenderer(begin(codec_for(CreateResponseRequest).decode({"model": "lab/fast", "input": "hi"}), "lab"), {})
     citation = '{"type":"file_path","file_id":"f","index":1}'
     events = made.render(
         [

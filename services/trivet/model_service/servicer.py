@@ -5,7 +5,6 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
-from google.protobuf.message import Message
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -15,13 +14,12 @@ from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.registry import Registry, ServedModel
-from trivet.model_service.faces import chat, responses
+from trivet.model_service.faces import chat
 from trivet.model_service.faces.chat_answer import ChatChunks, WholeChat
 from trivet.model_service.faces.chat_request import parse_chat
-from trivet.model_service.faces.native import NativeChat, NativeResponses
-from trivet.model_service.faces.responses_render import ResponseRenderer
-from trivet.model_service.faces.responses_request import parse as parse_response
-from trivet.model_service.faces.urls import fetched_urls
+from trivet.model_service.faces.native import NativeChat
+from trivet.model_service.faces.responses_echo import begin
+from trivet.model_service.turns import ModelTurns
 
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
@@ -29,26 +27,15 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     def __init__(self, registry: Registry, guard: AddressGuard) -> None:
         self._registry = registry
-        self._guard = guard
+        self._turns = ModelTurns(registry, guard)
 
     async def CreateResponse(self, request: CreateResponseRequest, context: Any) -> Response:
         """The whole response."""
-        provider, model = self._registry.resolve(request.model)
-        await self._vet(request)
-        if isinstance(provider.dialect, NativeResponses):
-            return await provider.dialect.create_response(request, model, provider.name)
-        turn = parse_response(request, model, stream=False)
-        return await responses.collect(ResponseRenderer(request, provider.name), provider.dialect.turn(turn))
+        return await self._turns.create(request, begin(request, self._turns.provider_of(request.model)))
 
     async def StreamResponse(self, request: CreateResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
         """The response, event by event."""
-        provider, model = self._registry.resolve(request.model)
-        await self._vet(request)
-        if isinstance(provider.dialect, NativeResponses):
-            batches = provider.dialect.stream_response(request, model, provider.name)
-        else:
-            turn = parse_response(request, model, stream=True)
-            batches = responses.stream(ResponseRenderer(request, provider.name), provider.dialect.turn(turn))
+        batches = self._turns.stream(request, begin(request, self._turns.provider_of(request.model)))
         async with aclosing(batches):
             async for batch in batches:
                 yield batch
@@ -56,7 +43,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Any) -> ChatCompletion:
         """The whole answer."""
         provider, model = self._registry.resolve(request.model)
-        await self._vet(request)
+        await self._turns.vet(request)
         if isinstance(provider.dialect, NativeChat):
             return await provider.dialect.create_chat_completion(request, model)
         turn = parse_chat(request, model, stream=False)
@@ -67,7 +54,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> AsyncGenerator[ChatCompletionChunkBatch]:
         """The answer, chunk by chunk."""
         provider, model = self._registry.resolve(request.model)
-        await self._vet(request)
+        await self._turns.vet(request)
         if isinstance(provider.dialect, NativeChat):
             batches = provider.dialect.stream_chat_completion(request, model)
         else:
@@ -85,14 +72,6 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Any) -> model_pb2.Model:
         """One model."""
         return _model(await self._registry.model(request.model))
-
-    async def _vet(self, request: Message) -> None:
-        for url, param in fetched_urls(request):
-            try:
-                await self._guard.vet(url, param)
-            except OSError:
-                # A name that nobody knows here leads nowhere from here; the provider will say so.
-                continue
 
 
 def _model(served: ServedModel) -> model_pb2.Model:

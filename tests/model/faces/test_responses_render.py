@@ -29,14 +29,17 @@ from trivet.model_service.domain.turn import (
     Usage,
 )
 from trivet.model_service.faces.responses import collect, stream
+from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.faces.responses_render import ResponseRenderer
+from trivet.model_service.faces.responses_tools import namespaced
 
 Json = dict[str, Any]
 
 
 def renderer(**request: Any) -> ResponseRenderer:
     asked = {"model": "lab/fast", "input": "hi"} | request
-    return ResponseRenderer(codec_for(CreateResponseRequest).decode(asked, strict=True), "lab")
+    request = codec_for(CreateResponseRequest).decode(asked, strict=True)
+    return ResponseRenderer(begin(request, "lab"), namespaced(request.tools))
 
 
 def as_json(events: list[ResponseEvent]) -> list[Json]:

@@ -27,7 +27,9 @@ from trivet.model_service.domain.turn import (
     TurnStarted,
     Usage,
 )
+from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.faces.responses_render import ResponseRenderer
+from trivet.model_service.faces.responses_tools import namespaced
 
 EVENTS: list[TurnEvent] = [
     TurnStarted(),
@@ -64,7 +66,8 @@ def sse(events: list[ResponseEvent]) -> bytes:
 
 def renderer() -> ResponseRenderer:
     asked = {"model": "lab/fast", "input": "hi", "tools": [{"type": "function", "name": "f"}]}
-    return ResponseRenderer(codec_for(CreateResponseRequest).decode(asked, strict=True), "lab")
+    request = codec_for(CreateResponseRequest).decode(asked, strict=True)
+    return ResponseRenderer(begin(request, "lab"), namespaced(request.tools))
 
 
 def output(made: ResponseRenderer) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
 from trivet.model_service.domain.ports import ModelInfo
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 from trivet.model_service.faces.responses_render import ResponseRenderer
+from trivet.model_service.faces.responses_tools import namespaced
 
 _PATH: Final = "responses"
 _LAST: Final = re.compile(rb'"type":\s*"response\.(completed|incomplete|failed)"')
@@ -67,21 +68,21 @@ class OpenAIResponses:
 
     # ---- NativeResponses -------------------------------------------------------------------------------------------
 
-    async def create_response(self, request: CreateResponseRequest, upstream_model: str, provider: str) -> Response:
+    async def create_response(self, request: CreateResponseRequest, upstream_model: str, told: Response) -> Response:
         """See `NativeResponses.create_response`."""
         answer = await self._answer(_native_body(request, upstream_model, stream=False))
         with self._as_its_api_says():
-            return NativeResponse(request, provider).read(answer)
+            return NativeResponse(told).read(answer)
 
     async def stream_response(
-        self, request: CreateResponseRequest, upstream_model: str, provider: str
+        self, request: CreateResponseRequest, upstream_model: str, told: Response
     ) -> AsyncGenerator[ResponseEventBatch]:
         """See `NativeResponses.stream_response`."""
         stream: NativeStream | AnewStream | None = None
         try:
             async with aclosing(self._events(_native_body(request, upstream_model, stream=True))) as batches:
                 async for batch in batches:
-                    stream = stream or self._stream_of(batch, request, provider)
+                    stream = stream or self._stream_of(batch, request, told)
                     events, error = self._read(stream.read, batch)
                     if events:
                         yield ResponseEventBatch(events=events)
@@ -95,7 +96,7 @@ class OpenAIResponses:
             if not stream.finished:
                 yield ResponseEventBatch(events=stream.fail(error))
 
-    def _stream_of(self, batch: list[Json], request: CreateResponseRequest, provider: str) -> "NativeStream | AnewStream":
+    def _stream_of(self, batch: list[Json], request: CreateResponseRequest, told: Response) -> "NativeStream | AnewStream":
         """What passes on a stream that begins so.
 
         An upstream that neither numbers its events nor begins with a whole response (llama.cpp) leaves out where items
@@ -103,8 +104,8 @@ class OpenAIResponses:
         """
         begins = batch[0]["type"] not in {"response.completed", "response.incomplete"} if batch else True
         if begins and any("sequence_number" in event or "output" in (event.get("response") or {}) for event in batch):
-            return NativeStream(NativeResponse(request, provider), self._http.error)
-        return AnewStream(ResponseRenderer(request, provider), TurnReader(self._http.error))
+            return NativeStream(NativeResponse(told), self._http.error)
+        return AnewStream(ResponseRenderer(told, namespaced(request.tools)), TurnReader(self._http.error))
 
     # ---- calls -----------------------------------------------------------------------------------------------------
 
@@ -183,7 +184,8 @@ class AnewStream:
 
 def _native_body(request: CreateResponseRequest, upstream_model: str, *, stream: bool) -> Json:
     body: Json = codec_for(CreateResponseRequest).encode(request)
-    body |= {"model": upstream_model, "stream": stream}
+    # The whole conversation comes with each request, and is kept here: the upstream has nothing to keep.
+    body |= {"model": upstream_model, "stream": stream, "store": False}
     if not stream:
         body.pop("stream_options", None)
     return body

@@ -1,6 +1,5 @@
 """What a Responses upstream says, passed on as a response of ours: complete, renumbered, and properly ended."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any, Final
@@ -14,10 +13,8 @@ from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_pb2 import Response
-from trivet.model.v1.response_request_pb2 import CreateResponseRequest
-from trivet.model_service.faces.responses_echo import complete, echo
+from trivet.model_service.faces.responses_echo import complete
 from trivet.model_service.faces.responses_failure import failure_events
-from trivet.model_service.faces.responses_output import new_id
 
 Json = dict[str, Any]
 
@@ -30,29 +27,41 @@ _KEYS: Final = frozenset(Response.DESCRIPTOR.fields_by_name)
 _LATE: Final = frozenset({"output", "error", "incomplete_details", "usage", "completed_at"})
 """What a response has only when it is finished."""
 
+_OURS: Final = (
+    "id",
+    "created_at",
+    "model",
+    "provider",
+    "store",
+    "background",
+    "previous_response_id",
+    "conversation",
+    "max_tool_calls",
+    "tools",
+)
+"""What an upstream does not know of a response; of tools, only where some are run by the gateway."""
+
 
 class NativeResponse:
-    """Makes responses of what one upstream answers to `request`: the caller's name of the model, the name of the
-    provider, and what the upstream leaves out as the request has it."""
+    """Makes responses of what one upstream answers. `told` is the response as it begins; what is ours of it stays."""
 
-    def __init__(self, request: CreateResponseRequest, provider: str) -> None:
-        self._told = echo(request, provider)
-        self._own = {"model": request.model, "provider": provider}
+    def __init__(self, told: Response) -> None:
+        self._told = told
+        self._ours = [name for name in _OURS if name != "tools" or any(tool.HasField("mcp") for tool in told.tools)]
 
     def read(self, answer: Json) -> Response:
         """A response. Raises InvalidRequest where `answer` is none."""
         # A null of a known key says nothing, and the contract wants values in places where some upstreams have it.
-        given = {key: value for key, value in answer.items() if value is not None or key not in _KEYS} | self._own
-        for key in ("created_at", "completed_at"):
-            if isinstance(given.get(key), float):
-                given[key] = int(given[key])
+        given = {key: value for key, value in answer.items() if value is not None or key not in _KEYS}
+        for key in self._ours:
+            given.pop(key, None)
+        if isinstance(given.get("completed_at"), float):
+            given["completed_at"] = int(given["completed_at"])
         decoded = codec_for(Response).decode(given)
         response = Response()
         response.CopyFrom(self._told)
         _clear(response, (field.name for field, _ in decoded.ListFields()))
         response.MergeFrom(decoded)
-        response.id = response.id or new_id("resp")
-        response.created_at = response.created_at or int(time.time())
         complete(response)
         return response
 

@@ -31,14 +31,18 @@ class NativeChat(Protocol):
 
 @runtime_checkable
 class NativeResponses(Protocol):
-    """A dialect that speaks the Responses API itself; `provider` is its name, for the key `provider` of responses."""
+    """A dialect that speaks the Responses API itself.
 
-    async def create_response(self, request: CreateResponseRequest, upstream_model: str, provider: str) -> Response:
+    `told` is the response as it begins: what is ours of it stays (its id, and where and how it is kept), the rest is what
+    the upstream says, or else as `told` has it.
+    """
+
+    async def create_response(self, request: CreateResponseRequest, upstream_model: str, told: Response) -> Response:
         """The whole response."""
         ...
 
     def stream_response(
-        self, request: CreateResponseRequest, upstream_model: str, provider: str
+        self, request: CreateResponseRequest, upstream_model: str, told: Response
     ) -> AsyncGenerator[ResponseEventBatch]:
         """The response in batches of the events that were ready together."""
         ...

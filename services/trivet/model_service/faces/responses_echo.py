@@ -1,5 +1,7 @@
 """What a response repeats of its request."""
 
+import secrets
+import time
 from typing import Any, Final
 
 import orjson
@@ -32,9 +34,21 @@ _REPEATED: Final = (
 )
 
 
-def echo(request: request_pb.CreateResponseRequest, provider: str) -> pb.Response:
-    """A response that only has what its request and `provider` tell."""
-    response = pb.Response(model=request.model, provider=provider, metadata=request.metadata)
+def new_response_id() -> str:
+    """A fresh id of a response, which nobody can guess."""
+    return f"resp_{secrets.token_hex(24)}"
+
+
+def begin(request: request_pb.CreateResponseRequest, provider: str) -> pb.Response:
+    """A new response to `request`, in progress: what its request and `provider` tell, and nothing yet of the model's."""
+    response = pb.Response(
+        id=new_response_id(),
+        created_at=int(time.time()),
+        status="in_progress",
+        model=request.model,
+        provider=provider,
+        metadata=request.metadata,
+    )
     for name in _REPEATED:
         if request.HasField(name):
             _set(response, name, getattr(request, name))
@@ -44,6 +58,11 @@ def echo(request: request_pb.CreateResponseRequest, provider: str) -> pb.Respons
         response.reasoning.CopyFrom(request.reasoning)
     if request.HasField("text"):
         response.text.CopyFrom(request.text)
+    if request.HasField("conversation"):
+        reference = request.conversation
+        response.conversation.id = reference.id or reference.conversation.id
+    if request.HasField("prompt"):
+        response.prompt.CopyFrom(request.prompt)
     response.tools.extend(request.tools)
     complete(response)
     return response

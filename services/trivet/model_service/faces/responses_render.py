@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import Final
 
@@ -10,7 +10,6 @@ from trivet.kernel.errors import ServiceError
 from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1 import response_pb2 as pb
 from trivet.model.v1.response_event_pb2 import ResponseEvent
-from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.turn import (
     AnnotationAdded,
     HostedItem,
@@ -25,7 +24,6 @@ from trivet.model_service.domain.turn import (
     TurnStarted,
     Usage,
 )
-from trivet.model_service.faces.responses_echo import echo
 from trivet.model_service.faces.responses_failure import failure_events
 from trivet.model_service.faces.responses_message import MessageOutput
 from trivet.model_service.faces.responses_output import (
@@ -33,32 +31,27 @@ from trivet.model_service.faces.responses_output import (
     FunctionCallOutput,
     HostedOutput,
     OutputItem,
-    new_id,
 )
 from trivet.model_service.faces.responses_reasoning import ReasoningOutput
-from trivet.model_service.faces.responses_tools import namespaced
 
 _CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Reasons to finish that make a response incomplete -> what it says of them."""
 
 
 class ResponseRenderer:
-    """Renders one turn. `response` is what the events so far amount to, and whole after the last one.
+    """Renders one turn. `response` begins as `told` and is what the events so far amount to, whole after the last one.
+
+    `names` tells the namespace and own name of functions that have one.
 
     Items follow one another in the stream although an upstream may mix them (calls made in parallel): the first one
     that is not closed streams, the others wait with their events. It is closed when another one waits and nothing more
     of it can come.
     """
 
-    def __init__(self, request: CreateResponseRequest, provider: str) -> None:
-        self.response = echo(request, provider)
-        self.response.id = new_id("resp")
-        self.response.created_at = int(time.time())
-        self.response.status = "in_progress"
-        # What a provider of another API answers is kept nowhere.
-        self.response.store = False
+    def __init__(self, told: pb.Response, names: Mapping[str, tuple[str, str]]) -> None:
+        self.response = told
         self.started = False
-        self._names = namespaced(request.tools)
+        self._names = names
         self._sequence: Iterator[int] = count()
         self._queue: deque[OutputItem] = deque()
         self._calls: dict[int, OutputItem] = {}

@@ -1,0 +1,68 @@
+"""Asks a model for one turn by a Responses request that has everything in it: nothing is kept, nothing is looked up."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from google.protobuf.message import Message
+
+from trivet.kernel.address_guard import AddressGuard
+from trivet.model.v1.response_event_pb2 import ResponseEventBatch
+from trivet.model.v1.response_pb2 import Response
+from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.domain.registry import Registry
+from trivet.model_service.faces import responses
+from trivet.model_service.faces.native import NativeResponses
+from trivet.model_service.faces.responses_render import ResponseRenderer
+from trivet.model_service.faces.responses_request import parse
+from trivet.model_service.faces.responses_tools import namespaced
+from trivet.model_service.faces.urls import fetched_urls
+
+
+class ModelTurns:
+    """Turns of the models of a registry. `guard` judges the URLs that requests hand to providers.
+
+    Both ways to ask take the response as it begins, `told`, which the answer goes on from and may change: its id, its times
+    and what it repeats of its request stay. They raise what `Dialect.turn` raises, and ModelNotFound and AddressRefused.
+    """
+
+    def __init__(self, registry: Registry, guard: AddressGuard) -> None:
+        self._registry = registry
+        self._guard = guard
+
+    def provider_of(self, model: str) -> str:
+        """The name of the provider that serves `model`. Raises ModelNotFound."""
+        return self._registry.resolve(model)[0].name
+
+    async def create(self, request: CreateResponseRequest, told: Response) -> Response:
+        """The whole response."""
+        provider, model = self._registry.resolve(request.model)
+        await self.vet(request)
+        if isinstance(provider.dialect, NativeResponses):
+            return await provider.dialect.create_response(request, model, told)
+        turn = parse(request, model, stream=False)
+        return await responses.collect(ResponseRenderer(told, namespaced(request.tools)), provider.dialect.turn(turn))
+
+    async def stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
+        """The events of the response, numbered from 0: `created` and `in_progress` first, exactly one end last.
+
+        An error before the first event is raised, a later one is told by the last two events.
+        """
+        provider, model = self._registry.resolve(request.model)
+        await self.vet(request)
+        if isinstance(provider.dialect, NativeResponses):
+            batches = provider.dialect.stream_response(request, model, told)
+        else:
+            turn = parse(request, model, stream=True)
+            batches = responses.stream(ResponseRenderer(told, namespaced(request.tools)), provider.dialect.turn(turn))
+        async with aclosing(batches):
+            async for batch in batches:
+                yield batch
+
+    async def vet(self, request: Message) -> None:
+        """Judge the URLs in a request. Raises AddressRefused."""
+        for url, param in fetched_urls(request):
+            try:
+                await self._guard.vet(url, param)
+            except OSError:
+                # A name that nobody knows here leads nowhere from here; the provider will say so.
+                continue
