@@ -1,0 +1,218 @@
+"""A response that is put together from the turns of a model and from items of the gateway's own.
+
+Whatever it is made of, its stream is one: numbers without gaps, items in one order, one beginning and one end. All of it can be
+restored from the events that were kept, so that another process can go on with it.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any, Final
+
+import orjson
+
+from trivet.kernel.errors import ServiceError
+from trivet.model.v1 import response_event_body_pb2 as body
+from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model.v1.response_item_pb2 import Item
+from trivet.model.v1.response_pb2 import Response, ResponseUsage
+from trivet.model_service.faces.responses_failure import failure_events
+from trivet.model_service.responses.interrupted import InterruptedItem
+
+_BEGINNINGS: Final = frozenset({"created", "queued", "in_progress"})
+_ENDS: Final = frozenset({"completed", "incomplete", "failed"})
+_DETAILS: Final = ("input_tokens_details", "output_tokens_details")
+
+
+class Assembly:
+    """The response so far, in `response`, which begins as it was told at creation; every method yields events to send on."""
+
+    def __init__(self, told: Response) -> None:
+        self.response = told
+        self.ended = False
+        self._next = 0
+        self._items = 0
+        self._seen: set[str] = set()
+        self._interrupted: dict[int, InterruptedItem] = {}
+
+    @classmethod
+    def restored(cls, told: Response, events: Iterable[ResponseEvent]) -> "Assembly":
+        """The response as its events so far, from the first one on, left it."""
+        assembly = cls(told)
+        for event in events:
+            assembly._recall(event)
+        return assembly
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last event; -1 before the first."""
+        return self._next - 1
+
+    @property
+    def interrupted(self) -> list[Item]:
+        """The items that a restored response has begun and not done, as far as they came."""
+        return [item.item for item in self._interrupted.values()]
+
+    # ---- its course ------------------------------------------------------------------------------------------------
+
+    def begin(self, *, queued: bool = False) -> list[ResponseEvent]:
+        """The events that come first, as far as they have not come yet."""
+        self.response.status = "queued" if queued else "in_progress"
+        kinds = ("created", "queued") if queued else ("created", "in_progress")
+        return [self._snapshot(kind) for kind in kinds if kind not in self._seen]
+
+    def end(self, like: Response) -> list[ResponseEvent]:
+        """The event that ends the response with the status of `like`, and the reason that it tells."""
+        self.response.status = like.status if like.status in _ENDS else "completed"
+        if like.HasField("incomplete_details"):
+            self.response.incomplete_details.CopyFrom(like.incomplete_details)
+        if like.HasField("error"):
+            self.response.error.CopyFrom(like.error)
+        if self.response.status == "completed":
+            self.response.completed_at = int(time.time())
+        self.ended = True
+        return [self._snapshot(self.response.status)]
+
+    def fail(self, error: ServiceError) -> list[ResponseEvent]:
+        """The events that end the response with `error`."""
+        self.ended = True
+        begun = self.begin()
+        return [*begun, *map(self.number, failure_events(self.response, error, count()))]
+
+    def cancel(self) -> list[ResponseEvent]:
+        """The event that ends a cancelled response: the API has none of that name, so it is one that is incomplete."""
+        self.ended = True
+        self.response.status = "cancelled"
+        return [self._snapshot("incomplete")]
+
+    def close_interrupted(self) -> list[ResponseEvent]:
+        """The events that end the items that were begun and not done: they stay as they are, incomplete."""
+        events = [event for index in sorted(self._interrupted) for event in self._interrupted[index].close()]
+        self._interrupted.clear()
+        for event in events:
+            self.number(event)
+            if event.HasField("output_item_done"):
+                self._take(event.output_item_done.item)
+        return events
+
+    def add_usage(self, usage: ResponseUsage) -> None:
+        """Add what one turn took."""
+        total = self.response.usage
+        for field, value in usage.ListFields():
+            if field.name in _DETAILS:
+                sums = getattr(total, field.name)
+                for detail, count in value.ListFields():
+                    if isinstance(count, int):
+                        setattr(sums, detail.name, getattr(sums, detail.name) + count)
+            elif isinstance(value, int):
+                setattr(total, field.name, getattr(total, field.name) + value)
+        for name in _DETAILS:
+            getattr(total, name).SetInParent()
+
+    # ---- its items -------------------------------------------------------------------------------------------------
+
+    def open(self, item: Item) -> tuple[int, ResponseEvent]:
+        """Begin an item: its place in the output, and the event that says so."""
+        index = self._items
+        self._items += 1
+        added = body.OutputItemEvent(output_index=index, item=item)
+        return index, self.number(ResponseEvent(output_item_added=added))
+
+    def reopen(self, item_id: str) -> int | None:
+        """Take up an interrupted item, which then is not closed by `close_interrupted`: its place; None if it is none."""
+        for index, interrupted in self._interrupted.items():
+            if interrupted.item_id == item_id:
+                del self._interrupted[index]
+                return index
+        return None
+
+    def done(self, index: int, item: Item) -> ResponseEvent:
+        """End an item: the event that says so."""
+        self._take(item)
+        return self.number(ResponseEvent(output_item_done=body.OutputItemEvent(output_index=index, item=item)))
+
+    def number(self, event: ResponseEvent) -> ResponseEvent:
+        """Give `event` the next number."""
+        kind = event.WhichOneof("event")
+        if kind == "unknown":
+            event.unknown = orjson.dumps(orjson.loads(event.unknown) | {"sequence_number": self._next}).decode()
+        elif kind is not None:
+            getattr(event, kind).sequence_number = self._next
+        self._next += 1
+        return event
+
+    def _take(self, item: Item) -> None:
+        self.response.output.add().CopyFrom(item)
+
+    def _snapshot(self, kind: str) -> ResponseEvent:
+        self._seen.add(kind)
+        told: Any = {kind: body.ResponseSnapshotEvent(response=self.response)}
+        return self.number(ResponseEvent(**told))
+
+    def _recall(self, event: ResponseEvent) -> None:
+        kind = event.WhichOneof("event") or ""
+        said = orjson.loads(event.unknown) if kind == "unknown" else getattr(event, kind)
+        self._next = (said["sequence_number"] if kind == "unknown" else said.sequence_number) + 1
+        self._seen.add(kind)
+        if kind in _ENDS:
+            self.ended = True
+            self.response.CopyFrom(said.response)
+        elif kind == "output_item_added":
+            self._items = said.output_index + 1
+            self._interrupted[said.output_index] = InterruptedItem(said.output_index, said.item)
+        elif kind == "output_item_done":
+            self._interrupted.pop(said.output_index, None)
+            self._take(said.item)
+        elif kind not in _BEGINNINGS and hasattr(said, "output_index") and said.output_index in self._interrupted:
+            self._interrupted[said.output_index].take(kind, said)
+
+
+class TurnSplice:
+    """Fits one turn's events into an assembly. Items for which `withheld` says so stay out of it, for the caller to look at.
+
+    `calls` are the withheld items, once they are done; `response` is the turn's own at its end, None before.
+    """
+
+    def __init__(self, assembly: Assembly, withheld: Callable[[Item], bool] = lambda _: False) -> None:
+        self._assembly = assembly
+        self._withheld = withheld
+        self._places: dict[int, int | None] = {}
+        self.calls: list[Item] = []
+        self.response: Response | None = None
+
+    def pass_on(self, events: Iterable[ResponseEvent]) -> list[ResponseEvent]:
+        """What the assembly says for the next events of the turn; its beginning and its end are not the response's."""
+        return [passed for event in events if (passed := self._passed(event)) is not None]
+
+    def _passed(self, event: ResponseEvent) -> ResponseEvent | None:
+        kind = event.WhichOneof("event")
+        if kind is None or kind in _BEGINNINGS:
+            return None
+        said = getattr(event, kind)
+        if kind in _ENDS:
+            self.response = said.response
+            return None
+        if kind == "output_item_added":
+            return self._added(said)
+        if kind == "output_item_done":
+            return self._done(said)
+        if kind != "unknown" and hasattr(said, "output_index"):
+            place = self._places.get(said.output_index)
+            if place is None:
+                return None
+            said.output_index = place
+        return self._assembly.number(event)
+
+    def _added(self, said: body.OutputItemEvent) -> ResponseEvent | None:
+        if self._withheld(said.item):
+            self._places[said.output_index] = None
+            return None
+        self._places[said.output_index], event = self._assembly.open(said.item)
+        return event
+
+    def _done(self, said: body.OutputItemEvent) -> ResponseEvent | None:
+        place = self._places.get(said.output_index)
+        if place is None:
+            self.calls.append(said.item)
+            return None
+        return self._assembly.done(place, said.item)
