@@ -262,3 +262,33 @@ def test_a_defect_of_the_framing_is_found(old: bytes, new: bytes) -> None:
 
     assert old in raw
     assert check_responses_sse(raw.replace(old, new, 1)) != []
+
+
+def cancelled(events: Events) -> Events:
+    events[-1]["type"] = "response.incomplete"
+    events[-1]["response"]["status"] = "cancelled"
+    return events
+
+
+def test_a_cancelled_response_ends_as_an_incomplete_one_without_a_reason() -> None:
+    assert check_responses_stream(cancelled(stream())) == []
+
+    with_a_reason = cancelled(stream())
+    with_a_reason[-1]["response"]["incomplete_details"] = {"reason": "max_output_tokens"}
+    assert check_responses_stream(with_a_reason) != []
+
+
+def test_only_a_response_cancelled_in_the_queue_is_never_in_progress() -> None:
+    created, _, *_, last = cancelled(stream())
+    last["response"]["output"] = []
+    queued = {**created, "type": "response.queued", "sequence_number": 1}
+
+    assert check_responses_stream([created, queued, {**last, "sequence_number": 2}]) == []
+    assert check_responses_stream([created, {**last, "sequence_number": 1}]) != []
+
+
+def test_only_a_response_that_was_taken_up_goes_on_after_an_incomplete_item() -> None:
+    events = stream()
+    _incomplete_item_not_last(events)
+
+    assert check_responses_stream(events, taken_up=True) == []

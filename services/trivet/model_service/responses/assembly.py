@@ -196,11 +196,22 @@ class TurnSplice:
             return self._added(said)
         if kind == "output_item_done":
             return self._done(said)
-        if kind != "unknown" and hasattr(said, "output_index"):
+        if kind == "unknown":
+            return self._unknown(event)
+        if hasattr(said, "output_index"):
             place = self._places.get(said.output_index)
             if place is None:
                 return None
             said.output_index = place
+        return self._assembly.number(event)
+
+    def _unknown(self, event: ResponseEvent) -> ResponseEvent | None:
+        said = orjson.loads(event.unknown)
+        if "output_index" in said:
+            place = self._places.get(said["output_index"])
+            if place is None:
+                return None
+            event.unknown = orjson.dumps(said | {"output_index": place}).decode()
         return self._assembly.number(event)
 
     def _added(self, said: body.OutputItemEvent) -> ResponseEvent | None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import orjson
+
 from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1 import response_event_tool_pb2 as tool_body
 from trivet.model.v1.response_content_pb2 import ContentPart
@@ -17,7 +19,13 @@ _TEXTS: Final = {
 }
 """Events that add to a part -> the part's kind and the field with its text."""
 
-_TEXT_DONE: Final = frozenset({"output_text_done", "refusal_done", "reasoning_text_done", "reasoning_summary_text_done"})
+_TEXTS_DONE: Final = {
+    "output_text_done": ("output_text", "text"),
+    "refusal_done": ("refusal", "refusal"),
+    "reasoning_text_done": ("reasoning_text", "text"),
+    "reasoning_summary_text_done": ("summary_text", "text"),
+}
+"""Events that have the whole text of a part -> the same."""
 
 _PART_DONE: Final = frozenset({"content_part_done", "reasoning_summary_part_done"})
 
@@ -29,14 +37,16 @@ _PIECES: Final = {
 }
 """Events that add to the item itself -> the field."""
 
-_PIECES_DONE: Final = frozenset(
-    {
-        "function_call_arguments_done",
-        "mcp_call_arguments_done",
-        "custom_tool_call_input_done",
-        "code_interpreter_call_code_done",
-    }
-)
+_PIECES_DONE: Final = {
+    "function_call_arguments_done": "arguments",
+    "mcp_call_arguments_done": "arguments",
+    "custom_tool_call_input_done": "input",
+    "code_interpreter_call_code_done": "code",
+}
+"""Events that have the whole of it -> the same."""
+
+_BROKEN: Final = {"image_generation_call": "failed"}
+"""The status of an item that was not finished, where the API knows no `incomplete` for its kind."""
 
 
 class InterruptedItem:
@@ -68,11 +78,16 @@ class InterruptedItem:
             self._add_text(kind, said)
         elif kind == "output_text_annotation_added" and self._part is not None:
             self._part.output_text.annotations.append(said.annotation)
-        elif kind in _TEXT_DONE or kind in _PIECES_DONE:
+        elif kind in _TEXTS_DONE and self._part is not None:
+            part_kind, field = _TEXTS_DONE[kind]
+            setattr(getattr(self._part, part_kind), field, getattr(said, field))
             self._said_all = True
         elif kind in _PIECES:
             field = _PIECES[kind]
             setattr(self._body, field, getattr(self._body, field) + said.delta)
+        elif kind in _PIECES_DONE:
+            setattr(self._body, _PIECES_DONE[kind], getattr(said, _PIECES_DONE[kind]))
+            self._said_all = True
 
     def close(self) -> Iterator[ResponseEvent]:
         """The events that end it as incomplete, not numbered yet."""
@@ -82,11 +97,16 @@ class InterruptedItem:
             yield self._part_done()
         elif self._kind in _CLOSERS and not self._said_all:
             yield _CLOSERS[self._kind](self._body, self._place)
-        if self._body is not None and "status" in self._body.DESCRIPTOR.fields_by_name:
-            self._body.status = "incomplete"
+        self._end()
         yield ResponseEvent(
             output_item_done=body.OutputItemEvent(output_index=self._place["output_index"], item=self.item)  # type: ignore[arg-type]
         )
+
+    def _end(self) -> None:
+        if self._kind == "unknown":
+            self.item.unknown = _ended(self.item.unknown)
+        elif self._body is not None and "status" in self._body.DESCRIPTOR.fields_by_name:
+            self._body.status = _BROKEN.get(self._kind, "incomplete")
 
     def _begin_part(self, part: ContentPart, *, summary: bool) -> None:
         parts = self._parts(summary=summary)
@@ -129,6 +149,14 @@ class InterruptedItem:
         if self._part_kind == "summary_text":
             return ResponseEvent(reasoning_summary_part_done=body.SummaryPartEvent(part=self._part, **place))
         return ResponseEvent(content_part_done=body.ContentPartEvent(part=self._part, **place))
+
+
+def _ended(unknown: str) -> str:
+    """An item of an unknown kind, as JSON, that is not in progress any more."""
+    item = orjson.loads(unknown)
+    if item.get("status") == "in_progress":
+        item["status"] = "incomplete"
+    return orjson.dumps(item).decode()
 
 
 def _function_done(call: Any, place: dict[str, Any]) -> ResponseEvent:
