@@ -1,6 +1,5 @@
 """Reads an agent request into the chat request of its first model call."""
 
-from collections.abc import Mapping
 from typing import Final, Literal
 
 import orjson
@@ -8,10 +7,9 @@ import orjson
 from trivet.agent.v1 import agent_service_pb2
 from trivet.content.v1 import chat_request_pb2
 from trivet.kernel.codec.message_codec import codec_for
-from trivet.kernel.errors import InvalidRequest, UnsupportedParameter
+from trivet.kernel.errors import UnsupportedParameter
 
 DEFAULT_ITERATION_LIMIT: Final = 5
-MCP_HEADERS: Final = "x-trivet-mcp-headers"
 
 # What a run decides by itself, and so takes from no caller.
 _DECIDED: Final = {
@@ -44,20 +42,3 @@ def chat_request(
             setattr(chat, name, getattr(request, name))
     chat.stream_options.include_usage = True
     return chat
-
-
-def registered_headers(metadata: Mapping[str, str | bytes]) -> dict[str, dict[str, str]]:
-    """The headers for registered servers that came with the call: server name -> header -> value."""
-    text = metadata.get(MCP_HEADERS)
-    if not text:
-        return {}
-    wrong = InvalidRequest(f"Invalid '{MCP_HEADERS}': expected a JSON object, server name to headers.", MCP_HEADERS)
-    try:
-        value = orjson.loads(text)
-    except ValueError:
-        raise wrong from None
-    if not isinstance(value, dict) or not all(isinstance(headers, dict) for headers in value.values()):
-        raise wrong
-    if not all(isinstance(text, str) for headers in value.values() for text in headers.values()):
-        raise wrong
-    return value

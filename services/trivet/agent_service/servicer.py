@@ -10,8 +10,9 @@ from trivet.agent_service import toolbox
 from trivet.agent_service.conversation import Batch, ChatConversation, ModelStub
 from trivet.agent_service.rendering import AgentRun
 from trivet.agent_service.settings import AgentSettings
-from trivet.agent_service.toolbox import ToolStub
 from trivet.content.v1 import chat_completion_pb2
+from trivet.kernel.tools.calls import ToolStub
+from trivet.kernel.tools.headers import registered_headers
 
 Request = agent_service_pb2.CreateAgentResponseRequest
 
@@ -37,7 +38,7 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
 
     async def _run(self, request: Request, context: Any) -> AgentRun:
         chat = requests.chat_request(request)
-        headers = requests.registered_headers(dict(context.invocation_metadata() or ()))
+        headers = registered_headers(dict(context.invocation_metadata() or ()))
         tools = await toolbox.gather(self._tools, request.mcp_servers, headers, self._settings.max_parallel_tool_calls)
         chat.tools.extend(tools.definitions())
         limit = request.iteration_limit if request.HasField("iteration_limit") else requests.DEFAULT_ITERATION_LIMIT

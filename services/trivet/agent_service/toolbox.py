@@ -2,21 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
-
-import grpc
-import orjson
 
 from trivet.agent.v1 import agent_service_pb2
-from trivet.agent_service.domain import tool_text
-from trivet.agent_service.domain.tool_names import ToolKey, wire_names
 from trivet.content.v1 import chat_tool_pb2
-from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.errors import ServiceError, ToolNotFound
 from trivet.kernel.loop import ToolCall, ToolOutcome
-from trivet.tool.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
-
-ToolStub = tool_service_pb2_grpc.ToolServiceStub
+from trivet.kernel.tools import calls, text
+from trivet.kernel.tools.calls import ToolStub
+from trivet.kernel.tools.names import ToolKey, wire_names
+from trivet.tool.v1 import tool_pb2
 
 
 class RunTools:
@@ -50,27 +44,13 @@ class RunTools:
         if call.name not in self._offered:
             names = ", ".join(self._offered) or "none"
             return _failed(f"There is no tool `{call.name}`. Available tools: {names}.")
-        arguments = call.arguments.strip() or "{}"
-        if not _is_object(arguments):
-            return _failed(f"The arguments are not a JSON object: {arguments[:100]}")
         key, _ = self._offered[call.name]
-        request = tool_service_pb2.CallToolRequest(server=self._servers[key.server_index], tool=key.tool, arguments=arguments)
-        async with self._free:
-            return await self._called(request)
-
-    async def _called(self, request: tool_service_pb2.CallToolRequest) -> ToolOutcome:
-        stream = self._stub.CallTool(request)
-        outcome = _failed("The tool gave no result.")
         try:
-            # To the end of the stream: leaving after the result would make a finished call a cancelled one.
-            async for message in stream:
-                if message.HasField("result"):
-                    outcome = _outcome(message.result)
-        except grpc.aio.AioRpcError as error:
-            return _failed(from_rpc_error(error).message)
-        finally:
-            stream.cancel()
-        return outcome
+            async with self._free:
+                result = await calls.call_tool(self._stub, self._servers[key.server_index], key.tool, call.arguments)
+        except ServiceError as error:
+            return _failed(error.message)
+        return ToolOutcome(calls.result_text(result), is_error=result.is_error)
 
 
 async def gather(
@@ -109,21 +89,20 @@ def _ref(server: agent_service_pb2.McpServer, registered_headers: Mapping[str, M
 
 async def _listed(stub: ToolStub, index: int, ref: tool_pb2.ServerRef) -> Sequence[tool_pb2.Tool]:
     try:
-        response = await stub.ListTools(tool_service_pb2.ListToolsRequest(server=ref))
-    except grpc.aio.AioRpcError as error:
-        _raise_at(index, from_rpc_error(error))
-    return response.data
+        return await calls.list_tools(stub, ref)
+    except ServiceError as error:
+        raise _at(index, error) from None
 
 
 # ToolService names the fields of its own request; the caller knows those of the agent request.
 _FIELDS = {"server.name": "integration_fqn", "server.url": "url", "server.headers": "headers"}
 
 
-def _raise_at(index: int, error: ServiceError) -> NoReturn:
+def _at(index: int, error: ServiceError) -> ServiceError:
     path = f"mcp_servers[{index}]"
     field = _FIELDS.get(error.param, "")
     error.param = f"{path}.{field}" if field else path
-    raise error
+    return error
 
 
 def _enabled(index: int, server: agent_service_pb2.McpServer, found: Sequence[tool_pb2.Tool]) -> Sequence[tool_pb2.Tool]:
@@ -149,43 +128,5 @@ def _definition(name: str, tool: tool_pb2.Tool) -> chat_tool_pb2.ChatTool:
     return chat_tool_pb2.ChatTool(function=chat_tool_pb2.ChatFunctionTool(function=function))
 
 
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(orjson.loads(text), dict)
-    except ValueError:
-        return False
-
-
 def _failed(message: str) -> ToolOutcome:
-    return ToolOutcome(tool_text.failure(message), is_error=True)
-
-
-def _outcome(result: tool_pb2.ToolResult) -> ToolOutcome:
-    structured = result.structured_content if result.HasField("structured_content") else None
-    text = tool_text.result([_text(piece) for piece in result.content], structured, is_error=result.is_error)
-    return ToolOutcome(text, is_error=result.is_error)
-
-
-def _text(piece: tool_pb2.ToolContent) -> str:
-    match piece.WhichOneof("content"):
-        case "text":
-            return piece.text.text
-        case "image" | "audio" as kind:
-            media: tool_pb2.ToolMedia = getattr(piece, kind)
-            return tool_text.not_text(kind, media.mime_type, len(media.data) * 3 // 4)
-        case "resource_link":
-            return f"[resource: {piece.resource_link.name}, {piece.resource_link.uri}]"
-        case _:
-            return _unknown(piece.unknown)
-
-
-def _unknown(text: str) -> str:
-    """An embedded resource of text is its text; anything else is what the server sent."""
-    value = orjson.loads(text) if text else {}
-    resource = value.get("resource") if isinstance(value, dict) else None
-    if isinstance(resource, dict) and isinstance(resource.get("text"), str):
-        return str(resource["text"])
-    if isinstance(resource, dict) and isinstance(resource.get("blob"), str):
-        size = len(resource["blob"]) * 3 // 4
-        return tool_text.not_text("resource", str(resource.get("mimeType", "application/octet-stream")), size)
-    return text
+    return ToolOutcome(text.failure(message), is_error=True)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trivet.agent_service.domain.tool_names import LEGAL, ToolKey, wire_names
+from trivet.kernel.tools.names import LEGAL, ToolKey, wire_names
 
 
 def keys(*pairs: tuple[str, str]) -> list[ToolKey]:

@@ -1,4 +1,4 @@
-"""The names under which a run's tools are offered to the model.
+"""The names under which tools of MCP servers are offered to a model.
 
 Tools of several servers share one namespace, and upstreams take only certain names, so a tool keeps its own name where it can
 and gets a unique legal one where it can't.
@@ -6,7 +6,7 @@ and gets a unique legal one where it can't.
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 LEGAL = re.compile(r"^[a-zA-Z0-9_-]{1,64}$")
@@ -23,22 +23,26 @@ class ToolKey:
     tool: str
 
 
-def wire_names(keys: Iterable[ToolKey]) -> dict[str, ToolKey]:
-    """A unique legal name for each tool, in the order given.
+def wire_names(keys: Iterable[ToolKey], taken: Collection[str] = ()) -> dict[str, ToolKey]:
+    """A unique legal name for each tool, in the order given, none of them one of those `taken`.
 
     The first tool with a legal name keeps it. A later one of the same name is offered as `<server>_<tool>`; what still clashes
     is numbered. A name that is cut to 64 characters ends in a hash of the whole, so that it stays the same from run to run.
     """
     named: dict[str, ToolKey] = {}
+    used = set(taken)
     for key in keys:
-        name = _legal(key.tool)
-        if name in named:
-            name = _legal(f"{key.server}_{key.tool}")
-        named[_numbered(name, named)] = key
+        name = legal_name(key.tool)
+        if name in used:
+            name = legal_name(f"{key.server}_{key.tool}")
+        name = _numbered(name, used)
+        used.add(name)
+        named[name] = key
     return named
 
 
-def _legal(name: str) -> str:
+def legal_name(name: str) -> str:
+    """`name` as upstreams take it."""
     legal = _ILLEGAL.sub("_", name) or "tool"
     if len(legal) <= _LONGEST:
         return legal
@@ -46,7 +50,7 @@ def _legal(name: str) -> str:
     return f"{legal[: _LONGEST - 9]}_{digest}"
 
 
-def _numbered(name: str, taken: dict[str, ToolKey]) -> str:
+def _numbered(name: str, taken: Collection[str]) -> str:
     candidate, number = name, 2
     while candidate in taken:
         suffix = f"_{number}"

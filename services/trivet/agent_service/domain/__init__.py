@@ -1,1 +1,0 @@
-"""The rules of an agent run that need neither models nor servers."""
