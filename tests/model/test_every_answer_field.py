@@ -25,7 +25,7 @@ Way = Callable[[Any], Coroutine[Any, Any, Any]]
 
 IN_WHOLE = re.compile(r".*<response\.(created|queued|in_progress|completed|failed)>\.response|.*\.(response|item<\w+>)\.[a-z_].*")
 BROKEN = re.compile(rb"broke its API|without a name|ended its stream")
-_MADE = re.compile(rb'"(created|created_at|completed_at)":\d{10}|(chatcmpl-|resp_|msg_|rs_|fc_|ctc_|call_)[0-9a-f]{24,32}')
+_MADE = re.compile(rb'"(created|created_at|completed_at)":\d{10}|(chatcmpl-|resp_|msg_|rs_|fc_|ctc_|call_)[0-9a-f]{24,48}')
 
 
 async def chat_whole(provider: str, answer: Json) -> list[Message]:
@@ -137,7 +137,7 @@ SAMPLES: Json = {
     ".response.parallel_tool_calls": False,
 }
 
-OURS = "the service's own: the name that the caller used, and the id and time of what is made anew"
+OURS = "the service's own: the name that the caller used, the id and the time, and how it is kept"
 COUNTED = "the service counts events, items, choices and calls itself"
 BY_ITS_KIND = "what has it is always that"
 AGENT_RUN = "what only an agent run adds"
@@ -170,7 +170,8 @@ CHAT_ON_RESPONSES = {
 }
 
 RESPONSES_ON_RESPONSES = {
-    r"id|model|provider": OURS,
+    r"id|(.*\.)?created_at|model|provider|max_tool_calls": OURS,
+    r"store|background|previous_response_id|conversation": OURS,
     r".*\.sequence_number": COUNTED,
     r"events\[\]<response\.incomplete>\.response\.status": BY_ITS_KIND,
     r"reasoning|text": EMPTY,

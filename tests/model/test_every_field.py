@@ -21,6 +21,7 @@ from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.openai_responses_request import responses_body
 from trivet.model_service.adapters.upstream_http import UpstreamHttp
 from trivet.model_service.faces.chat_request import parse_chat
+from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.faces.responses_request import parse as parse_response
 
 Way = Callable[[Any], Any]
@@ -46,6 +47,7 @@ RESPONSE_SAMPLES = {"<mode>": "none", "include[]": "novel", "truncation": "auto"
 BY_THE_RPC = "the RPC, and no field, says whether the answer is a stream"
 PERMISSION = "a permission that is not made use of"
 MADE_BY_MODELS = "what an answer carries and a caller hands back with it: it asks for nothing"
+KEPT_HERE = "the gateway keeps responses, whatever the provider does"
 ECHOED = "the response says what becomes of it"
 
 MEANINGLESS_FOR_RESPONSES = {
@@ -88,7 +90,11 @@ def chat_over_chat(asked: Any) -> Any:
 
 
 def responses_over_responses(asked: Any) -> Any:
-    return sent_by(lambda http: OpenAIResponses(http).create_response(checked(CreateResponseRequest, asked), "m", "a"))
+    return sent_by(lambda http: passed_on(OpenAIResponses(http), checked(CreateResponseRequest, asked)))
+
+
+async def passed_on(dialect: OpenAIResponses, request: CreateResponseRequest) -> Any:
+    return await dialect.create_response(request, "m", begin(request, "a"))
 
 
 def checked(message_class: Any, asked: Any) -> Any:
@@ -133,7 +139,7 @@ def sent_by(call: Callable[[UpstreamHttp], Any]) -> Any:
         ),
         pytest.param(
             CreateResponseRequest, responses_over_responses, RESPONSE_NEEDED, RESPONSE_SAMPLES,
-            {r"stream(_options.*)?": BY_THE_RPC}, id="responses over responses",
+            {r"stream(_options.*)?": BY_THE_RPC, r"store": KEPT_HERE}, id="responses over responses",
         ),
     ],
 )  # fmt: skip

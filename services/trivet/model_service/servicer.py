@@ -8,8 +8,9 @@ import orjson
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
+from trivet.kernel import errors
 from trivet.kernel.address_guard import AddressGuard
-from trivet.model.v1 import model_pb2, model_service_pb2_grpc
+from trivet.model.v1 import model_pb2, model_service_pb2_grpc, response_context_pb2, response_stored_pb2
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
@@ -39,6 +40,45 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         async with aclosing(batches):
             async for batch in batches:
                 yield batch
+
+    async def GetResponse(self, request: response_stored_pb2.GetResponseRequest, context: Any) -> Response:
+        """A stored response."""
+        raise _not_yet()
+
+    async def FollowResponse(
+        self, request: response_stored_pb2.GetResponseRequest, context: Any
+    ) -> AsyncGenerator[ResponseEventBatch]:
+        """The events of a stored response."""
+        raise _not_yet()
+        yield
+
+    async def CancelResponse(self, request: response_stored_pb2.CancelResponseRequest, context: Any) -> Response:
+        """The response, which has ended."""
+        raise _not_yet()
+
+    async def DeleteResponse(
+        self, request: response_stored_pb2.DeleteResponseRequest, context: Any
+    ) -> response_stored_pb2.DeletedResponse:
+        """What was deleted."""
+        raise _not_yet()
+
+    async def ListInputItems(
+        self, request: response_stored_pb2.ListInputItemsRequest, context: Any
+    ) -> response_stored_pb2.ItemPage:
+        """A page of what a response was made from."""
+        raise _not_yet()
+
+    async def CountInputTokens(
+        self, request: response_context_pb2.CountInputTokensRequest, context: Any
+    ) -> response_context_pb2.InputTokenCount:
+        """How many tokens a request would bring."""
+        raise _not_yet()
+
+    async def CompactResponse(
+        self, request: response_context_pb2.CompactResponseRequest, context: Any
+    ) -> response_context_pb2.CompactedResponse:
+        """A shorter form of a conversation."""
+        raise _not_yet()
 
     async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Any) -> ChatCompletion:
         """The whole answer."""
@@ -72,6 +112,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Any) -> model_pb2.Model:
         """One model."""
         return _model(await self._registry.model(request.model))
+
+
+def _not_yet() -> errors.ServiceError:
+    return errors.restore("ROUTE_NOT_FOUND", "The server does not offer this operation.")
 
 
 def _model(served: ServedModel) -> model_pb2.Model:

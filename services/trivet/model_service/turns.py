@@ -33,6 +33,10 @@ class ModelTurns:
         """The name of the provider that serves `model`. Raises ModelNotFound."""
         return self._registry.resolve(model)[0].name
 
+    def is_native(self, model: str) -> bool:
+        """Whether the provider of `model` speaks the Responses API itself. Raises ModelNotFound."""
+        return isinstance(self._registry.resolve(model)[0].dialect, NativeResponses)
+
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         """The whole response."""
         provider, model = self._registry.resolve(request.model)

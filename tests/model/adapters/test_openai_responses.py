@@ -1,7 +1,7 @@
 """The Responses dialect over scripted bytes: turns, pass-through, and what sloppy or broken servers send."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -29,7 +29,7 @@ from tests.model.responses_events import (
 from tests.upstreams.scripted import CLOSE, ScriptedUpstream, answer, piece, stream, stream_head
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import RateLimited, ServiceError, UpstreamFailed, UpstreamRejected
-from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
@@ -54,6 +54,7 @@ from trivet.model_service.domain.turn import (
     Usage,
 )
 from trivet.model_service.faces.native import NativeResponses
+from trivet.model_service.faces.responses_echo import begin
 
 Json = dict[str, Any]
 
@@ -86,9 +87,18 @@ async def turn(dialect: OpenAIResponses, *, streamed: bool = True) -> list[TurnE
     return [found async for batch in dialect.turn(request) for found in batch]
 
 
+async def created(dialect: OpenAIResponses, request: CreateResponseRequest) -> Response:
+    return await dialect.create_response(request, "gpt", begin(request, "oai"))
+
+
+def batches_of(dialect: OpenAIResponses, **changes: Any) -> AsyncGenerator[ResponseEventBatch]:
+    request = asked(**changes)
+    return dialect.stream_response(request, "gpt", begin(request, "oai"))
+
+
 async def streamed(dialect: OpenAIResponses, **changes: Any) -> list[Json]:
     """The events that are passed on, checked."""
-    batches = dialect.stream_response(asked(**changes), "gpt", "oai")
+    batches = batches_of(dialect, **changes)
     events = [
         orjson.loads(codec_for(ResponseEvent).dumps(found)) async for batch in batches for found in batch.events
     ]  # fmt: skip
@@ -249,7 +259,7 @@ async def test_a_broken_stream_is_the_provider_s_failure(
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"object": "response"}, completed(output=[MESSAGE | {"content": [{"text": 1}]}], created_at="x")],
+    [{}, {"object": "response"}, completed(output=[MESSAGE | {"content": [{"text": 1}]}], completed_at="x")],
 )
 async def test_an_answer_that_is_no_response_is_the_provider_s_failure(
     body: Json, upstream: ScriptedUpstream, dialect: OpenAIResponses
@@ -260,7 +270,7 @@ async def test_an_answer_that_is_no_response_is_the_provider_s_failure(
 
     upstream.play(answer(body))
     with pytest.raises(UpstreamFailed):
-        await dialect.create_response(asked(), "gpt", "oai")
+        await created(dialect, asked())
 
 
 async def test_a_failed_response_fails_a_turn(upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
@@ -290,15 +300,14 @@ async def test_a_request_passes_through_unchanged_but_for_the_model(upstream: Sc
             {"type": "novel", "deep": {"a": [None]}},
         ],
         "tools": [{"type": "web_search", "search_context_size": "low"}, {"type": "novel"}, {"type": "function", "name": "f"}],
-        "previous_response_id": "resp_0",
         "temperature": None,
         "client_metadata": {"a": [1]},
     }
     upstream.play(answer(completed()))
 
-    await dialect.create_response(codec_for(CreateResponseRequest).decode(given, strict=True), "gpt", "oai")
+    await created(dialect, codec_for(CreateResponseRequest).decode(given, strict=True))
 
-    assert upstream.requests[0].body == given | {"model": "gpt", "stream": False}
+    assert upstream.requests[0].body == given | {"model": "gpt", "stream": False, "store": False}
 
 
 async def test_a_response_passes_through_with_the_caller_s_model_and_the_provider(
@@ -306,29 +315,33 @@ async def test_a_response_passes_through_with_the_caller_s_model_and_the_provide
 ) -> None:
     upstream.play(answer(completed()))
 
-    found = as_json(await dialect.create_response(asked(), "gpt", "oai"))
+    found = as_json(await created(dialect, asked()))
 
     told = completed() | {"model": "oai/gpt", "provider": "oai"}
     changed = {"temperature": 1.0}
-    del told["user"]
+    for ours in ("id", "created_at", "user"):
+        del told[ours]
+    assert found["id"].startswith("resp_")
+    assert found["id"] != "resp_up"
     assert {key: found[key] for key in told} == told | changed
     assert found["presence_penalty"] == 0.0
 
 
 async def test_what_an_upstream_leaves_out_the_request_tells(upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
-    upstream.play(answer({"id": "resp_1", "output": [], "created_at": 1700000000.5}))
+    upstream.play(answer({"id": "resp_1", "output": [], "created_at": 1700000000.5, "completed_at": 1700000002.5}))
     tool = {"type": "function", "name": "f"}
 
-    found = as_json(await dialect.create_response(asked(temperature=0.5, metadata={"k": "v"}, tools=[tool]), "gpt", "oai"))
+    found = as_json(await created(dialect, asked(temperature=0.5, metadata={"k": "v"}, tools=[tool])))
 
-    assert (found["temperature"], found["metadata"], found["created_at"]) == (0.5, {"k": "v"}, 1700000000)
+    assert (found["temperature"], found["metadata"]) == (0.5, {"k": "v"})
+    assert found["completed_at"] == 1700000002
     assert found["tools"] == [tool | {"description": None, "parameters": None, "strict": None}]
 
 
 async def test_a_failed_response_is_an_answer(upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
     upstream.play(answer(response("failed", error=FAILED)))
 
-    found = as_json(await dialect.create_response(asked(), "gpt", "oai"))
+    found = as_json(await created(dialect, asked()))
 
     assert (found["status"], found["error"]) == ("failed", FAILED)
 
@@ -339,7 +352,7 @@ async def test_a_rejection_keeps_its_message(upstream: ScriptedUpstream, dialect
 
     for _ in range(2):
         with pytest.raises(UpstreamRejected, match=r"Too hot\."):
-            await dialect.create_response(asked(), "gpt", "oai")
+            await created(dialect, asked())
 
 
 async def test_a_stream_passes_through_whole(upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
@@ -529,7 +542,7 @@ async def test_events_are_passed_on_before_the_upstream_is_done(upstream: Script
     gate = asyncio.Event()
     upstream.play(stream(sse(whole()[:3]), gate, sse(whole()[3:])))
 
-    async with asyncio.timeout(5), aclosing(dialect.stream_response(asked(), "gpt", "oai")) as batches:
+    async with asyncio.timeout(5), aclosing(batches_of(dialect)) as batches:
         assert [one.WhichOneof("event") for one in (await anext(batches)).events] == [
             "created",
             "in_progress",
@@ -542,7 +555,7 @@ async def test_events_are_passed_on_before_the_upstream_is_done(upstream: Script
 @pytest.mark.parametrize("native", [True, False])
 async def test_leaving_a_stream_closes_its_connection(native: bool, upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
     upstream.play(stream_head(), piece(sse(whole()[:3])), asyncio.Event())
-    batches: Any = dialect.stream_response(asked(), "gpt", "oai")
+    batches: Any = batches_of(dialect)
     if not native:
         batches = dialect.turn(TurnRequest("gpt", (), stream=True))
 

@@ -337,7 +337,7 @@ def test_the_response_repeats_the_request() -> None:
         "metadata": {"k": "v"}, "user": "u", "tools": [tool | {"description": None, "parameters": None, "strict": None}],
         "tool_choice": {"type": "function", "name": "f"}, "reasoning": {"effort": "low", "summary": None},
         "text": {"format": form | {"description": None, "strict": False}, "verbosity": "low"}, "safety_identifier": "s",
-        "prompt_cache_key": "p", "parallel_tool_calls": False, "store": False, "max_tool_calls": 2,
+        "prompt_cache_key": "p", "parallel_tool_calls": False, "store": True, "max_tool_calls": 2,
     }  # fmt: skip
     assert {key: response[key] for key in told} == told
 

@@ -1,0 +1,94 @@
+"""The ids of items: one of ours for every item that comes without."""
+
+import secrets
+from collections.abc import Iterable
+from typing import Any, Final
+
+import orjson
+
+from trivet.model.v1.response_item_pb2 import Item
+
+_PREFIXES: Final = {
+    "message": "msg",
+    "reasoning": "rs",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "custom_tool_call": "ctc",
+    "custom_tool_call_output": "ctco",
+    "mcp_list_tools": "mcpl",
+    "mcp_call": "mcp",
+    "mcp_approval_request": "mcpr",
+    "mcp_approval_response": "mcpa",
+    "file_search_call": "fs",
+    "web_search_call": "ws",
+    "code_interpreter_call": "ci",
+    "image_generation_call": "ig",
+    "computer_call": "cu",
+    "computer_call_output": "cuo",
+    "local_shell_call": "lsh",
+    "local_shell_call_output": "lsho",
+    "shell_call": "sh",
+    "shell_call_output": "sho",
+    "apply_patch_call": "apc",
+    "apply_patch_call_output": "apco",
+    "tool_search_call": "tsc",
+    "tool_search_output": "tso",
+    "compaction": "cmp",
+}
+
+_HAVE_ENDED: Final = frozenset({"message", "function_call", "function_call_output"})
+"""Kinds of items that are listed with a status, which callers seldom give."""
+
+
+def new_item_id(kind: str) -> str:
+    """A fresh id for an item of this kind, which is the name of its field in `Item`."""
+    return f"{_PREFIXES.get(kind, 'item')}_{secrets.token_hex(24)}"
+
+
+def item_id(item: Item) -> str:
+    """The id of an item; "" if it has none."""
+    kind = item.WhichOneof("kind")
+    if kind == "unknown":
+        return str(orjson.loads(item.unknown).get("id") or "")
+    return str(getattr(item, kind).id) if kind else ""
+
+
+def set_item_id(item: Item, given: str) -> None:
+    """Make `given` the id of an item."""
+    kind = item.WhichOneof("kind")
+    if kind == "unknown":
+        item.unknown = orjson.dumps(orjson.loads(item.unknown) | {"id": given}).decode()
+    elif kind:
+        getattr(item, kind).id = given
+
+
+def own(items: Iterable[Item]) -> list[Item]:
+    """Copies of what a caller gave, as they are kept and listed.
+
+    Each has an id and is `completed` where nothing else is said; the content of a message is a list of parts.
+    """
+    return [_own(item) for item in items]
+
+
+def _own(given: Item) -> Item:
+    item = Item()
+    item.CopyFrom(given)
+    if not item_id(item):
+        set_item_id(item, new_item_id(item.WhichOneof("kind") or ""))
+    if item.HasField("message"):
+        _list_parts(item.message)
+    kind = item.WhichOneof("kind") or ""
+    if kind in _HAVE_ENDED and not getattr(item, kind).HasField("status"):
+        getattr(item, kind).status = "completed"
+    return item
+
+
+def _list_parts(message: Any) -> None:
+    if message.content.WhichOneof("kind") != "text":
+        return
+    text = message.content.text
+    part = message.content.parts.parts.add()
+    if message.role == "assistant":
+        part.output_text.text = text
+    else:
+        part.input_text.text = text

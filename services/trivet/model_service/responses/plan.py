@@ -1,0 +1,192 @@
+"""What is to be asked for a response: its request, with all that it goes on from looked up."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import orjson
+
+from trivet.kernel.errors import InvalidRequest, UnsupportedParameter
+from trivet.model.v1.response_item_pb2 import Item, ResponseInput
+from trivet.model.v1.response_pb2 import Response
+from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.domain.store import Store, StoredResponse
+from trivet.model_service.faces.responses_echo import begin
+from trivet.model_service.responses.history import History, own_input, pack_input
+from trivet.model_service.responses.item_ids import item_id, own
+from trivet.model_service.responses.metadata import check_metadata
+from trivet.model_service.responses.records import response_of
+from trivet.model_service.turns import ModelTurns
+
+UNSTORED_SECONDS: Final = 600
+"""How long a background response that is not to be stored can be asked for."""
+
+_OURS: Final = ("previous_response_id", "conversation", "background", "background_options", "store")
+"""Parameters that are answered here, and say nothing to a provider."""
+
+_GENERATE: Final = "generate"
+"""A key beside the contract: false asks for a response that no model is asked for, to go on from."""
+
+
+class Sealing(Protocol):
+    """Keeps what is stored from being read by whoever reads the store."""
+
+    def seal(self, data: bytes) -> bytes:
+        """What is stored in the place of `data`."""
+        ...
+
+    def open(self, data: bytes) -> bytes:
+        """The data."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A response to be made for `owner`.
+
+    `request` is as the caller sent it, `told` the response as it begins. `history` is what it goes on from, `input` its own
+    input, each item with an id. `native`: the provider speaks the Responses API itself.
+    """
+
+    owner: str
+    request: CreateResponseRequest
+    told: Response
+    history: Sequence[Item]
+    input: Sequence[Item]
+    native: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether the response is stored, if only for as long as it takes to be asked for."""
+        return self.told.store or self.told.background
+
+    @property
+    def is_warm_up(self) -> bool:
+        """Whether no model is asked: the response is only there to be gone on from."""
+        return bool(self.request.extra) and orjson.loads(self.request.extra).get(_GENERATE) is False
+
+
+class Planner:
+    """Makes plans. `seal` keeps the requests of background responses, which may hold secrets for MCP servers."""
+
+    def __init__(self, turns: ModelTurns, store: Store, seal: Sealing) -> None:
+        self._turns = turns
+        self._history = History(store)
+        self._seal = seal
+
+    async def plan(self, request: CreateResponseRequest, owner: str) -> Plan:
+        """The plan for a new request.
+
+        Raises:
+            ModelNotFound, PreviousResponseNotFound, ConversationNotFound: what it names is not there, or not the owner's.
+            InvalidRequest: its parameters do not go together, or it refers to items that are not there.
+            UnsupportedParameter: it asks for what only other providers have.
+        """
+        provider = self._turns.provider_of(request.model)
+        native = self._turns.is_native(request.model)
+        check_metadata(request.metadata)
+        if request.HasField("previous_response_id") and request.HasField("conversation"):
+            told = "'conversation' and 'previous_response_id' cannot be given together."
+            raise InvalidRequest(told, "conversation")
+        if request.HasField("prompt") and not native:
+            raise UnsupportedParameter("This model's provider does not support 'prompt'.", "prompt")
+        told_response = begin(request, provider)
+        told_response.store = request.store if request.HasField("store") else True
+        history = await self._history_of(request, owner)
+        items = list(_new_items(request, history))
+        if request.HasField("conversation"):
+            _refuse_taken_ids(items, history)
+        return Plan(owner, request, told_response, history, items, native)
+
+    async def again(self, stored: StoredResponse) -> Plan:
+        """The plan of a stored background response, for whoever works on it."""
+        request = CreateResponseRequest.FromString(self._seal.open(stored.request))
+        told = response_of(stored)
+        for field in ("output", "usage", "error", "incomplete_details", "completed_at"):
+            told.ClearField(field)
+        history = await self._history.before(stored)
+        return Plan(stored.owner, request, told, history, own_input(stored), self._turns.is_native(request.model))
+
+    def record(self, plan: Plan, *, streamed: bool) -> StoredResponse:
+        """What is stored of the response of a plan, as it is told now."""
+        told, background = plan.told, plan.told.background
+        return StoredResponse(
+            id=told.id,
+            owner=plan.owner,
+            created_at=told.created_at,
+            status=told.status,
+            input=pack_input(plan.input, plan.history if told.HasField("conversation") else ()),
+            response=told.SerializeToString(),
+            background=background,
+            streamed=streamed,
+            previous_id=told.previous_response_id,
+            conversation_id=told.conversation.id,
+            request=self._seal.seal(plan.request.SerializeToString()) if background else b"",
+            expires_at=0 if told.store else told.created_at + UNSTORED_SECONDS,
+        )
+
+    async def _history_of(self, request: CreateResponseRequest, owner: str) -> list[Item]:
+        if request.HasField("previous_response_id"):
+            return await self._history.after(request.previous_response_id, owner)
+        if request.HasField("conversation"):
+            reference = request.conversation
+            return await self._history.of_conversation(reference.id or reference.conversation.id, owner)
+        return []
+
+
+def turn_request(plan: Plan, more: Iterable[Item] = ()) -> CreateResponseRequest:
+    """The request of one turn, with everything in it: the history, the input, and `more`, the items of the response so far."""
+    request = CreateResponseRequest()
+    request.CopyFrom(plan.request)
+    for name in _OURS:
+        request.ClearField(name)
+    if _GENERATE in request.extra:
+        request.extra = _without_generate(request.extra)
+    more = list(more)
+    if plan.history or more or _has_references(request.input):
+        items = [*plan.history, *plan.input, *more]
+        del request.input.items.items[:]
+        request.input.items.items.extend(item for item in items if not (plan.native and _is_lost_thought(item)))
+    return request
+
+
+def _new_items(request: CreateResponseRequest, history: Sequence[Item]) -> Iterator[Item]:
+    """The own input of a request; what refers to an item of the history adds nothing to it."""
+    if request.input.WhichOneof("kind") == "text":
+        given = Item()
+        given.message.role = "user"
+        given.message.content.text = request.input.text
+        yield from own([given])
+        return
+    known: set[str] = set()
+    for index, item in enumerate(request.input.items.items):
+        if not item.HasField("item_reference"):
+            yield from own([item])
+            continue
+        known = known or set(map(item_id, history))
+        if item.item_reference.id not in known:
+            told = f"Invalid 'input[{index}]': the request goes on from no item '{item.item_reference.id:.80}'."
+            raise InvalidRequest(told, f"input[{index}]")
+
+
+def _refuse_taken_ids(items: Iterable[Item], history: Iterable[Item]) -> None:
+    taken = set(map(item_id, history))
+    for index, item in enumerate(items):
+        name = item_id(item)
+        if name in taken:
+            raise InvalidRequest(f"Invalid 'input[{index}].id': the conversation has an item '{name:.80}'.", f"input[{index}].id")
+        taken.add(name)
+
+
+def _has_references(given: ResponseInput) -> bool:
+    return any(item.HasField("item_reference") for item in given.items.items)
+
+
+def _is_lost_thought(item: Item) -> bool:
+    """Whether an item is of no use to an upstream that has not kept it: it knows it by no more than an id."""
+    return item.HasField("reasoning") and not item.reasoning.encrypted_content and not item.reasoning.content
+
+
+def _without_generate(extra: str) -> str:
+    rest = {key: value for key, value in orjson.loads(extra).items() if key != _GENERATE}
+    return orjson.dumps(rest).decode() if rest else ""
