@@ -144,3 +144,20 @@ async def test_a_response_to_the_output_of_a_function_that_was_called_before(one
 
     assert check_response(called) == []
     assert await given(one, {**asked, "input": [*called["output"], TOLD]}, streamed=streamed) == []
+
+
+def sparing(value: Any) -> Any:
+    """Without what an upstream of the same API may think it need not say."""
+    left_out = {"status", "annotations", "logprobs", "input_tokens_details", "output_tokens_details", "tool_choice", "tools"}
+    if isinstance(value, dict):
+        return {key: sparing(inner) for key, inner in value.items() if key not in left_out}
+    return [sparing(inner) for inner in value] if isinstance(value, list) else value
+
+
+@streamed_or_whole
+@pytest.mark.parametrize("said", ANSWERS.values(), ids=ANSWERS)
+async def test_an_upstream_that_leaves_things_out(one: Shape, said: Answer, streamed: bool) -> None:
+    told = [named_sse([sparing(event)]) for event in said.events()]
+    one.upstream.play(stream(*told) if streamed else [answer(sparing(said.response()))])
+
+    assert await given(one, {"model": "oai/m", "input": "go", "tools": [ADD]}, streamed=streamed) == []

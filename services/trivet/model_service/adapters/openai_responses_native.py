@@ -63,7 +63,16 @@ class NativeResponse:
         _clear(response, (field.name for field, _ in decoded.ListFields()))
         response.MergeFrom(decoded)
         complete(response)
+        for item in response.output:
+            _complete_item(item, "completed")
         return response
+
+
+def _complete_item(item: Item, status: str) -> None:
+    """Says the status of an item that the contract wants to have one, which some upstreams leave out."""
+    kind = item.WhichOneof("kind")
+    if kind in {"message", "function_call"} and not getattr(item, kind).HasField("status"):
+        getattr(item, kind).status = status
 
 
 def _clear(message: Message, names: Iterable[str]) -> None:
@@ -158,6 +167,7 @@ class NativeStream:
         passed: ResponseEvent = codec_for(ResponseEvent).decode(event | {"sequence_number": self._next})
         self._next += 1
         if passed.HasField("output_item_added"):
+            _complete_item(passed.output_item_added.item, "in_progress")
             call = passed.output_item_added.item.function_call
             self._names[call.id] = call.name
         elif passed.HasField("function_call_arguments_done"):
@@ -165,6 +175,7 @@ class NativeStream:
             done = passed.function_call_arguments_done
             done.name = done.name or self._names.get(done.item_id, "")
         elif passed.HasField("output_item_done"):
+            _complete_item(passed.output_item_done.item, "completed")
             self._items.append(passed.output_item_done.item)
         return passed
 

@@ -69,13 +69,16 @@ def begin(request: request_pb.CreateResponseRequest, provider: str) -> pb.Respon
 
 
 def complete(response: pb.Response) -> None:
-    """Adds the keys that the contract wants inside of what is repeated, null where there is nothing to say."""
+    """Adds the keys that the contract wants inside of what a response has, null or nought where there is nothing to say."""
     for tool in response.tools:
         _complete_tool(tool)
     if response.HasField("reasoning"):
         _add_nulls(response.reasoning, "effort", "summary")
     if response.HasField("text"):
         _complete_text(response.text)
+    if response.HasField("usage"):
+        response.usage.input_tokens_details.SetInParent()
+        response.usage.output_tokens_details.SetInParent()
 
 
 def _complete_tool(tool: tool_pb.Tool) -> None:
