@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 import uvloop
-
 from bench.gateway import Gateway, gateway
 
 STORED = 20_000

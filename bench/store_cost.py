@@ -10,7 +10,6 @@ import asyncio
 import time
 
 import uvloop
-
 from bench.gateway import Gateway, gateway
 
 CALLS = 2_000
