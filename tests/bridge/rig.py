@@ -7,11 +7,13 @@ from typing import Any
 
 import aiohttp
 from pydantic import SecretStr
+from yarl import URL
 
-from tests.agent.neighbours import ScriptedModels, ScriptedTools
+from tests.agent.neighbours import ScriptedTools
 from trivet.agent.v1 import agent_service_pb2_grpc
 from trivet.agent_service.server import open_agent_service
 from trivet.agent_service.settings import AgentSettings
+from trivet.bridge.contract import SERVICES
 from trivet.bridge.server import open_bridge
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
@@ -19,7 +21,7 @@ from trivet.kernel.chain import standard_interceptors
 from trivet.kernel.interceptors.validation import validation
 from trivet.kernel.server import Server
 from trivet.kernel.settings import AuthSettings, KeySettings, ServerSettings
-from trivet.model.v1 import model_service_pb2_grpc
+from trivet.model.v1 import conversation_service_pb2_grpc, model_service_pb2_grpc
 from trivet.tool.v1 import tool_service_pb2_grpc
 
 KEY = "sk-test-0123456789"
@@ -41,7 +43,11 @@ class Rig:
 
     async def get(self, path: str) -> tuple[int, Any]:
         """The status and the JSON of a GET."""
-        async with self.http.get(path) as answer:
+        return await self.ask("GET", path)
+
+    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+        """The status and the JSON of a request. The path is sent as it stands."""
+        async with self.http.request(method, URL(path, encoded=True), **options) as answer:
             return answer.status, await answer.json()
 
     async def raw(self, path: str, body: Any) -> bytes:
@@ -52,19 +58,27 @@ class Rig:
 
 
 @asynccontextmanager
-async def bridge(models: ScriptedModels, tools: ScriptedTools, settings: BridgeSettings | None = None) -> AsyncIterator[Rig]:
+async def bridge(
+    models: model_service_pb2_grpc.ModelServiceServicer,
+    tools: ScriptedTools,
+    settings: BridgeSettings | None = None,
+    *,
+    conversations: conversation_service_pb2_grpc.ConversationServiceServicer | None = None,
+    grace_seconds: float = 1,
+) -> AsyncIterator[Rig]:
     """The bridge over these models and tools."""
-    listening = ServerSettings(http="127.0.0.1:0", grpc="127.0.0.1:0", grace_seconds=1)
+    listening = ServerSettings(http="127.0.0.1:0", grpc="127.0.0.1:0", grace_seconds=grace_seconds)
     async with AsyncExitStack() as stack:
         server = Server(listening, (*standard_interceptors(listening, KeyRing(AUTH)), validation))
         server.add(model_service_pb2_grpc.add_ModelServiceServicer_to_server, models)
+        if conversations is not None:
+            server.add(conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server, conversations)
         server.add(tool_service_pb2_grpc.add_ToolServiceServicer_to_server, tools)
         agents = await stack.enter_async_context(open_agent_service(AgentSettings(), server.channel, server.channel))
         server.add(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, agents)
         await server.start()
         stack.push_async_callback(server.stop, 0)
-        services = ("trivet.model.v1.ModelService", "trivet.agent.v1.AgentService", "trivet.tool.v1.ToolService")
-        channels = dict.fromkeys(services, server.channel)
+        channels = dict.fromkeys([service.full_name for service in SERVICES], server.channel)
         opened = await stack.enter_async_context(open_bridge(settings or BridgeSettings(), listening, channels, KeyRing(AUTH)))
         session = aiohttp.ClientSession(
             f"http://{opened.address}", headers={"Authorization": f"Bearer {KEY}"}, timeout=aiohttp.ClientTimeout(10)

@@ -77,6 +77,42 @@ def test_a_shared_route_takes_the_bodies_of_all_its_rpcs() -> None:
     }
 
 
+def parameters(path: str, verb: str) -> dict[str, Any]:
+    return {parameter["name"]: parameter for parameter in DOCUMENT["paths"][path][verb]["parameters"]}
+
+
+def test_what_needs_no_body_has_its_parameters_in_path_and_query() -> None:
+    listed = parameters("/responses/{response_id}/input_items", "get")
+
+    assert [(name, one["in"], one["required"]) for name, one in listed.items()] == [
+        ("response_id", "path", True),
+        ("after", "query", False),
+        ("before", "query", False),
+        ("limit", "query", False),
+        ("order", "query", False),
+        ("include", "query", False),
+    ]
+    assert listed["limit"]["schema"] == {"type": "integer", "format": "int32", "minimum": 1, "maximum": 100}
+    assert listed["order"]["schema"]["enum"] == ["asc", "desc"]
+    assert listed["include"]["schema"] == {"type": "array", "items": {"type": "string"}}
+    assert all(one["description"] for one in listed.values() if one["in"] == "query")
+
+
+def test_only_what_reads_a_body_has_one() -> None:
+    with_body = {(path, verb) for path, verbs in DOCUMENT["paths"].items() for verb in verbs if "requestBody" in verbs[verb]}
+
+    assert {("/responses", "post"), ("/conversations/{conversation_id}", "post")} <= with_body
+    assert ("/responses/{response_id}/cancel", "post") not in with_body
+    assert {verb for _, verb in with_body} == {"post"}
+
+
+def test_a_stream_that_is_asked_for_by_the_query_is_described() -> None:
+    operation = DOCUMENT["paths"]["/responses/{response_id}"]["get"]
+
+    assert "text/event-stream" in operation["responses"]["200"]["content"]
+    assert parameters("/responses/{response_id}", "get")["starting_after"]["schema"]["minimum"] == 0
+
+
 def test_a_streamed_answer_is_described_by_its_events() -> None:
     content = DOCUMENT["paths"]["/responses"]["post"]["responses"]["200"]["content"]
 

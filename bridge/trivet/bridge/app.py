@@ -11,15 +11,19 @@ from aiohttp import web
 
 from trivet.bridge import documentation
 from trivet.bridge.boundary import boundary, name_request
-from trivet.bridge.contract import BASE_PATHS, SERVICES, routes
+from trivet.bridge.contract import BASE_PATHS, COMPANIONS, SERVICES, Operation, routes
 from trivet.bridge.cors import Cors
 from trivet.bridge.handlers import Gateway
 from trivet.bridge.health import Health
 from trivet.bridge.settings import BridgeSettings
+from trivet.bridge.websocket import WebSockets
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.openapi.document import document
 
 GATEWAY: Final = web.AppKey("gateway", Gateway)
+SOCKET_PATH: Final = "/responses"
+"""Where clients may also ask over a WebSocket, each frame as the body of a POST there."""
+
 _VARIABLE = re.compile(r"\{([a-z_.]+)(=\*\*)?\}")
 
 
@@ -32,7 +36,11 @@ def create_app(channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings
     for route in routes():
         for base in BASE_PATHS:
             app.router.add_route(route.method, base + _pattern(route.path), partial(gateway.serve, route))
-    health = Health(channels)
+    sockets = WebSockets(gateway, _operation("POST", SOCKET_PATH), settings)
+    app.on_shutdown.append(sockets.drain)
+    for base in BASE_PATHS:
+        app.router.add_route("GET", base + SOCKET_PATH, sockets.serve)
+    health = Health({name: channel for name, channel in channels.items() if name not in COMPANIONS})
     for path, page in {
         "/healthz": health.live,
         "/readyz": health.ready,
@@ -43,9 +51,13 @@ def create_app(channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings
     return app
 
 
+def _operation(method: str, path: str) -> Operation:
+    return next(route.operation({}) for route in routes() if (route.method, route.path) == (method, path))
+
+
 def _pattern(path: str) -> str:
     """A `google.api.http` path as aiohttp writes it: `{server.name}` as `{server__name}`, `{model=**}` over slashes too."""
-    return _VARIABLE.sub(lambda found: f"{{{found[1].replace('.', '__')}{':.+' if found[2] else ''}}}", path)
+    return _VARIABLE.sub(lambda found: f"{{{found[1].replace('.', '__')}:{'.+' if found[2] else '[^/]+'}}}", path)
 
 
 async def _openapi(request: web.Request) -> web.Response:

@@ -11,6 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from trivet.agent.v1 import agent_service_pb2
 from trivet.kernel.codec.message_codec import MessageCodec, codec_for
+from trivet.kernel.codec.query import QueryCodec, query_codec
 from trivet.model.v1 import conversation_service_pb2, model_service_pb2
 from trivet.rest.v1 import annotations_pb2 as rest_pb2
 from trivet.tool.v1 import tool_service_pb2
@@ -24,6 +25,9 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"],
     tool_service_pb2.DESCRIPTOR.services_by_name["ToolService"],
 )
+
+COMPANIONS = frozenset({"trivet.model.v1.ConversationService"})
+"""Services that another service's process serves with its own: they are as ready as that one is."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Operation:
     """
 
     request_codec: MessageCodec[Any]
+    query_codec: QueryCodec
     unary: Rpc
     stream: Rpc | None
     stream_by_default: bool
@@ -54,10 +59,14 @@ class Operation:
 
 @dataclass
 class Route:
-    """An HTTP method and path (without base path, `{name}` for variables), and the operations that share it."""
+    """An HTTP method and path (without base path, `{name}` for variables), and the operations that share it.
+
+    A request whose route does not read the body has its parameters in the query.
+    """
 
     method: str
     path: str
+    reads_body: bool
     operations: list[Operation] = field(default_factory=list)
 
     def operation(self, body: dict[str, Any]) -> Operation:
@@ -71,8 +80,8 @@ def routes(services: Iterable[ServiceDescriptor] = SERVICES) -> list[Route]:
     """All routes of the services."""
     table: dict[tuple[str, str], Route] = {}
 
-    def add(method: str, path: str, operation: Operation) -> None:
-        table.setdefault((method, path), Route(method, path)).operations.append(operation)
+    def add(method: str, path: str, operation: Operation, *, reads_body: bool) -> None:
+        table.setdefault((method, path), Route(method, path, reads_body)).operations.append(operation)
 
     for service in services:
         for method in service.methods:
@@ -83,9 +92,9 @@ def routes(services: Iterable[ServiceDescriptor] = SERVICES) -> list[Route]:
             operation = _operation(method, options)
             for binding in (rule, *rule.additional_bindings):
                 verb = binding.WhichOneof("pattern")
-                add(verb.upper(), getattr(binding, verb), operation)
+                add(verb.upper(), getattr(binding, verb), operation, reads_body=bool(binding.body))
             for shared in options.shared_routes:
-                add("POST", shared.path, _operation(method, options, shared.when_key))
+                add("POST", shared.path, _operation(method, options, shared.when_key), reads_body=True)
     return list(table.values())
 
 
@@ -93,6 +102,7 @@ def _operation(method: MethodDescriptor, options: Any, when_key: str = "") -> Op
     twin = method.containing_service.methods_by_name[options.stream_method] if options.stream_method else None
     return Operation(
         request_codec=codec_for(GetMessageClass(method.input_type)),
+        query_codec=query_codec(method.input_type),
         unary=_rpc(method),
         stream=_rpc(twin) if twin is not None else None,
         stream_by_default=options.stream_by_default,

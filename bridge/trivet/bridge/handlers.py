@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from trivet.bridge import headers, sse
 from trivet.bridge.contract import Operation, Route, Rpc
+from trivet.bridge.numbering import seen_before
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.codec import text
@@ -19,7 +20,6 @@ from trivet.kernel.errors import InvalidKey, InvalidRequest, RequestTimeout, Uns
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 PRINCIPAL: Final = web.RequestKey("principal", str)
-_HAS_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Gateway:
@@ -39,33 +39,44 @@ class Gateway:
 
     async def serve(self, route: Route, request: web.Request) -> web.StreamResponse:
         """Answer a request to `route`. Raises ServiceError, or what the RPC raises, before anything was written."""
-        # Before the body is read: what a stranger sends is not parsed. The service judges the key again.
+        sent = self.admit(request)
+        # Where a route reads no body, whatever came as one means nothing.
+        given = await _body(request, self._settings.body_seconds) if route.reads_body else {}
+        operation = route.operation(given)
+        if not route.reads_body:
+            given = operation.query_codec.decode(request.query.items())
+        _bind_path(request.match_info, given)
+        message = operation.request_codec.decode(given, strict=True)
+        if operation.stream is not None and _wants_stream(given, operation):
+            return await self._stream(request, operation.stream, message, sent)
+        return await self._unary(operation.unary, message, sent)
+
+    def admit(self, request: web.Request) -> headers.Metadata:
+        """Judge the key of a request, and give what travels on with its calls.
+
+        To be called before the body is read: what a stranger sends is not parsed. The service judges the key again.
+        Raises MissingKey, InvalidKey or InvalidRequest.
+        """
         key = headers.bearer(request.headers)
         principal = self._keys.principal(key)
         if principal is None:
             raise InvalidKey
         request[PRINCIPAL] = principal
-        sent = headers.metadata(request.headers, key, request[REQUEST_ID])
-        body = await _body(request, self._settings.body_seconds) if route.method in _HAS_BODY else {}
-        _bind_path(request.match_info, body)
-        operation = route.operation(body)
-        message = operation.request_codec.decode(body, strict=True)
-        if operation.stream is not None and _wants_stream(body, operation):
-            return await self._stream(request, operation.stream, message, sent)
-        return await self._unary(operation.unary, message, sent)
+        return headers.metadata(request.headers, key, request[REQUEST_ID])
 
-    async def _unary(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.Response:
-        answer = await self._call(rpc, message, sent)
-        return web.Response(body=rpc.response_codec.dumps(answer), content_type="application/json")
-
-    async def _stream(self, request: web.Request, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.StreamResponse:
-        events = sse.Events(self._call(rpc, message, sent), stream_codec(rpc.descriptor))
-        return await sse.respond(request, events, self._settings)
-
-    def _call(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> Any:
+    def call(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> Any:
+        """The running call of an RPC; `interrupt` cancels it."""
         call = self._callable(rpc)(message, metadata=sent, timeout=headers.timeout(sent))
         self._calls.add(call)
         return call
+
+    async def _unary(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.Response:
+        answer = await self.call(rpc, message, sent)
+        return web.Response(body=rpc.response_codec.dumps(answer), content_type="application/json")
+
+    async def _stream(self, request: web.Request, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.StreamResponse:
+        events = sse.Events(self.call(rpc, message, sent), stream_codec(rpc.descriptor), seen_before(message))
+        return await sse.respond(request, events, self._settings)
 
     def _callable(self, rpc: Rpc) -> Callable[..., Any]:
         if rpc.path not in self._callables:
@@ -99,16 +110,16 @@ async def _read(request: web.Request, seconds: float) -> bytes:
         raise RequestTimeout("The body did not arrive in time.") from None
 
 
-def _bind_path(match: Mapping[str, str], body: dict[str, Any]) -> None:
+def _bind_path(match: Mapping[str, str], given: dict[str, Any]) -> None:
     """Put the path's variables where the route says: `server__name` is the field `name` of the field `server`."""
     for variable, value in match.items():
         *parents, name = variable.split("__")
-        target = body
+        target = given
         for parent in parents:
             target = target.setdefault(parent, {})
         target[name] = value
 
 
-def _wants_stream(body: dict[str, Any], operation: Operation) -> bool:
-    asked = body.get("stream")
+def _wants_stream(given: dict[str, Any], operation: Operation) -> bool:
+    asked = given.get("stream")
     return operation.stream_by_default if asked is None else asked is True

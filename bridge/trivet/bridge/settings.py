@@ -15,13 +15,28 @@ class CorsSettings(BaseModel):
     """How long a browser keeps the answer to a preflight request."""
 
 
+class WebSocketSettings(BaseModel):
+    """What clients that ask over a WebSocket may hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_connections: int = Field(default=1000, ge=0)
+    """How many may be open at once; one more is refused with 503."""
+
+    max_waiting: int = Field(default=16, ge=1)
+    """How many messages of a connection may wait for their turn; one more is answered with an error."""
+
+    idle_seconds: float = Field(default=3600.0, gt=0)
+    """A connection that asks for nothing for this long, once all is answered, is closed."""
+
+
 class BridgeSettings(BaseModel):
     """How the bridge serves HTTP."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
-    """The largest request body; a larger one is refused with 413."""
+    """The largest request body; a larger one is refused with 413. A larger WebSocket message closes its connection."""
 
     body_seconds: float = Field(default=60.0, gt=0)
     """How long a request's body may take to arrive; a slower one is refused with 408."""
@@ -34,5 +49,7 @@ class BridgeSettings(BaseModel):
 
     first_event_seconds: float = Field(default=30.0, gt=0)
     """How long the first event of a stream is awaited before headers are sent, so that an early failure keeps its status."""
+
+    websocket: WebSocketSettings = WebSocketSettings()
 
     cors: CorsSettings = CorsSettings()

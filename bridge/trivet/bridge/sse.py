@@ -9,6 +9,7 @@ from aiohttp import web
 from google.protobuf.message import Message
 
 from trivet.bridge.interruption import interruption
+from trivet.bridge.numbering import Numbering
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.catalogue import error_body, from_rpc_error
 from trivet.kernel.codec.sse import StreamCodec
@@ -30,33 +31,27 @@ class StreamCall(Protocol):
 
 
 class Events:
-    """The events of a running RPC, as bytes to write."""
+    """The events of a running RPC, as bytes to write; `seen` is the number of the last event that the client has already."""
 
-    def __init__(self, call: StreamCall, codec: StreamCodec) -> None:
+    def __init__(self, call: StreamCall, codec: StreamCodec, seen: int = -1) -> None:
         self.call = call
         self._codec = codec
         self._stream = codec.open()
-        self._count = 0
+        self._numbering = Numbering(codec, seen)
 
     async def next(self) -> bytes | None:
         """The events of the next message; None when there are no more. Raises AioRpcError."""
         batch = await self.call.read()
         if not isinstance(batch, Message):
             return None
-        self._count += len(getattr(batch, self._codec.events_name))
+        self._numbering.passed(getattr(batch, self._codec.events_name))
         return self._stream.frames(batch)
 
     def failure(self, error: ServiceError) -> bytes:
-        """The event that tells of an error in the middle of the stream, in the dialect of the stream.
-
-        Streams with named events get both of the shapes that are in use for it, the flat and the nested one.
-        """
-        body = error_body(error)[1]["error"]
+        """The event that tells of an error in the middle of the stream, in the dialect of the stream."""
         if not self._codec.discriminator:
-            return b"data: " + orjson.dumps({"error": body}) + b"\n\n"
-        flat = {key: body[key] for key in ("code", "message", "param")}
-        event = {"type": "error", "sequence_number": self._count, **flat, "error": body}
-        return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
+            return b"data: " + orjson.dumps(error_body(error)[1]) + b"\n\n"
+        return b"event: error\ndata: " + orjson.dumps(self._numbering.failure(error)) + b"\n\n"
 
     @property
     def end(self) -> bytes:

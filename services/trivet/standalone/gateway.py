@@ -15,15 +15,16 @@ from trivet.kernel.interceptors.validation import validation
 from trivet.kernel.server import CannotListen, Server
 from trivet.standalone.config import Config, UsageError
 from trivet.standalone.failures import CommandFailed
-from trivet.standalone.parts import CALLS, FULL_NAMES, SERVICES, Part, Service
+from trivet.standalone.parts import CALLS, COMPANIONS, FULL_NAMES, SERVICES, Part, Service
 
 Channels = dict[Service, grpc.aio.Channel]
 
 # What may be asked again when no answer came.
-_IDEMPOTENT: dict[Service, tuple[str, ...]] = {
-    "model": ("ListModels", "GetModel"),
-    "tool": ("ListServers", "ListTools"),
-    "agent": (),
+_IDEMPOTENT: dict[str, tuple[str, ...]] = {
+    "trivet.model.v1.ModelService": ("ListModels", "GetModel", "GetResponse", "FollowResponse", "ListInputItems"),
+    "trivet.model.v1.ConversationService": ("GetConversation", "ListConversationItems", "GetConversationItem"),
+    "trivet.tool.v1.ToolService": ("ListServers", "ListTools"),
+    "trivet.agent.v1.AgentService": (),
 }
 
 
@@ -86,8 +87,13 @@ def _connect(service: Service, config: Config) -> grpc.aio.Channel:
     address: str | None = getattr(config.services, service)
     if address is None:
         raise UsageError(f"`services.{service}` is missing from the configuration: where does that service listen?")
-    idempotent = [f"{FULL_NAMES[service]}/{method}" for method in _IDEMPOTENT[service]]
+    idempotent = [f"{name}/{method}" for name in _full_names(service) for method in _IDEMPOTENT[name]]
     return connect(address, idempotent=idempotent, max_message_bytes=config.server.max_message_bytes)
+
+
+def _full_names(service: Service) -> tuple[str, ...]:
+    """All that is called over the channel to a service."""
+    return FULL_NAMES[service], *COMPANIONS[service]
 
 
 # A process imports the services that it runs, and no others: the bridge needs no MCP, a tool server no model runtime.
@@ -123,7 +129,7 @@ _OPENERS = {"model": _open_model, "tool": _open_tool, "agent": _open_agent}
 async def _open_bridge(config: Config, channels: Channels, stack: AsyncExitStack) -> str:
     from trivet.bridge.server import open_bridge
 
-    named = {FULL_NAMES[service]: channel for service, channel in channels.items()}
+    named = {name: channel for service, channel in channels.items() for name in _full_names(service)}
     try:
         bridge = await stack.enter_async_context(open_bridge(config.bridge, config.server, named, KeyRing(config.auth)))
     except OSError as error:

@@ -25,6 +25,9 @@ CALLS: dict[Part, tuple[Service, ...]] = {
 }
 """The services that a part calls."""
 
+COMPANIONS: dict[Service, tuple[str, ...]] = {"model": ("trivet.model.v1.ConversationService",), "tool": (), "agent": ()}
+"""The full names of what a service's process serves besides it, over the same channel."""
+
 FULL_NAMES: dict[Service, str] = {
     "model": "trivet.model.v1.ModelService",
     "tool": "trivet.tool.v1.ToolService",

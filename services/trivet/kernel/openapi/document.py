@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, cast
 from google.api import annotations_pb2 as http_pb2
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 
+from trivet.kernel.codec.query import query_fields
+from trivet.kernel.codec.shape import Field
 from trivet.kernel.openapi.prose import contract_prose
 from trivet.kernel.openapi.schemas import Schema, Schemas, reachable
 from trivet.rest.v1 import annotations_pb2
@@ -68,11 +70,17 @@ class _Route(NamedTuple):
     verb: str
     method: MethodDescriptor
     number: int
+    reads_body: bool
     when_key: str = ""
 
     @property
     def variables(self) -> list[str]:
         return [name for name, _ in _VARIABLE.findall(self.path)]
+
+    @property
+    def query(self) -> list[Field]:
+        fields = [] if self.reads_body else query_fields(self.method.input_type)
+        return [field for field in fields if field.name not in self.variables]
 
 
 def _routes(services: Iterable[ServiceDescriptor]) -> Iterator[_Route]:
@@ -82,10 +90,10 @@ def _routes(services: Iterable[ServiceDescriptor]) -> Iterator[_Route]:
             bindings = [each for each in (rule, *rule.additional_bindings) if each.WhichOneof("pattern")]
             for number, binding in enumerate(bindings):
                 verb = binding.WhichOneof("pattern")
-                yield _Route(getattr(binding, verb), verb, method, number)
+                yield _Route(getattr(binding, verb), verb, method, number, bool(binding.body))
             shared_routes = method.GetOptions().Extensions[annotations_pb2.method].shared_routes
             for number, shared in enumerate(shared_routes, start=len(bindings)):
-                yield _Route(shared.path, "post", method, number, shared.when_key)
+                yield _Route(shared.path, "post", method, number, reads_body=True, when_key=shared.when_key)
 
 
 def _by_path(routes: Iterable[_Route]) -> Iterator[tuple[str, str, list[_Route]]]:
@@ -116,14 +124,17 @@ def _operation(sharing: list[_Route], schemas: Schemas, prose: Mapping[str, str]
             "default": {"$ref": "#/components/responses/Error"},
         },
     }
-    if first.variables:
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in first.variables
-        ]
-    if first.verb not in ("get", "delete"):
+    parameters = [_path_parameter(name) for name in first.variables] + [schemas.query_parameter(field) for field in first.query]
+    if parameters:
+        operation["parameters"] = parameters
+    if first.reads_body:
         body = _any_of(schemas.reference(route.method.input_type) for route in sharing)
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     return operation
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _stream_twin(method: MethodDescriptor) -> MethodDescriptor | None:

@@ -75,6 +75,11 @@ class Schemas:
             case _:
                 raise ShapeError(descriptor.full_name, "it is no object")
 
+    def query_parameter(self, field: Field) -> Schema:
+        """The parameter of an operation that gives a field in the query."""
+        told = {"name": field.key, "in": "query", "required": bool(field.options.required), "schema": self._field(field)}
+        return self._described(field.descriptor.full_name, told)
+
     def _free_name(self, descriptor: Descriptor, told: _Tolds) -> str:
         """The noun of the package and the message's name; the tag is added for a message that has several."""
         name = descriptor.full_name.removeprefix("trivet.").replace(".v1.", ".")
