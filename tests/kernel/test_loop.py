@@ -18,6 +18,7 @@ class ScriptedTurn:
 
     said: Sequence[str]
     calls: Sequence[ToolCall] = ()
+    is_last: bool = False
     closed: bool = False
 
     async def batches(self) -> AsyncGenerator[str]:
@@ -126,6 +127,15 @@ async def test_the_calls_of_the_last_permitted_turn_still_run() -> None:
     assert conversation.asked == 2
     assert sum(isinstance(event, CallFinished) for event in events) == 2
     assert RunFinished(2, "iteration_limit") == events[-1]
+
+
+async def test_a_turn_that_others_have_to_answer_is_the_last_once_its_calls_have_run() -> None:
+    conversation = ScriptedConversation([ScriptedTurn(["x"], [call("1")], is_last=True)])
+
+    events = [event async for event in run(conversation, EchoTools(), 5)]
+
+    assert conversation.outcomes == [("1", "arguments of 1")]
+    assert RunFinished(1, "model") == events[-1]
 
 
 async def test_calls_with_one_id_each_get_their_own_result() -> None:

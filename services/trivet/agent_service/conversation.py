@@ -90,6 +90,11 @@ class ChatTurn:
         self.finish_reason = ""
         self.calls: Sequence[ToolCall] = ()
 
+    @property
+    def is_last(self) -> bool:
+        """Never: a run has all of its tools itself."""
+        return False
+
     async def batches(self) -> AsyncGenerator[Batch]:
         """The model's chunks as they come, without the end of the answer and without usage."""
         stream = self._stub.StreamChatCompletion(self._request)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
 B = TypeVar("B", covariant=True)
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+R_contra = TypeVar("R_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,16 @@ class ToolOutcome:
 
 
 class Turn(Protocol[B]):
-    """One model call. `calls` is complete once `batches` has ended."""
+    """One model call. `calls` and `is_last` are as they stay once `batches` has ended."""
 
     @property
     def calls(self) -> Sequence[ToolCall]:
         """The calls to run: none when the model gave its answer, or was cut off."""
+        ...
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the run ends when the calls have run: somebody else has to answer first."""
         ...
 
     def batches(self) -> AsyncGenerator[B]:
@@ -44,22 +52,22 @@ class Turn(Protocol[B]):
         ...
 
 
-class Conversation(Protocol[B]):
+class Conversation(Protocol[B, R_contra]):
     """What was said so far, and the model that goes on with it."""
 
     def turn(self) -> Turn[B]:
         """Begin a model call on the conversation so far."""
         ...
 
-    def add_outcome(self, call: ToolCall, outcome: ToolOutcome) -> None:
+    def add_outcome(self, call: ToolCall, outcome: R_contra) -> None:
         """Take the result of a call of the last turn into the conversation."""
         ...
 
 
-class ToolBox(Protocol):
+class ToolBox(Protocol[R_co]):
     """Runs tool calls. A call that fails has an outcome that says so; it never raises."""
 
-    async def call(self, call: ToolCall) -> ToolOutcome: ...
+    async def call(self, call: ToolCall) -> R_co: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +78,11 @@ class Streamed(Generic[B]):
 
 
 @dataclass(frozen=True, slots=True)
-class CallFinished:
+class CallFinished(Generic[R]):
     """A tool call finished."""
 
     call: ToolCall
-    outcome: ToolOutcome
+    outcome: R
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +93,14 @@ class RunFinished:
     stopped_by: Literal["model", "iteration_limit"]
 
 
-LoopEvent = Streamed[B] | CallFinished | RunFinished
+LoopEvent = Streamed[B] | CallFinished[R] | RunFinished
 
 
-async def run(conversation: Conversation[B], tools: ToolBox, limit: int) -> AsyncGenerator[LoopEvent[B]]:
+async def run(conversation: Conversation[B, R], tools: ToolBox[R], limit: int) -> AsyncGenerator[LoopEvent[B, R]]:
     """Run the loop with at most `limit` model calls, yielding what happens as it happens; the last event is RunFinished.
 
     The calls of a turn run in parallel, and their results are yielded in the order in which they finish; the model reads them
-    in the order in which it asked. The calls of the last permitted turn still run. Whatever the conversation raises ends the
+    in the order in which it asked. The calls of a turn that is the last still run. Whatever the conversation raises ends the
     run; closing the iterator ends the model call and cancels running tool calls.
     """
     for iteration in range(1, limit + 1):
@@ -103,17 +111,20 @@ async def run(conversation: Conversation[B], tools: ToolBox, limit: int) -> Asyn
         if not turn.calls:
             yield RunFinished(iteration, "model")
             return
-        outcomes: dict[int, ToolOutcome] = {}
+        outcomes: dict[int, R] = {}
         async with aclosing(_finishing(tools, turn.calls)) as finishing:
             async for position, outcome in finishing:
                 outcomes[position] = outcome
                 yield CallFinished(turn.calls[position], outcome)
         for position, call in enumerate(turn.calls):
             conversation.add_outcome(call, outcomes[position])
+        if turn.is_last:
+            yield RunFinished(iteration, "model")
+            return
     yield RunFinished(limit, "iteration_limit")
 
 
-async def _finishing(tools: ToolBox, calls: Sequence[ToolCall]) -> AsyncGenerator[tuple[int, ToolOutcome]]:
+async def _finishing(tools: ToolBox[R], calls: Sequence[ToolCall]) -> AsyncGenerator[tuple[int, R]]:
     """Start all calls at once, and yield the position and the outcome of each as it finishes."""
     running = {asyncio.create_task(tools.call(call)): position for position, call in enumerate(calls)}
     try:
