@@ -122,7 +122,9 @@ async def test_an_interrupted_item_that_is_taken_up_is_not_closed() -> None:
     assert item.function_call.arguments == '{"a"'
 
     assert assembly.reopen("fc_other") is None
-    assert assembly.reopen(item.function_call.id) == 2
+    reopened = assembly.reopen(item.function_call.id)
+    assert reopened is not None
+    assert reopened.output_index == 2
     assert assembly.close_interrupted() == []
     item.function_call.status = "completed"
     done = assembly.done(2, item)

@@ -118,12 +118,11 @@ class Assembly:
         added = body.OutputItemEvent(output_index=index, item=item)
         return index, self.number(ResponseEvent(output_item_added=added))
 
-    def reopen(self, item_id: str) -> int | None:
-        """Take up an interrupted item, which then is not closed by `close_interrupted`: its place; None if it is none."""
+    def reopen(self, item_id: str) -> InterruptedItem | None:
+        """Take up an interrupted item, which then is not closed by `close_interrupted`; None if it is none."""
         for index, interrupted in self._interrupted.items():
             if interrupted.item_id == item_id:
-                del self._interrupted[index]
-                return index
+                return self._interrupted.pop(index)
         return None
 
     def done(self, index: int, item: Item) -> ResponseEvent:

@@ -50,9 +50,14 @@ _BROKEN: Final = {"image_generation_call": "failed"}
 
 
 class InterruptedItem:
-    """One item at its place in the output; `take` its events, then `item` is what they amount to."""
+    """One item at its place in the output; `take` its events, then `item` is what they amount to.
+
+    `seen` are the names of its events in `ResponseEvent`, but for the first.
+    """
 
     def __init__(self, output_index: int, item: Item) -> None:
+        self.output_index = output_index
+        self.seen: set[str] = set()
         self.item = Item()
         self.item.CopyFrom(item)
         self._kind = item.WhichOneof("kind") or ""
@@ -69,6 +74,7 @@ class InterruptedItem:
 
     def take(self, kind: str, said: Any) -> None:
         """One event of the item, by its name in `ResponseEvent`."""
+        self.seen.add(kind)
         if kind == "content_part_added" or kind == "reasoning_summary_part_added":
             self._begin_part(said.part, summary=kind != "content_part_added")
         elif kind in _PART_DONE and self._part is not None:
