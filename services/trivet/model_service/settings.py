@@ -1,12 +1,15 @@
-"""The providers that ModelService calls."""
+"""The providers that ModelService calls, and the store that it keeps responses in."""
 
+import os
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+_POSTGRESQL = ("postgres", "postgresql", "postgresql+asyncpg")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -30,6 +33,18 @@ def _header_name(name: str) -> str:
 
 def _none_is_no_key(value: object) -> object:
     return None if value in ("none", "") else value
+
+
+def _store_url(url: SecretStr | None) -> SecretStr | None:
+    if url is None:
+        return None
+    parts = urlsplit(url.get_secret_value())
+    in_file = parts.scheme == "sqlite"
+    if not (in_file or parts.scheme in _POSTGRESQL) or len(parts.path) < 2 or (in_file and parts.netloc):
+        raise ValueError(
+            "not a database's URL, as in sqlite:////var/lib/trivet/trivet.db or postgresql://trivet@db.internal/trivet"
+        )
+    return url
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -90,11 +105,58 @@ class ProviderSettings(_Section):
         return self
 
 
+class CannotOpenStore(Exception):  # noqa: N818 - says what happened
+    """The store can't be used as it is configured; the text names it, without its password, and says why."""
+
+
+class StoreSettings(_Section):
+    """Where responses and conversations are kept, and for how long."""
+
+    url: Annotated[SecretStr | None, AfterValidator(_store_url)] = None
+    """`sqlite:///PATH` (absolute with four slashes), or `postgresql://USER:PASSWORD@HOST/DATABASE`. Absent: SQLite, the file
+    `trivet/trivet.db` in `$XDG_DATA_HOME`, or in `~/.local/share`. Processes that share a store take over from each other."""
+
+    retention_days: float = Field(default=30.0, ge=0)
+    """How long a response is kept after it was made, and a conversation after it was last changed. 0: for ever. What a
+    kept response went on from is kept with it, found by nobody."""
+
+    max_bytes: int | None = Field(default=4 * 2**30, ge=1)
+    """How much all responses and conversations may take; the oldest go first. `null`: as much as there is room for."""
+
+    sweep_seconds: float = Field(default=60.0, gt=0)
+    """How often is looked for what has to go."""
+
+    claim_seconds: float = Field(default=10.0, gt=0)
+    """After how long without a sign of life the background responses of a process are taken over by another."""
+
+    secret_key: SecretStr | None = Field(default=None, min_length=16)
+    """What the requests of background responses are encrypted by while they wait and run: they may carry the secrets of tools.
+    The same for all processes. Needed with PostgreSQL. Absent: a key in a file beside that of SQLite, made when it is needed."""
+
+    @model_validator(mode="after")
+    def _shared_secret(self) -> Self:
+        if self.secret_key is None and self.file is None:
+            raise ValueError("a store in PostgreSQL needs a `secret_key`, the same for all processes")
+        return self
+
+    @property
+    def file(self) -> Path | None:
+        """The file of SQLite; None where `url` is that of PostgreSQL."""
+        if self.url is None:
+            # What is not absolute has to be ignored, says the standard for this variable.
+            data = Path(os.environ.get("XDG_DATA_HOME", ""))
+            return (data if data.is_absolute() else Path("~/.local/share").expanduser()) / "trivet" / "trivet.db"
+        scheme, _, path = self.url.get_secret_value().partition(":///")
+        return Path(path) if scheme == "sqlite" else None
+
+
 class ModelSettings(_Section):
     """What ModelService serves."""
 
     providers: tuple[ProviderSettings, ...] = ()
     """In the order in which models are listed."""
+
+    store: StoreSettings = StoreSettings()
 
     @model_validator(mode="after")
     def _unique_names(self) -> Self:

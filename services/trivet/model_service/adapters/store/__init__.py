@@ -1,0 +1,1 @@
+"""Where responses and conversations are kept: SQLite or PostgreSQL, by the same SQL."""
