@@ -23,7 +23,8 @@ def pins(lock: str) -> dict[str, set[str]]:
 
 
 def asked_for(lock: str) -> list[Requirement]:
-    runtime = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["local"]]
+    extras = PROJECT["project"]["optional-dependencies"]
+    runtime = [*PROJECT["project"]["dependencies"], *extras["local"], *extras["tokens"]]
     groups = PROJECT["dependency-groups"]
     development = [line for line in groups["dev"] if isinstance(line, str)]
     wanted = {"runtime.txt": runtime, "build.txt": groups["build"], "dev.txt": runtime + groups["build"] + development}
