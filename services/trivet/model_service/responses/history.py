@@ -52,9 +52,19 @@ class History:
         return [item_of(stored) for stored in await self._store.items(conversation_id)]
 
     async def before(self, stored: StoredResponse) -> list[Item]:
-        """What a stored response went on from, as far as it still is there."""
-        lineage = await self._store.lineage(stored.id, stored.owner) or (stored,)
-        return [*(await self._began_with(lineage) or ()), *_inputs_and_outputs(lineage[:-1])]
+        """What a stored response went on from.
+
+        Raises:
+            PreviousResponseNotFound: some of it is gone, because it was deleted while the response was begun.
+            ConversationNotFound: the conversation that it is part of was deleted.
+        """
+        lineage = await self._store.lineage(stored.id, stored.owner)
+        if not lineage:
+            raise PreviousResponseNotFound(stored.previous_id)
+        began = await self._began_with(lineage)
+        if began is None:
+            raise ConversationNotFound(lineage[0].conversation_id, "conversation")
+        return [*began, *_inputs_and_outputs(lineage[:-1])]
 
     async def _began_with(self, lineage: Sequence[StoredResponse]) -> list[Item] | None:
         """The items of the conversation that the first response of a lineage went on in; None if it is gone."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import orjson
 
-from trivet.kernel.errors import InvalidRequest, UnsupportedParameter
+from trivet.kernel.errors import InternalError, InvalidRequest, UnsupportedParameter
 from trivet.model.v1.response_item_pb2 import Item, ResponseInput
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
@@ -26,18 +26,6 @@ _OURS: Final = ("previous_response_id", "conversation", "background", "backgroun
 
 _GENERATE: Final = "generate"
 """A key beside the contract: false asks for a response that no model is asked for, to go on from."""
-
-
-class Sealing(Protocol):
-    """Keeps what is stored from being read by whoever reads the store."""
-
-    def seal(self, data: bytes) -> bytes:
-        """What is stored in the place of `data`."""
-        ...
-
-    def open(self, data: bytes) -> bytes:
-        """The data."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +55,11 @@ class Plan:
 
 
 class Planner:
-    """Makes plans. `seal` keeps the requests of background responses, which may hold secrets for MCP servers."""
+    """Makes plans, and finds in `store` what they go on from."""
 
-    def __init__(self, turns: ModelTurns, store: Store, seal: Sealing) -> None:
+    def __init__(self, turns: ModelTurns, store: Store) -> None:
         self._turns = turns
         self._history = History(store)
-        self._seal = seal
 
     async def plan(self, request: CreateResponseRequest, owner: str) -> Plan:
         """The plan for a new request.
@@ -99,31 +86,19 @@ class Planner:
         return Plan(owner, request, told_response, history, items, native)
 
     async def again(self, stored: StoredResponse) -> Plan:
-        """The plan of a stored background response, for whoever works on it."""
-        request = CreateResponseRequest.FromString(self._seal.open(stored.request))
+        """The plan of a stored background response, for whoever works on it.
+
+        Raises:
+            ServiceError: what it goes on from is gone, or its request cannot be read any more.
+        """
+        if not stored.request:
+            raise InternalError
+        request = CreateResponseRequest.FromString(stored.request)
         told = response_of(stored)
         for field in ("output", "usage", "error", "incomplete_details", "completed_at"):
             told.ClearField(field)
         history = await self._history.before(stored)
         return Plan(stored.owner, request, told, history, own_input(stored), self._turns.is_native(request.model))
-
-    def record(self, plan: Plan, *, streamed: bool) -> StoredResponse:
-        """What is stored of the response of a plan, as it is told now."""
-        told, background = plan.told, plan.told.background
-        return StoredResponse(
-            id=told.id,
-            owner=plan.owner,
-            created_at=told.created_at,
-            status=told.status,
-            input=pack_input(plan.input, plan.history if told.HasField("conversation") else ()),
-            response=told.SerializeToString(),
-            background=background,
-            streamed=streamed,
-            previous_id=told.previous_response_id,
-            conversation_id=told.conversation.id,
-            request=self._seal.seal(plan.request.SerializeToString()) if background else b"",
-            expires_at=0 if told.store else told.created_at + UNSTORED_SECONDS,
-        )
 
     async def _history_of(self, request: CreateResponseRequest, owner: str) -> list[Item]:
         if request.HasField("previous_response_id"):
@@ -132,6 +107,24 @@ class Planner:
             reference = request.conversation
             return await self._history.of_conversation(reference.id or reference.conversation.id, owner)
         return []
+
+
+def record_of(plan: Plan, told: Response, *, streamed: bool) -> StoredResponse:
+    """What is stored of the response of a plan when it stands as `told`."""
+    return StoredResponse(
+        id=told.id,
+        owner=plan.owner,
+        created_at=told.created_at,
+        status=told.status,
+        input=pack_input(plan.input, plan.history if told.HasField("conversation") else ()),
+        response=told.SerializeToString(),
+        background=told.background,
+        streamed=streamed,
+        previous_id=told.previous_response_id,
+        conversation_id=told.conversation.id,
+        request=plan.request.SerializeToString() if told.background else b"",
+        expires_at=0 if told.store else told.created_at + UNSTORED_SECONDS,
+    )
 
 
 def turn_request(plan: Plan, more: Iterable[Item] = ()) -> CreateResponseRequest:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_item_pb2 import Item, ItemList
 from trivet.model.v1.response_pb2 import Response
-from trivet.model_service.domain.store import StoredEvents, StoredItem, StoredResponse
+from trivet.model_service.domain.store import ResponseStore, StoredEvents, StoredItem, StoredResponse
 from trivet.model_service.responses.item_ids import item_id
 
 ENDED = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -45,3 +45,13 @@ def stored_events(events: Sequence[ResponseEvent], first: int) -> StoredEvents:
 def events_of(stored: Iterable[StoredEvents]) -> list[ResponseEvent]:
     """The events of some batches."""
     return [event for batch in stored for event in ResponseEventBatch.FromString(batch.data).events]
+
+
+async def all_events(store: ResponseStore, response_id: str) -> list[ResponseEvent]:
+    """All stored events of a response."""
+    found: list[ResponseEvent] = []
+    after = -1
+    while page := await store.events(response_id, after):
+        found += events_of(page)
+        after = page[-1].last
+    return found

@@ -1,0 +1,108 @@
+"""Keeps responses that are answered in the foreground: whole ones before they are answered, streams while they go out."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from itertools import count
+from typing import Any, Final
+
+from trivet.kernel.call import current_call
+from trivet.kernel.errors import Overloaded, ServiceError
+from trivet.model.v1.response_event_pb2 import ResponseEventBatch
+from trivet.model.v1.response_pb2 import Response
+from trivet.model_service.domain.store import Change, Store
+from trivet.model_service.faces.responses_failure import failure_events
+from trivet.model_service.responses.announcements import Announcements
+from trivet.model_service.responses.plan import Plan, record_of
+from trivet.model_service.responses.recording import Recording, items_of
+
+_ENDS: Final = frozenset({"completed", "incomplete", "failed"})
+_STOPPED: Final = "The server stopped while it made the response."
+_NOT_STORED: Final = "The response could not be stored."
+
+
+class Recorder:
+    """Keeps responses in `store`; `runner` is the name by which this process claims those that are not done yet.
+
+    Its tasks, by which streams that were left are ended properly, go on until `aclose`.
+    """
+
+    def __init__(self, store: Store, announcements: Announcements, runner: str) -> None:
+        self._store = store
+        self._announcements = announcements
+        self._runner = runner
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def keep(self, plan: Plan, response: Response) -> None:
+        """Keep a whole response, and what it adds to its conversation.
+
+        Raises:
+            Overloaded: the store is away; such a response must not be answered.
+        """
+        if plan.kept:
+            await self._store.add(record_of(plan, response, streamed=False), Change(items=items_of(plan, response)))
+        elif items := items_of(plan, response):
+            await self._store.add_items(response.conversation.id, items)
+
+    async def record(self, plan: Plan, batches: AsyncGenerator[ResponseEventBatch]) -> AsyncGenerator[ResponseEventBatch]:
+        """Pass on `batches` at once, and keep them behind the stream; only the end waits until all is kept.
+
+        A stream that cannot be kept goes on, and ends as failed. One that nobody listens to any more is cancelled, and kept
+        as that. Raises what `batches` raises before its first event, which leaves nothing behind.
+        """
+        recording = Recording(self._store, self._announcements, plan, self._runner)
+        failure: ServiceError | None = None
+        try:
+            async with aclosing(batches):
+                async for batch in batches:
+                    recording.take(batch)
+                    end = _end_of(batch)
+                    if end is not None and not await recording.finish(end):
+                        failure = Overloaded(_NOT_STORED)
+                        batch = _failed(batch, failure)
+                    yield batch
+        finally:
+            if recording.begun and not recording.finished:
+                call = current_call.get()
+                evicted = call is not None and call.evicted
+                self._go_on(recording.break_off(failure or (Overloaded(_STOPPED) if evicted else None)))
+
+    async def converse(self, plan: Plan, batches: AsyncGenerator[ResponseEventBatch]) -> AsyncGenerator[ResponseEventBatch]:
+        """Pass on `batches` of a response that is not kept; what it adds to its conversation is, before the end goes out."""
+        async with aclosing(batches):
+            async for batch in batches:
+                end = _end_of(batch)
+                if end is not None:
+                    try:
+                        await self.keep(plan, end)
+                    except ServiceError as error:
+                        batch = _failed(batch, error)
+                yield batch
+
+    async def aclose(self) -> None:
+        """Wait until all that was left is ended in the store."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _end_of(batch: ResponseEventBatch) -> Response | None:
+    """The response as the stream ends with it, if it ends with this batch."""
+    kind = batch.events[-1].WhichOneof("event") if batch.events else None
+    response: Response | None = getattr(batch.events[-1], kind).response if kind in _ENDS else None
+    return response
+
+
+def _failed(batch: ResponseEventBatch, error: ServiceError) -> ResponseEventBatch:
+    """The last batch of a stream, but failed in the end; one that had failed already stays as it is."""
+    last = batch.events[-1]
+    if last.HasField("failed"):
+        return batch
+    said = last.completed if last.HasField("completed") else last.incomplete
+    said.response.store = False
+    events = failure_events(said.response, error, count(said.sequence_number))
+    return ResponseEventBatch(events=[*batch.events[:-1], *events])
