@@ -61,6 +61,11 @@ class Memory:
             _put_before(request, latest)
         return Turn(self, request, latest.response_id)
 
+    def forget(self, response_id: object) -> None:
+        """Going on from this one failed before it began."""
+        if self._latest is not None and response_id == self._latest.response_id:
+            self._latest = None
+
     def remember(self, unkept: _Unkept) -> None:
         """Make this the response to go on from."""
         self._latest = unkept if unkept.items.ByteSize() <= self._most_bytes else None

@@ -24,7 +24,7 @@ from trivet.bridge.settings import BridgeSettings
 from trivet.bridge.unkept import Memory
 from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.codec.sse import stream_codec
-from trivet.kernel.errors import InternalError, Overloaded, RateLimited, ServiceError
+from trivet.kernel.errors import InternalError, InvalidRequest, Overloaded, RateLimited, ServiceError
 
 _FAREWELL_SECONDS: Final = 2.0
 """How long a client may take to answer that the connection is closed."""
@@ -163,7 +163,11 @@ class _Connection:
             await answer.failure(InternalError())
 
     async def _respond(self, parameters: dict[str, Any], answer: Answer) -> None:
-        request = self._asking.request_codec.decode(parameters, strict=True)
+        try:
+            request = self._asking.request_codec.decode(parameters, strict=True)
+        except InvalidRequest:
+            self._memory.forget(parameters.get("previous_response_id"))
+            raise
         turn = self._memory.begin(request)
         answer.continued = turn.continued
         call = self._asking.call(request)
