@@ -72,7 +72,7 @@ class ScriptedUpstream:
         self.connections = 0
         self.abandoned = 0
         self.transports: set[asyncio.Transport] = set()
-        self._scripts: list[list[Step]] = []
+        self._scripts: list[Callable[[Request], Sequence[Step]]] = []
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
 
@@ -102,7 +102,11 @@ class ScriptedUpstream:
         flat: list[Step] = []
         for step in steps:
             flat += [step] if isinstance(step, bytes | str | asyncio.Event) else step
-        self._scripts.append(flat)
+        self._scripts.append(lambda _: flat)
+
+    def reply(self, script: Callable[[Request], Sequence[Step]]) -> None:
+        """The script for the next request that has none yet, made when it comes."""
+        self._scripts.append(script)
 
     async def until(self, reached: Callable[[], bool], seconds: float = 5) -> None:
         """Waits for what requests and connections bring about."""
@@ -117,10 +121,11 @@ class ScriptedUpstream:
         self.abandoned = 0
         self._scripts.clear()
 
-    def next_script(self) -> list[Step]:
+    def next_script(self, request: Request) -> Sequence[Step]:
         """Called by a connection for the request it has read."""
+        self.requests.append(request)
         self._changed.set()
-        return self._scripts.pop(0) if self._scripts else [answer({"error": "no script is left"}, status=500)]
+        return self._scripts.pop(0)(request) if self._scripts else [answer({"error": "no script is left"}, status=500)]
 
     def count(self, change: int) -> None:
         """Called by a connection that is made or lost."""
@@ -161,10 +166,10 @@ class _Connection(asyncio.Protocol):
         self._buffer = rest[length:]
         method, path, _ = first.split(" ")
         body = json.loads(rest[:length]) if length else None
-        self._upstream.requests.append(Request(method, path, headers, body))
-        self._playing = asyncio.create_task(self._play(self._upstream.next_script()))
+        script = self._upstream.next_script(Request(method, path, headers, body))
+        self._playing = asyncio.create_task(self._play(script))
 
-    async def _play(self, script: list[Step]) -> None:
+    async def _play(self, script: Sequence[Step]) -> None:
         for step in script:
             if isinstance(step, bytes):
                 self._transport.write(step)
