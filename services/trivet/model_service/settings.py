@@ -150,6 +150,32 @@ class StoreSettings(_Section):
         return Path(path) if scheme == "sqlite" else None
 
 
+class BackgroundSettings(_Section):
+    """Responses that are made in the background, and how many at a time."""
+
+    max_running: int = Field(default=16, ge=0)
+    """The most that one process works on at once. 0: this process leaves them to others that share its store."""
+
+    max_running_per_key: int = Field(default=8, ge=1)
+    """The most of one API key that all processes together work on at once; the others wait."""
+
+    max_queued: int = Field(default=1000, ge=1)
+    """The most that wait. Beyond, requests are refused with the status 429."""
+
+    max_queued_per_key: int = Field(default=200, ge=1)
+    """The most of one API key that wait."""
+
+    max_seconds: float = Field(default=3600.0, gt=0)
+    """How long one may take from when it was first begun, with all interruptions; after that it fails."""
+
+    max_attempts: int = Field(default=3, ge=1)
+    """How often one is begun or taken up without an item of its output being finished; after that it fails. What makes its
+    process end each time is not tried for ever."""
+
+    poll_seconds: float = Field(default=1.0, gt=0)
+    """How often an idle process looks for what others that share its store have queued."""
+
+
 class ModelSettings(_Section):
     """What ModelService serves."""
 
@@ -157,6 +183,8 @@ class ModelSettings(_Section):
     """In the order in which models are listed."""
 
     store: StoreSettings = StoreSettings()
+
+    background: BackgroundSettings = BackgroundSettings()
 
     @model_validator(mode="after")
     def _unique_names(self) -> Self:
