@@ -63,6 +63,7 @@ MEANINGLESS_FOR_CHAT = {
     r"stream_options(\.include_obfuscation)?": PERMISSION,
     r"metadata.k|store|max_tool_calls": ECHOED,
     r"top_logprobs": "without `include` there are no log probabilities, here as there",
+    r"truncation|context_management\[\].*": "seen to by the gateway, around the turn",
     r"reasoning|text": "an object without keys",
     r"input<items>\[\]<\w+>\.(id|status|phase|created_by|async|caller<\w+>)(\..*)?": MADE_BY_MODELS,
     r"input<items>\[\]<function_call_output>\.(name|namespace)": "the call that is answered tells them",

@@ -11,10 +11,10 @@ import orjson
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec.message_codec import codec_for
-from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamFailed
+from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamFailed, UpstreamRejected
 from trivet.model_service.adapters.openai_chat_events import ChunkReader
 from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, is_whole, repair_completion
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, ChatFlavor, chat_body, in_flavor
+from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor, chat_body, in_flavor
 from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
@@ -36,7 +36,7 @@ def _unchanged(body: Body) -> Body:
 
 
 class OpenAIChat:
-    """A `Dialect` and a `NativeChat` over one provider.
+    """A `Dialect`, a `NativeChat` and a `CountsTokens` over one provider.
 
     `adapt` has the last word on every body, for an engine that needs more than its API says.
     """
@@ -45,6 +45,7 @@ class OpenAIChat:
         self._http = http
         self._flavor = flavor
         self._adapt = adapt
+        self._counts = flavor is not OPENAI
 
     # ---- Dialect ---------------------------------------------------------------------------------------------------
 
@@ -58,6 +59,19 @@ class OpenAIChat:
                 if events:
                     yield events
         yield list(reader.finish())
+
+    async def count_tokens(self, request: TurnRequest) -> int | None:
+        """See `CountsTokens.count_tokens`; llama.cpp is a server that does."""
+        if not self._counts:
+            return None
+        try:
+            answer = await self._http.post_json(f"{_PATH}/input_tokens", self._adapt(chat_body(request, self._flavor)))
+        except UpstreamRejected as error:
+            # A server that has no such path never will: it is asked once.
+            self._counts = error.metadata.get("http_status") not in {"404", "405"}
+            return None
+        counted = answer.get("input_tokens")
+        return counted if isinstance(counted, int) else None
 
     async def list_models(self) -> list[ModelInfo]:
         """See `Dialect.list_models`."""

@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from trivet.kernel.codec.message_codec import codec_for
-from trivet.kernel.errors import InvalidRequest, ServiceError
+from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamRejected
+from trivet.model.v1.response_context_pb2 import CompactedResponse, CompactResponseRequest, CountInputTokensRequest
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
@@ -24,14 +25,19 @@ from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_tools import namespaced
 
 _PATH: Final = "responses"
+_NOT_THERE: Final = frozenset({"404", "405"})
 _LAST: Final = re.compile(rb'"type":\s*"response\.(completed|incomplete|failed)"')
+
+_COUNTED: Final = frozenset(CountInputTokensRequest.DESCRIPTOR.fields_by_name)
+_COMPACTED: Final = frozenset(CompactResponseRequest.DESCRIPTOR.fields_by_name)
+"""What those APIs have of a request."""
 
 Json = dict[str, Any]
 T = TypeVar("T")
 
 
 class OpenAIResponses:
-    """A `Dialect` and a `NativeResponses` over one provider."""
+    """A `Dialect`, a `NativeResponses` and a `NativeContext` over one provider."""
 
     def __init__(self, http: UpstreamHttp) -> None:
         self._http = http
@@ -95,6 +101,35 @@ class OpenAIResponses:
                 raise
             if not stream.finished:
                 yield ResponseEventBatch(events=stream.fail(error))
+
+    # ---- NativeContext ---------------------------------------------------------------------------------------------
+
+    async def count_input_tokens(self, request: CreateResponseRequest, upstream_model: str) -> int | None:
+        """See `NativeContext.count_input_tokens`."""
+        answer = await self._context("responses/input_tokens", request, upstream_model, _COUNTED)
+        if answer is None:
+            return None
+        if not isinstance(answer.get("input_tokens"), int):
+            raise self._http.invalid("counted tokens in an unknown form")
+        return int(answer["input_tokens"])
+
+    async def compact_response(self, request: CreateResponseRequest, upstream_model: str) -> CompactedResponse | None:
+        """See `NativeContext.compact_response`."""
+        answer = await self._context("responses/compact", request, upstream_model, _COMPACTED)
+        if answer is None:
+            return None
+        with self._as_its_api_says():
+            return codec_for(CompactedResponse).decode(answer)
+
+    async def _context(self, path: str, request: CreateResponseRequest, model: str, keys: frozenset[str]) -> Json | None:
+        """What a server answers that has such a path; None if this one has not."""
+        body: Json = codec_for(CreateResponseRequest).encode(request)
+        try:
+            return await self._http.post_json(path, {key: body[key] for key in keys if key in body} | {"model": model})
+        except UpstreamRejected as error:
+            if error.metadata.get("http_status") not in _NOT_THERE:
+                raise
+            return None
 
     def _stream_of(self, batch: list[Json], request: CreateResponseRequest, told: Response) -> "NativeStream | AnewStream":
         """What passes on a stream that begins so.

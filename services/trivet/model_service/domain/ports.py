@@ -1,8 +1,8 @@
 """What ModelService needs of an upstream: the port that every dialect adapter fills."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 
@@ -41,4 +41,21 @@ class Dialect(Protocol):
 
     async def aclose(self) -> None:
         """Closes the connections; calls that still run end with UpstreamFailed."""
+        ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A dialect whose servers may count what a turn would bring to the model."""
+
+    async def count_tokens(self, request: TurnRequest) -> int | None:
+        """The tokens of the conversation and the tools; None where this server does not count. Raises as `turn` does."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Counts tokens without asking anyone."""
+
+    def count(self, texts: Iterable[str], model: str) -> int:
+        """How many tokens texts are to the model with this name at its provider; an estimate where it is not known."""
         ...

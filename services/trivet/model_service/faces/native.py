@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
+from trivet.model.v1.response_context_pb2 import CompactedResponse
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
@@ -45,4 +46,17 @@ class NativeResponses(Protocol):
         self, request: CreateResponseRequest, upstream_model: str, told: Response
     ) -> AsyncGenerator[ResponseEventBatch]:
         """The response in batches of the events that were ready together."""
+        ...
+
+
+@runtime_checkable
+class NativeContext(Protocol):
+    """A dialect of the Responses API whose servers may count and compact a context, too."""
+
+    async def count_input_tokens(self, request: CreateResponseRequest, upstream_model: str) -> int | None:
+        """How many tokens the request would bring to the model; None where this server does not count."""
+        ...
+
+    async def compact_response(self, request: CreateResponseRequest, upstream_model: str) -> CompactedResponse | None:
+        """The shorter form of the input; None where this server has none."""
         ...

@@ -23,7 +23,6 @@ _ELSEWHERE: Final = (
     "conversation",
     "prompt",
     "background_options",
-    "context_management",
     "prompt_cache_options",
     "access_programs",
     "image",
@@ -32,7 +31,7 @@ _ELSEWHERE: Final = (
 """What only a provider of this same API can do: it is kept there, or done there."""
 
 _LOGPROBS: Final = "message.output_text.logprobs"
-_INCLUDES: Final = frozenset(
+INCLUDES: Final = frozenset(
     {
         _LOGPROBS,
         "reasoning.encrypted_content",
@@ -51,8 +50,9 @@ _FIELDS: Final = frozenset(pb.CreateResponseRequest.DESCRIPTOR.fields_by_name)
 def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: bool) -> TurnRequest:
     """The turn that `request` asks of `upstream_model`.
 
-    Metadata, `store` and `max_tool_calls` are no matter of the model: the response answers them. What `include` asks for
-    of items that only other providers make is not asked of this one.
+    Metadata, `store` and `max_tool_calls` are no matter of the model: the response answers them; nor are `truncation` and
+    `context_management`, which are seen to before. What `include` asks for of items that only other providers make is not
+    asked of this one.
 
     Raises:
         UnsupportedParameter: a turn cannot express a parameter, an item or a tool.
@@ -100,10 +100,8 @@ def _refuse_elsewhere(request: pb.CreateResponseRequest) -> None:
     asked: list[str] = [name for name in _ELSEWHERE if name in given]
     if request.background:
         asked.append("background")
-    if request.truncation not in {"", "disabled"}:
-        if request.truncation != "auto":
-            raise InvalidRequest("Invalid 'truncation': expected 'auto' or 'disabled'.", "truncation")
-        asked.append("truncation")
+    if request.truncation not in {"", "auto", "disabled"}:
+        raise InvalidRequest("Invalid 'truncation': expected 'auto' or 'disabled'.", "truncation")
     if request.reasoning.context not in {"", "auto"}:
         asked.append("reasoning.context")
     if request.reasoning.mode not in {"", "standard"}:
@@ -114,7 +112,7 @@ def _refuse_elsewhere(request: pb.CreateResponseRequest) -> None:
 
 def _refuse_unknown_includes(include: Iterable[str]) -> None:
     for index, name in enumerate(include):
-        if name not in _INCLUDES:
+        if name not in INCLUDES:
             raise UnsupportedParameter(f"This model's provider cannot include '{name:.80}'.", f"include[{index}]")
 
 

@@ -1,0 +1,37 @@
+"""Turns with all that a request may ask to be done about them besides asking the model."""
+
+from collections.abc import AsyncGenerator
+
+from trivet.kernel.address_guard import AddressGuard
+from trivet.model.v1.response_event_pb2 import ResponseEventBatch
+from trivet.model.v1.response_pb2 import Response
+from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.domain.ports import Tokenizer
+from trivet.model_service.domain.registry import Registry
+from trivet.model_service.responses.compaction import Compactor
+from trivet.model_service.responses.context_management import CompactedTurns
+from trivet.model_service.responses.include import RememberedReasoning
+from trivet.model_service.responses.structured import CheckedTurns
+from trivet.model_service.responses.truncation import FittedTurns
+from trivet.model_service.turns import ModelTurns
+
+
+class ManagedTurns(ModelTurns):
+    """`ModelTurns` whose context is compacted and truncated as asked for, and whose text is in the form asked for.
+
+    A request that asks for nothing of it costs a few calls of functions, and its events nothing.
+    """
+
+    def __init__(self, registry: Registry, guard: AddressGuard, tokenizer: Tokenizer) -> None:
+        super().__init__(registry, guard)
+        self.compactor = Compactor(registry, self)
+        fitted = FittedTurns(RememberedReasoning(ModelTurns(registry, guard), registry))
+        self._asking = CheckedTurns(CompactedTurns(fitted, registry, self.compactor, tokenizer))
+
+    async def create(self, request: CreateResponseRequest, told: Response) -> Response:
+        """See `ModelTurns.create`."""
+        return await self._asking.create(request, told)
+
+    def stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
+        """See `ModelTurns.stream`."""
+        return self._asking.stream(request, told)
