@@ -16,8 +16,8 @@ def say(upstream: ScriptedUpstream, *answers: Answer | str) -> None:
 def _script(said: Answer) -> Any:
     def script(request: Request) -> list[Step]:
         dialect = "lab" if request.path.endswith("/chat/completions") else "oai"
-        steps: list[Step] = said.script(dialect, streamed=bool(request.body.get("stream")))
-        return steps
+        steps: Step | list[Step] = said.script(dialect, streamed=bool(request.body.get("stream")))
+        return steps if isinstance(steps, list) else [steps]
 
     return script
 
