@@ -23,7 +23,7 @@ def _script(said: Answer) -> Any:
 
 
 def heard(body: Json) -> list[tuple[str, str]]:
-    """Who says what in a request: messages by role, `call` and `result` of functions with arguments and output."""
+    """Who says what in a request: messages by role, `call` and `result` of functions with arguments and output, others by type."""
     found: list[tuple[str, str]] = [("system", body["instructions"])] if body.get("instructions") else []
     given = body["messages"] if "messages" in body else body["input"]
     entries = [{"role": "user", "content": given}] if isinstance(given, str) else given
@@ -39,6 +39,8 @@ def _entry(entry: Json) -> list[tuple[str, str]]:
         return [("result", _text(entry["output"]))]
     if entry.get("role") == "tool":
         return [("result", _text(entry["content"]))]
+    if "role" not in entry:
+        return [(entry["type"], entry.get("encrypted_content") or "")]
     said = [(entry["role"], _text(entry["content"]))] if entry.get("content") else []
     calls = (call["function"] for call in entry.get("tool_calls") or ())
     return said + [("call", f"{call['name']} {call['arguments']}") for call in calls]
