@@ -1,6 +1,6 @@
 """What `include` asks for besides. Encrypted reasoning is kept to go on from, and shown only to those who ask for it."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -34,15 +34,6 @@ class Shown:
     def __init__(self, include: Iterable[str]) -> None:
         self._all = REASONING in include
 
-    def item(self, item: Item) -> Item:
-        """The item for the caller."""
-        if self._all or not item.reasoning.encrypted_content:
-            return item
-        shown = Item()
-        shown.CopyFrom(item)
-        shown.reasoning.ClearField("encrypted_content")
-        return shown
-
     def response(self, response: Response) -> Response:
         """The response for the caller."""
         if self._all or not _has_hidden(response.output):
@@ -51,33 +42,23 @@ class Shown:
         _hide(shown.output)
         return shown
 
-    def events(self, events: Sequence[ResponseEvent]) -> list[ResponseEvent]:
-        """The events for the caller."""
-        return list(events) if self._all else [self._event(event) for event in events]
-
     def batch(self, batch: ResponseEventBatch) -> ResponseEventBatch:
-        """The batch for the caller."""
-        if self._all or not any(map(_hides, batch.events)):
+        """The events for the caller."""
+        if self._all or not any(map(_has_hidden_in, batch.events)):
             return batch
-        return ResponseEventBatch(events=self.events(batch.events))
+        shown = ResponseEventBatch()
+        shown.CopyFrom(batch)
+        for event in shown.events:
+            _hide(_items_of(event))
+        return shown
 
     def page(self, page: ItemPage) -> ItemPage:
-        """The page for the caller."""
+        """The page of items for the caller."""
         if self._all or not _has_hidden(page.data):
             return page
         shown = ItemPage()
         shown.CopyFrom(page)
         _hide(shown.data)
-        return shown
-
-    def _event(self, event: ResponseEvent) -> ResponseEvent:
-        if not _hides(event):
-            return event
-        kind = event.WhichOneof("event")
-        shown = ResponseEvent()
-        shown.CopyFrom(event)
-        told: Any = getattr(shown, str(kind))
-        _hide([told.item] if kind in _WITH_ITEM else told.response.output)
         return shown
 
 
@@ -144,6 +125,18 @@ def _hides(event: ResponseEvent) -> bool:
     if kind in _WITH_ITEM:
         return _has_hidden([getattr(event, str(kind)).item])
     return kind in _WITH_RESPONSE and _has_hidden(getattr(event, str(kind)).response.output)
+
+
+def _items_of(event: ResponseEvent) -> Iterable[Item]:
+    kind = event.WhichOneof("event")
+    said: Any = getattr(event, kind) if kind in _WITH_ITEM or kind in _WITH_RESPONSE else None
+    if said is None:
+        return ()
+    return [said.item] if kind in _WITH_ITEM else said.response.output
+
+
+def _has_hidden_in(event: ResponseEvent) -> bool:
+    return _has_hidden(_items_of(event))
 
 
 def _has_hidden(items: Iterable[Item]) -> bool:
