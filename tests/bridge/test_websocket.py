@@ -306,7 +306,7 @@ async def test_a_silent_connection_is_pinged() -> None:
 
 
 async def test_a_connection_that_asks_for_nothing_is_closed() -> None:
-    settings = BridgeSettings(websocket=WebSocketSettings(idle_seconds=0.2))
+    settings = BridgeSettings(websocket=WebSocketSettings(idle_seconds=1))
     gate = asyncio.Event()
     keeper = Keeper([["a", gate]])
     async with talk(keeper, settings) as (_, socket):
@@ -314,7 +314,7 @@ async def test_a_connection_that_asks_for_nothing_is_closed() -> None:
         await keeper.running.wait()
         # While a response is made, nothing is idle.
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(keeper.cancelled.wait(), 0.4)
+            await asyncio.wait_for(keeper.cancelled.wait(), 1.3)
         gate.set()
         assert (await answer(socket))[-1]["type"] == "response.completed"
         assert await closed(socket) == (1000, "Nothing was asked for long.")
