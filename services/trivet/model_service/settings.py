@@ -93,7 +93,16 @@ class ProviderSettings(_Section):
     models: tuple[str, ...] | None = None
     """The upstream models that are offered. Absent: whatever the provider lists, and any name may be asked for."""
 
+    native_mcp: bool = False
+    """For `openai-responses`: tools of type `mcp` are passed on, and the provider calls the servers. Otherwise Trivet does."""
+
     timeouts: TimeoutSettings = TimeoutSettings()
+
+    @model_validator(mode="after")
+    def _native_mcp_by_type(self) -> Self:
+        if self.native_mcp and self.type != "openai-responses":
+            raise ValueError(f"a provider of type `{self.type}` cannot call MCP servers: `native_mcp` is for `openai-responses`")
+        return self
 
     @model_validator(mode="after")
     def _base_url_by_type(self) -> Self:

@@ -37,6 +37,10 @@ class ModelTurns:
         """Whether the provider of `model` speaks the Responses API itself. Raises ModelNotFound."""
         return isinstance(self._registry.resolve(model)[0].dialect, NativeResponses)
 
+    def runs_mcp(self, model: str) -> bool:
+        """Whether the provider of `model` is left to call the tools of MCP servers by itself. Raises ModelNotFound."""
+        return self._registry.resolve(model)[0].native_mcp
+
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         """The whole response."""
         provider, model = self._registry.resolve(request.model)

@@ -7,25 +7,22 @@ import orjson
 
 from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.errors import InvalidRequest
-from trivet.kernel.rpc import Metadata
 from trivet.kernel.tools import text
 from trivet.tool.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
 
 ToolStub = tool_service_pb2_grpc.ToolServiceStub
 
 
-async def list_tools(stub: ToolStub, server: tool_pb2.ServerRef, metadata: Metadata | None = None) -> Sequence[tool_pb2.Tool]:
+async def list_tools(stub: ToolStub, server: tool_pb2.ServerRef) -> Sequence[tool_pb2.Tool]:
     """The tools of a server. Raises what ToolService answers."""
     try:
-        response = await stub.ListTools(tool_service_pb2.ListToolsRequest(server=server), metadata=metadata)
+        response = await stub.ListTools(tool_service_pb2.ListToolsRequest(server=server))
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
     return response.data
 
 
-async def call_tool(
-    stub: ToolStub, server: tool_pb2.ServerRef, tool: str, arguments: str, metadata: Metadata | None = None
-) -> tool_pb2.ToolResult:
+async def call_tool(stub: ToolStub, server: tool_pb2.ServerRef, tool: str, arguments: str) -> tool_pb2.ToolResult:
     """The result of a call; `arguments` is JSON text as a model wrote it, nothing standing for `{}`.
 
     Raises:
@@ -35,7 +32,7 @@ async def call_tool(
     given = arguments.strip() or "{}"
     if not _is_object(given):
         raise InvalidRequest(f"The arguments are not a JSON object: {given[:100]}")
-    stream = stub.CallTool(tool_service_pb2.CallToolRequest(server=server, tool=tool, arguments=given), metadata=metadata)
+    stream = stub.CallTool(tool_service_pb2.CallToolRequest(server=server, tool=tool, arguments=given))
     result = tool_pb2.ToolResult(content=[_piece("The tool gave no result.")], is_error=True)
     try:
         # To the end of the stream: leaving after the result would make a finished call a cancelled one.

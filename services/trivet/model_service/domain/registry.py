@@ -17,11 +17,15 @@ FRESH_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider under its name. `models` are those it offers by configuration; None: any that it has."""
+    """A provider under its name. `models` are those it offers by configuration; None: any that it has.
+
+    `native_mcp`: tools of MCP servers are left to it.
+    """
 
     name: str
     dialect: Dialect
     models: tuple[ModelInfo, ...] | None = None
+    native_mcp: bool = False
 
 
 @dataclass(frozen=True, slots=True)

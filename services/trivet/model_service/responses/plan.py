@@ -14,6 +14,7 @@ from trivet.model_service.domain.store import Store, StoredResponse
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.history import History, own_input, pack_input
 from trivet.model_service.responses.item_ids import item_id, own
+from trivet.model_service.responses.mcp_history import Names, has_mcp_items, model_items
 from trivet.model_service.responses.metadata import check_metadata
 from trivet.model_service.responses.records import response_of
 from trivet.model_service.turns import ModelTurns
@@ -33,7 +34,8 @@ class Plan:
     """A response to be made for `owner`.
 
     `request` is as the caller sent it, `told` the response as it begins. `history` is what it goes on from, `input` its own
-    input, each item with an id. `native`: the provider speaks the Responses API itself.
+    input, each item with an id. `native`: the provider speaks the Responses API itself; `runs_mcp`: and calls the tools of
+    MCP servers by itself.
     """
 
     owner: str
@@ -42,6 +44,7 @@ class Plan:
     history: Sequence[Item]
     input: Sequence[Item]
     native: bool = False
+    runs_mcp: bool = False
 
     @property
     def kept(self) -> bool:
@@ -70,7 +73,7 @@ class Planner:
             UnsupportedParameter: it asks for what only other providers have.
         """
         provider = self._turns.provider_of(request.model)
-        native = self._turns.is_native(request.model)
+        native, runs_mcp = self._turns.is_native(request.model), self._turns.runs_mcp(request.model)
         check_metadata(request.metadata)
         if request.HasField("previous_response_id") and request.HasField("conversation"):
             told = "'conversation' and 'previous_response_id' cannot be given together."
@@ -83,7 +86,7 @@ class Planner:
         items = list(_new_items(request, history))
         if request.HasField("conversation"):
             _refuse_taken_ids(items, history)
-        return Plan(owner, request, told_response, history, items, native)
+        return Plan(owner, request, told_response, history, items, native, runs_mcp)
 
     async def again(self, stored: StoredResponse) -> Plan:
         """The plan of a stored background response, for whoever works on it.
@@ -98,7 +101,8 @@ class Planner:
         for field in ("output", "usage", "error", "incomplete_details", "completed_at"):
             told.ClearField(field)
         history = await self._history.before(stored)
-        return Plan(stored.owner, request, told, history, own_input(stored), self._turns.is_native(request.model))
+        native, runs_mcp = self._turns.is_native(request.model), self._turns.runs_mcp(request.model)
+        return Plan(stored.owner, request, told, history, own_input(stored), native, runs_mcp)
 
     async def _history_of(self, request: CreateResponseRequest, owner: str) -> list[Item]:
         if request.HasField("previous_response_id"):
@@ -127,8 +131,11 @@ def record_of(plan: Plan, told: Response, *, streamed: bool) -> StoredResponse:
     )
 
 
-def turn_request(plan: Plan, more: Iterable[Item] = ()) -> CreateResponseRequest:
-    """The request of one turn, with everything in it: the history, the input, and `more`, the items of the response so far."""
+def turn_request(plan: Plan, more: Iterable[Item] = (), names: Names | None = None) -> CreateResponseRequest:
+    """The request of one turn, with everything in it: the history, the input, and `more`, the items of the response so far.
+
+    `names` are those under which the model is offered the tools of MCP servers.
+    """
     request = CreateResponseRequest()
     request.CopyFrom(plan.request)
     for name in _OURS:
@@ -136,8 +143,11 @@ def turn_request(plan: Plan, more: Iterable[Item] = ()) -> CreateResponseRequest
     if _GENERATE in request.extra:
         request.extra = _without_generate(request.extra)
     more = list(more)
-    if plan.history or more or _has_references(request.input):
+    ours = not plan.runs_mcp and has_mcp_items(plan.input)
+    if plan.history or more or ours or _has_references(request.input):
         items = [*plan.history, *plan.input, *more]
+        if not plan.runs_mcp:
+            items = model_items(items, names)
         del request.input.items.items[:]
         request.input.items.items.extend(item for item in items if not (plan.native and _is_lost_thought(item)))
     return request

@@ -1,0 +1,122 @@
+"""Makes responses: asks the model for its turns, and makes the calls of MCP tools between them."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
+from trivet.kernel.errors import ServiceError, UnsupportedParameter
+from trivet.kernel.loop import CallFinished, Streamed, run
+from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model.v1.response_item_mcp_pb2 import McpCall, McpListTools
+from trivet.model.v1.response_pb2 import Response
+from trivet.model_service.responses.assembly import Assembly
+from trivet.model_service.responses.mcp_approvals import approved_calls
+from trivet.model_service.responses.mcp_conversation import MOST_TURNS, CallBox, ResponseConversation
+from trivet.model_service.responses.mcp_items import ListingShow, listed
+from trivet.model_service.responses.mcp_journal import Journal, Step, call_step
+from trivet.model_service.responses.mcp_servers import read_servers
+from trivet.model_service.responses.mcp_tools import McpTools, Toolset
+from trivet.model_service.responses.plan import Plan, turn_request
+from trivet.model_service.turns import ModelTurns
+
+_MOST_ROUNDS = MOST_TURNS + 2
+"""The turns of the model, calls to make before the first, and the end where the tokens are used up."""
+
+
+class ResponseMaker:
+    """Makes what was planned. Without `tools`, requests with MCP servers are refused."""
+
+    def __init__(self, turns: ModelTurns, tools: McpTools | None) -> None:
+        self._turns = turns
+        self._tools = tools
+
+    def check(self, plan: Plan) -> None:
+        """Find fault with the MCP servers and answers of a request, as far as that can be done without asking anybody.
+
+        Raises InvalidRequest, UnsupportedParameter.
+        """
+        self._allowed(plan)
+
+    async def make(
+        self, plan: Plan, assembly: Assembly, steps: Mapping[str, bytes]
+    ) -> AsyncGenerator[list[ResponseEvent] | Step]:
+        """All events of the response, from the first that `assembly` has not told yet to its end.
+
+        At a `Step` whoever keeps the response makes it durable, with all that was told before it, and then goes on; who keeps
+        none goes on at once. `steps` are those of a response that is taken up, by name. An error before the first event of
+        the response is raised, a later one is told by the last events. Closing the iterator ends calls of model and tools.
+        """
+        if assembly.last_number < 0 and not self._is_ours(plan):
+            async with aclosing(self._turns.stream(turn_request(plan), plan.told)) as batches:
+                async for batch in batches:
+                    yield list(batch.events)
+            return
+        told = assembly.last_number >= 0
+        try:
+            async with aclosing(self._made(plan, assembly, steps)) as made:
+                async for said in made:
+                    told = True
+                    yield said
+        except ServiceError as error:
+            if not told:
+                raise
+            yield [*assembly.close_interrupted(), *assembly.fail(error)]
+
+    async def whole(self, plan: Plan) -> Response:
+        """The response in one piece. Raises what `make` raises; what fails later is a response that says so."""
+        if not self._is_ours(plan):
+            return await self._turns.create(turn_request(plan), plan.told)
+        assembly = Assembly(plan.told)
+        async with aclosing(self.make(plan, assembly, {})) as making:
+            async for _ in making:
+                pass
+        return assembly.response
+
+    async def _made(
+        self, plan: Plan, assembly: Assembly, steps: Mapping[str, bytes]
+    ) -> AsyncGenerator[list[ResponseEvent] | Step]:
+        taken_up = assembly.last_number >= 0
+        allowed = self._allowed(plan)
+        known = listed([*plan.history, *plan.input, *assembly.response.output])
+        tools = await self._open(plan, known)
+        listing = ListingShow(assembly, tools.listings, known)
+        conversation = ResponseConversation(self._turns, plan, assembly, tools, Journal.read(steps))
+        begun = [*assembly.begin(), *conversation.close_interrupted(), *listing.events()]
+        conversation.allow(allowed)
+        if begun and (taken_up or conversation.begins_with_calls):
+            yield begun
+            begun = []
+        async with aclosing(run(conversation, CallBox(conversation, tools), _MOST_ROUNDS)) as events:
+            async for event in events:
+                if begun:
+                    # Not before the model has begun to answer: until then an error is the answer to the request.
+                    yield begun
+                    begun = []
+                match event:
+                    case Streamed(said):
+                        yield said
+                    case CallFinished(_, call):
+                        if call.id not in conversation.finished:
+                            yield call_step(call)
+                        if shown := conversation.show(call):
+                            yield shown
+        yield [*begun, *assembly.end(conversation.ending)]
+
+    def _is_ours(self, plan: Plan) -> bool:
+        """Whether there is more to do than to ask a model once."""
+        if plan.runs_mcp:
+            return False
+        given = any(tool.HasField("mcp") for tool in plan.request.tools)
+        return given or any(item.HasField("mcp_approval_response") for item in plan.input)
+
+    def _allowed(self, plan: Plan) -> list[McpCall]:
+        if not self._is_ours(plan):
+            return []
+        servers = read_servers(plan.request.tools)
+        if servers and self._tools is None:
+            raise UnsupportedParameter("There are no MCP servers here.", servers[0].param)
+        return approved_calls(plan.history, plan.input, {server.label for server in servers})
+
+    async def _open(self, plan: Plan, known: Mapping[str, McpListTools]) -> Toolset:
+        if self._tools is None or not self._is_ours(plan):
+            return Toolset.none(plan.request.tools)
+        return await self._tools.open(plan.request.tools, known)

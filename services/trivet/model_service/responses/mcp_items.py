@@ -1,0 +1,147 @@
+"""How items of MCP come in the stream of a response."""
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from trivet.model.v1 import response_event_tool_pb2 as body
+from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model.v1.response_item_mcp_pb2 import McpCall, McpListTools
+from trivet.model.v1.response_item_pb2 import Item
+from trivet.model_service.responses.assembly import Assembly
+from trivet.model_service.responses.interrupted import InterruptedItem
+from trivet.model_service.responses.item_ids import new_item_id
+from trivet.model_service.responses.mcp_tools import Listing, definition
+
+_Events = list[ResponseEvent]
+
+
+class Shown:
+    """One item that comes in events of its own. What a response that was taken up has said of it is not said again."""
+
+    def __init__(self, assembly: Assembly, item_id: str) -> None:
+        self._assembly = assembly
+        self._id = item_id
+        self._index = -1
+        self.said: InterruptedItem | None = assembly.reopen(item_id)
+        self.begun = False
+
+    def begin(self, item: Item) -> Iterator[ResponseEvent]:
+        """The item as it begins."""
+        self.begun = True
+        if self.said is not None:
+            self._index = self.said.output_index
+            return
+        self._index, added = self._assembly.open(item)
+        yield added
+
+    def progress(self, kind: str) -> Iterator[ResponseEvent]:
+        """An event that only says how far the item is."""
+        yield from self.tell(kind, body.ItemProgressEvent(**self.place))
+
+    def tell(self, kind: str, said: Any) -> Iterator[ResponseEvent]:
+        """Another event of the item, unless it was told before."""
+        if self.said is None or kind not in self.said.seen:
+            told: Any = {kind: said}
+            yield self._assembly.number(ResponseEvent(**told))
+
+    def done(self, item: Item) -> ResponseEvent:
+        """The item as it is in the end."""
+        return self._assembly.done(self._index, item)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What every event of the item says of where it belongs."""
+        return {"item_id": self._id, "output_index": self._index}
+
+
+class CallShow:
+    """Shows the calls of a turn and its requests for approval: one after another, each as soon as there is something to tell.
+
+    What `done` names has been shown before.
+    """
+
+    def __init__(self, assembly: Assembly, items: Sequence[Item], done: Collection[str] = ()) -> None:
+        left = ((item, call_id(item)) for item in items)
+        self._waiting = deque((item, Shown(assembly, name)) for item, name in left if name not in done)
+        self._finished: dict[str, Item] = {}
+
+    def finish(self, call: McpCall) -> _Events:
+        """The events that can be told now that this call has finished."""
+        self._finished[call.id] = Item(mcp_call=call)
+        return self.advance()
+
+    def advance(self) -> _Events:
+        """The events that can be told now."""
+        events: _Events = []
+        while self._waiting:
+            item, shown = self._waiting[0]
+            if item.HasField("mcp_approval_request"):
+                events += [*shown.begin(item), shown.done(item)]
+            else:
+                if not shown.begun:
+                    events += _call_begins(item.mcp_call, shown)
+                finished = self._finished.get(item.mcp_call.id)
+                if finished is None:
+                    break
+                how = "completed" if finished.mcp_call.status == "completed" else "failed"
+                events += [*shown.progress(f"mcp_call_{how}"), shown.done(finished)]
+            self._waiting.popleft()
+        return events
+
+
+class ListingShow:
+    """Shows the tools of the servers that the conversation does not know yet."""
+
+    def __init__(self, assembly: Assembly, listings: Iterable[Listing], known: Collection[str]) -> None:
+        begun = {item.mcp_list_tools.server_label: item.mcp_list_tools.id for item in assembly.interrupted}
+        self._shown = [
+            (listing, item_id, Shown(assembly, item_id))
+            for listing in listings
+            if listing.server.label not in known
+            for item_id in [begun.get(listing.server.label) or new_item_id("mcp_list_tools")]
+        ]
+
+    def events(self) -> _Events:
+        """All of it."""
+        return [event for listing, item_id, shown in self._shown for event in _listing(listing, item_id, shown)]
+
+
+def call_id(item: Item) -> str:
+    """The id of a call, or of a request for its approval."""
+    return item.mcp_call.id or item.mcp_approval_request.id
+
+
+def listed(items: Iterable[Item]) -> dict[str, McpListTools]:
+    """The servers whose tools are listed among `items`, by label; the last list of each."""
+    lists = (item.mcp_list_tools for item in items if item.HasField("mcp_list_tools"))
+    return {found.server_label: found for found in lists if not found.error}
+
+
+_IN_PROGRESS: Final = "in_progress"
+
+
+def _call_begins(call: McpCall, shown: Shown) -> Iterator[ResponseEvent]:
+    begun = McpCall()
+    begun.CopyFrom(call)
+    begun.status, begun.arguments = _IN_PROGRESS, ""
+    begun.ClearField("error")
+    yield from shown.begin(Item(mcp_call=begun))
+    yield from shown.progress("mcp_call_in_progress")
+    delta = body.ItemDeltaEvent(delta=call.arguments, **shown.place)
+    yield from shown.tell("mcp_call_arguments_delta", delta)
+    done = body.ArgumentsDoneEvent(arguments=call.arguments, **shown.place)
+    yield from shown.tell("mcp_call_arguments_done", done)
+
+
+def _listing(listing: Listing, item_id: str, shown: Shown) -> Iterator[ResponseEvent]:
+    item = Item(mcp_list_tools=McpListTools(id=item_id, server_label=listing.server.label))
+    yield from shown.begin(item)
+    yield from shown.progress("mcp_list_tools_in_progress")
+    if listing.error is None:
+        item.mcp_list_tools.tools.extend(map(definition, listing.tools))
+        yield from shown.progress("mcp_list_tools_completed")
+    else:
+        item.mcp_list_tools.error = listing.error.message
+        yield from shown.progress("mcp_list_tools_failed")
+    yield shown.done(item)
