@@ -1,9 +1,9 @@
 """The SQL by which responses and conversations go: deleted, expired, or too much."""
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, bindparam, delete, exists, false, func, select, text, true, update
@@ -11,6 +11,8 @@ from sqlalchemy import BindParameter, Connection, bindparam, delete, exists, fal
 from trivet.model_service.adapters.store.lane import each
 from trivet.model_service.adapters.store.responses import LIVING, UNFINISHED
 from trivet.model_service.adapters.store.schema import conversations, events, items, responses, steps, work
+
+_REMOVAL_LOCK = 7_486_948_203
 
 # How many go in one transaction: others wait for it to end.
 _RESPONSES_AT_ONCE = 100
@@ -26,6 +28,7 @@ _BURY = (
     update(responses)
     .where(responses.c.id.in_(_IDS), responses.c.gone == false())
     .values(gone=true(), request=b"", size=func.length(responses.c.input) + func.length(responses.c.response))
+    .returning(responses.c.size)
 )
 
 # From tombstones that nobody goes on from up to the first that somebody else does.
@@ -44,28 +47,49 @@ _useless = _useless.union_all(
         select(func.count()).select_from(_child).where(_child.c.previous_id == _ancestor.c.id).scalar_subquery() == 1,
     )
 )
-_PRUNE = delete(responses).where(responses.c.id.in_(select(_useless.c.id))).returning(responses.c.id, responses.c.previous_id)
+_PRUNE = (
+    delete(responses)
+    .where(responses.c.id.in_(select(_useless.c.id)))
+    .returning(responses.c.id, responses.c.previous_id, responses.c.size)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """How many responses went, how many bytes they took without their events, and how many of all bytes are free again."""
+
+    responses: int
+    size: int
+    pruned: int
 
 
 @each
 def delete_response(connection: Connection, key: tuple[str, str]) -> bool:
     """Whether the response of an id and owner was there to be deleted."""
+    _alone(connection)
     found = connection.execute(_OWNED, {"of_id": key[0], "of_owner": key[1]}).scalar()
-    return found is not None and _bury(connection, [found]) > 0
+    return found is not None and _bury(connection, [found]).responses > 0
 
 
-def _bury(connection: Connection, ids: Sequence[str]) -> int:
-    """Make tombstones of responses, and remove each tombstone that nobody goes on from; how many went."""
+def _alone(connection: Connection) -> None:
+    """Keep out others that remove: of two that each leave the parent to the other, none would. SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _REMOVAL_LOCK})
+
+
+def _bury(connection: Connection, ids: Sequence[str]) -> Buried:
+    """Make tombstones of responses, and remove each tombstone that nobody goes on from."""
     # Work first, as everywhere: no two transactions wait for each other.
     for forget in _FORGET:
         connection.execute(forget, {"ids": ids})
-    buried = connection.execute(_BURY, {"ids": ids}).rowcount
-    candidates = set(ids)
+    sizes = connection.execute(_BURY, {"ids": ids}).scalars().all()
+    candidates, pruned = set(ids), 0
     while candidates:
         # More than once where several went on from one and went together: then it has nobody left.
-        removed = {row.id: row.previous_id for row in connection.execute(_PRUNE, {"ids": sorted(candidates)})}
-        candidates = {previous for previous in removed.values() if previous is not None} - removed.keys()
-    return buried
+        removed = connection.execute(_PRUNE, {"ids": sorted(candidates)}).all()
+        candidates = {row.previous_id for row in removed} - {row.id for row in removed} - {None}
+        pruned += sum(row.size for row in removed)
+    return Buried(len(sizes), sum(sizes), pruned)
 
 
 # ---- many ------------------------------------------------------------------------------------------------------------
@@ -86,7 +110,7 @@ _EXPIRED = (
     .with_for_update(skip_locked=True)
 )
 _OLDEST = (
-    select(responses.c.created_at, responses.c.size, responses.c.id)
+    select(responses.c.created_at, responses.c.size, responses.c.id, responses.c.previous_id)
     .where(*_ended)
     .order_by(responses.c.created_at)
     .limit(_RESPONSES_AT_ONCE)
@@ -121,16 +145,30 @@ class Swept:
     more: bool
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Candidate:
+    """What may go next, the oldest first. `alone`: a response whose end frees its own bytes at most."""
+
+    since: int
+    id: str
+    size: int
+    is_response: bool
+    alone: bool
+
+
 @each
 def sweep_expired(connection: Connection, retention: float) -> Swept:
     """Remove some of what is older than `retention` seconds (0: nothing is), or has expired by itself."""
+    _alone(connection)
     now = time.time()
     ids = set(connection.execute(_EXPIRED, {"until": int(now)}).scalars())
     old: Sequence[str] = []
     if retention:
         ids.update(connection.execute(_OLD, {"until": int(now - retention)}).scalars())
         old = connection.execute(_OLD_CONVERSATIONS, {"until": int(now - retention)}).scalars().all()
-    return Swept(_remove(connection, sorted(ids), old), more=bool(ids or old))
+    _remove_conversations(connection, old)
+    removed = _bury(connection, sorted(ids)).responses if ids else 0
+    return Swept(removed, more=bool(ids or old))
 
 
 @each
@@ -139,19 +177,45 @@ def sweep_surplus(connection: Connection, most: int) -> Swept:
     surplus = int(connection.execute(_HELD).scalar_one()) - most
     if surplus <= 0:
         return Swept(0, more=False)
-    found: list[tuple[Any, ...]] = [(*row, True) for row in connection.execute(_OLDEST)]
-    found += [(*row, False) for row in connection.execute(_OLDEST_CONVERSATIONS)]
-    found.sort()
-    freed = accumulate(size for _, size, _, _ in found)
-    going = found[: 1 + sum(so_far < surplus for so_far in freed)]
-    gone = [identity for _, _, identity, is_response in going if is_response]
-    removed = _remove(connection, gone, [identity for _, _, identity, is_response in going if not is_response])
-    return Swept(removed, more=bool(going))
+    _alone(connection)
+    candidates = deque(_candidates(connection))
+    more, removed = bool(candidates), 0
+    while candidates and surplus > 0:
+        going = _next(candidates, surplus)
+        size = sum(one.size for one in going)
+        if not going[0].is_response:
+            _remove_conversations(connection, [going[0].id])
+            surplus -= size
+            continue
+        buried = _bury(connection, [one.id for one in going])
+        removed += buried.responses
+        surplus -= size - buried.size + buried.pruned
+    return Swept(removed, more)
 
 
-def _remove(connection: Connection, response_ids: Sequence[str], conversation_ids: Sequence[str]) -> int:
-    removed = _bury(connection, response_ids) if response_ids else 0
-    if conversation_ids:
-        connection.execute(_DELETE_ITEMS, {"ids": conversation_ids})
-        connection.execute(_DELETE_CONVERSATIONS, {"ids": conversation_ids})
-    return removed
+def _candidates(connection: Connection) -> list[_Candidate]:
+    oldest = [
+        _Candidate(row.created_at, row.id, row.size, is_response=True, alone=row.previous_id is None)
+        for row in connection.execute(_OLDEST)
+    ]
+    idle = [
+        _Candidate(row.touched_at, row.id, row.size, is_response=False, alone=False)
+        for row in connection.execute(_OLDEST_CONVERSATIONS)
+    ]
+    return sorted(oldest + idle)
+
+
+def _next(candidates: deque[_Candidate], surplus: int) -> list[_Candidate]:
+    """Those that can go at once: several only where it is known how much that frees at most."""
+    going = [candidates.popleft()]
+    size = going[0].size
+    while going[0].alone and candidates and candidates[0].alone and size < surplus:
+        going.append(candidates.popleft())
+        size += going[-1].size
+    return going
+
+
+def _remove_conversations(connection: Connection, ids: Sequence[str]) -> None:
+    if ids:
+        connection.execute(_DELETE_ITEMS, {"ids": ids})
+        connection.execute(_DELETE_CONVERSATIONS, {"ids": ids})
