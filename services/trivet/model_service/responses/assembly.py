@@ -38,6 +38,8 @@ class Assembly:
     @classmethod
     def restored(cls, told: Response, events: Iterable[ResponseEvent]) -> "Assembly":
         """The response as its events so far, from the first one on, left it."""
+        for name in ("output", "usage", "error", "incomplete_details", "completed_at"):
+            told.ClearField(name)
         assembly = cls(told)
         for event in events:
             assembly._recall(event)
