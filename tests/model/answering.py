@@ -16,7 +16,10 @@ from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_errors import UpstreamErrors
 from trivet.model_service.adapters.upstream_http import UpstreamHttp
 from trivet.model_service.domain.registry import Provider, Registry
+from trivet.model_service.domain.store import Store
+from trivet.model_service.server import compose
 from trivet.model_service.servicer import ModelServicer
+from trivet.model_service.settings import ModelSettings
 
 
 class Answering:
@@ -46,7 +49,12 @@ def servicer(http: Answering) -> ModelServicer:
     """The service with this upstream as its providers `chat` and `responses`."""
     upstream = cast("UpstreamHttp", http)
     providers = [Provider("chat", OpenAIChat(upstream)), Provider("responses", OpenAIResponses(upstream))]
-    return ModelServicer(Registry(providers), AddressGuard())
+    return unkept(Registry(providers))
+
+
+def unkept(registry: Registry) -> ModelServicer:
+    """The service over these providers, without a store: a request has to say `store: false`."""
+    return compose(ModelSettings(), registry, AddressGuard(), cast("Store", None)).models
 
 
 def to_chat(provider: str) -> CreateChatCompletionRequest:
@@ -60,4 +68,6 @@ def to_chat(provider: str) -> CreateChatCompletionRequest:
 
 
 def to_responses(provider: str) -> CreateResponseRequest:
-    return codec_for(CreateResponseRequest).decode({"model": f"{provider}/m", "input": "hi"})
+    return codec_for(CreateResponseRequest).decode(
+        {"model": f"{provider}/m", "input": "hi", "store": False, "include": ["reasoning.encrypted_content"]}
+    )

@@ -38,8 +38,8 @@ async def stub(llmock: LLMock) -> AsyncIterator[Any]:
     ]
     settings = ModelSettings.model_validate({"providers": providers})
     async with (
-        open_model_service(settings) as servicer,
-        serving(add_ModelServiceServicer_to_server, servicer) as channel,
+        open_model_service(settings) as service,
+        serving(add_ModelServiceServicer_to_server, service.models) as channel,
     ):
         yield ModelServiceStub(channel)
 

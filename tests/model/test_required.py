@@ -5,8 +5,8 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.model.answering import unkept
 from tests.model.scripted_dialect import ScriptedDialect
-from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import InvalidRequest
@@ -15,7 +15,6 @@ from trivet.kernel.validation import validate
 from trivet.model.v1.model_service_pb2_grpc import ModelServiceStub, add_ModelServiceServicer_to_server
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.registry import Provider, Registry
-from trivet.model_service.servicer import ModelServicer
 
 FUNCTION = {"type": "function", "name": "f"}
 
@@ -57,7 +56,7 @@ def test_what_is_missing_is_named(more: dict[str, Any], param: str) -> None:
 
 async def test_callers_over_grpc_are_told_the_same() -> None:
     dialect = ScriptedDialect()
-    servicer = ModelServicer(Registry([Provider("a", dialect)]), AddressGuard())
+    servicer = unkept(Registry([Provider("a", dialect)]))
     async with serving(add_ModelServiceServicer_to_server, servicer, transport="loopback") as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await ModelServiceStub(channel).CreateResponse(asked(tools=[{"type": "function"}]))

@@ -10,12 +10,12 @@ import grpc
 import pytest
 
 from tests.checkers.chat_stream import check_chat_stream
+from tests.model.answering import unkept
 from tests.model.chat_chunks import TEXT, USAGE, chunk
 from tests.model.scripted_dialect import ScriptedDialect
 from tests.upstreams.scripted import ScriptedUpstream, answer, piece, sse, stream, stream_head
 from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
-from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import RateLimited, ServiceError
@@ -49,14 +49,14 @@ async def stub_for(servicer: ModelServicer, transport: Transport) -> AsyncIterat
 
 @asynccontextmanager
 async def over(dialect: ScriptedDialect, transport: Transport) -> AsyncIterator[Any]:
-    async with stub_for(ModelServicer(Registry([Provider("lab", dialect)]), AddressGuard()), transport) as stub:
+    async with stub_for(unkept(Registry([Provider("lab", dialect)])), transport) as stub:
         yield stub
 
 
 @asynccontextmanager
 async def over_http(base_url: str, transport: Transport, **more: Any) -> AsyncIterator[Any]:
     settings = ModelSettings.model_validate({"providers": [{"name": "lab", "type": "openai-chat", "base_url": base_url, **more}]})
-    async with open_model_service(settings) as servicer, stub_for(servicer, transport) as stub:
+    async with open_model_service(settings) as service, stub_for(service.models, transport) as stub:
         yield stub
 
 
@@ -139,7 +139,7 @@ async def test_models_are_listed_and_found(transport: Transport) -> None:
 
 async def test_the_embedded_model_is_listed_as_what_it_is_and_not_started_for_that(transport: Transport) -> None:
     settings = ModelSettings.model_validate({"providers": [{"name": "local", "type": "local"}]})
-    async with open_model_service(settings) as servicer, stub_for(servicer, transport) as stub:
+    async with open_model_service(settings) as service, stub_for(service.models, transport) as stub:
         [model] = (await stub.ListModels(model_pb2.ListModelsRequest())).data
     assert model.id == "local/smollm2"
     assert "demonstration" in json.loads(model.extra)["description"]

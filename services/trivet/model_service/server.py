@@ -1,31 +1,98 @@
 """The composition root of ModelService."""
 
+import secrets
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import grpc
 
 from trivet.kernel.address_guard import AddressGuard
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
+from trivet.model_service.adapters.store.sql_store import open_store
+from trivet.model_service.adapters.tokenizer import LocalTokenizer
 from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp, UpstreamLimits
+from trivet.model_service.conversation_servicer import ConversationServicer
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.registry import Provider, Registry
+from trivet.model_service.domain.store import Store
+from trivet.model_service.responses.announcements import Announcements
+from trivet.model_service.responses.contexts import Contexts
+from trivet.model_service.responses.conversations import Conversations
+from trivet.model_service.responses.creation import Creation
+from trivet.model_service.responses.follower import Follower
+from trivet.model_service.responses.input_tokens import InputTokens
+from trivet.model_service.responses.making import ResponseMaker
+from trivet.model_service.responses.managed_turns import ManagedTurns
+from trivet.model_service.responses.mcp_tools import McpTools
+from trivet.model_service.responses.plan import Planner
+from trivet.model_service.responses.recorder import Recorder
+from trivet.model_service.responses.runs import Runs
+from trivet.model_service.responses.stored import StoredResponses
 from trivet.model_service.servicer import ModelServicer
 from trivet.model_service.settings import ModelSettings, ProviderSettings
+from trivet.tool.v1.tool_service_pb2_grpc import ToolServiceStub
 
 _OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 
 
-@asynccontextmanager
-async def open_model_service(settings: ModelSettings, *, guard: AddressGuard | None = None) -> AsyncIterator[ModelServicer]:
-    """The service over connections of its own; they, and the embedded model's process, end with the context.
+@dataclass(frozen=True, slots=True)
+class ModelService:
+    """The services of a model process. `runs` is its background, which works while its `working` is entered."""
 
-    `guard` judges the URLs that requests hand to providers; without one, only public addresses are let through.
+    models: ModelServicer
+    conversations: ConversationServicer
+    runs: Runs
+    recorder: Recorder
+
+
+@asynccontextmanager
+async def open_model_service(
+    settings: ModelSettings, *, guard: AddressGuard | None = None, tools: grpc.aio.Channel | None = None
+) -> AsyncIterator[ModelService]:
+    """The services over connections of their own; they, the store and the embedded model's process end with the context.
+
+    `guard` judges the URLs that requests hand to providers; without one, only public addresses are let through. `tools` is a
+    channel to ToolService, which stays the caller's to close; without one, requests with MCP tools are refused.
+
+    Raises:
+        CannotOpenStore: the store cannot be used.
     """
     async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings.store))
         providers = [_OPENERS[provider.type](provider, stack) for provider in settings.providers]
-        yield ModelServicer(Registry(providers), guard or AddressGuard())
+        service = compose(settings, Registry(providers), guard or AddressGuard(), store, tools)
+        stack.push_async_callback(service.recorder.aclose)
+        yield service
+
+
+def compose(
+    settings: ModelSettings, registry: Registry, guard: AddressGuard, store: Store, tools: grpc.aio.Channel | None = None
+) -> ModelService:
+    """The services over what is open already."""
+    runner = f"{socket.gethostname()}-{secrets.token_hex(8)}"
+    tokenizer = LocalTokenizer()
+    announcements = Announcements()
+    turns = ManagedTurns(registry, guard, tokenizer)
+    maker = ResponseMaker(turns, McpTools(ToolServiceStub(tools)) if tools is not None else None)
+    planner = Planner(turns, store)
+    recorder = Recorder(store, announcements, runner)
+    follower = Follower(store, announcements)
+    runs = Runs(store, planner, maker, announcements, settings.background, keeping=settings.store, runner=runner)
+    models = ModelServicer(
+        registry,
+        turns,
+        creation=Creation(planner, maker, recorder, runs, follower),
+        stored=StoredResponses(store, announcements),
+        follower=follower,
+        runs=runs,
+        contexts=Contexts(planner, InputTokens(registry, turns, tokenizer), turns.compactor),
+    )
+    return ModelService(models, ConversationServicer(Conversations(store)), runs, recorder)
 
 
 def _open_chat(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
@@ -63,7 +130,7 @@ _OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
 def _provider(settings: ProviderSettings, dialect: Dialect, stack: AsyncExitStack) -> Provider:
     stack.push_async_callback(dialect.aclose)
     offered = None if settings.models is None else tuple(map(ModelInfo, settings.models))
-    return Provider(settings.name, dialect, offered)
+    return Provider(settings.name, dialect, offered, settings.native_mcp)
 
 
 def _http(settings: ProviderSettings, located: Callable[[], Awaitable[Endpoint]] | None = None) -> UpstreamHttp:

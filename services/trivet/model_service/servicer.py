@@ -1,4 +1,4 @@
-"""ModelService's RPCs: find the provider, ask it in its own API or by a turn, render the answer."""
+"""ModelService's RPCs."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,9 +8,9 @@ import orjson
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
-from trivet.kernel import errors
-from trivet.kernel.address_guard import AddressGuard
-from trivet.model.v1 import model_pb2, model_service_pb2_grpc, response_context_pb2, response_stored_pb2
+from trivet.model.v1 import model_pb2, model_service_pb2_grpc
+from trivet.model.v1 import response_context_pb2 as context_pb
+from trivet.model.v1 import response_stored_pb2 as stored_pb
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
@@ -19,66 +19,80 @@ from trivet.model_service.faces import chat
 from trivet.model_service.faces.chat_answer import ChatChunks, WholeChat
 from trivet.model_service.faces.chat_request import parse_chat
 from trivet.model_service.faces.native import NativeChat
-from trivet.model_service.faces.responses_echo import begin
+from trivet.model_service.responses.contexts import Contexts
+from trivet.model_service.responses.creation import Creation
+from trivet.model_service.responses.follower import Follower
+from trivet.model_service.responses.include import Shown
+from trivet.model_service.responses.owner import current_owner
+from trivet.model_service.responses.runs import Runs
+from trivet.model_service.responses.stored import StoredResponses
 from trivet.model_service.turns import ModelTurns
 
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
-    """Serves the models of a registry. `guard` judges the URLs that requests hand to providers."""
+    """Serves the models of a registry."""
 
-    def __init__(self, registry: Registry, guard: AddressGuard) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        turns: ModelTurns,
+        *,
+        creation: Creation,
+        stored: StoredResponses,
+        follower: Follower,
+        runs: Runs,
+        contexts: Contexts,
+    ) -> None:
         self._registry = registry
-        self._turns = ModelTurns(registry, guard)
+        self._turns = turns
+        self._creation = creation
+        self._stored = stored
+        self._follower = follower
+        self._runs = runs
+        self._contexts = contexts
 
     async def CreateResponse(self, request: CreateResponseRequest, context: Any) -> Response:
         """The whole response."""
-        return await self._turns.create(request, begin(request, self._turns.provider_of(request.model)))
+        return await self._creation.create(request, current_owner())
 
     async def StreamResponse(self, request: CreateResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
         """The response, event by event."""
-        batches = self._turns.stream(request, begin(request, self._turns.provider_of(request.model)))
-        async with aclosing(batches):
+        async with aclosing(self._creation.stream(request, current_owner())) as batches:
             async for batch in batches:
                 yield batch
 
-    async def GetResponse(self, request: response_stored_pb2.GetResponseRequest, context: Any) -> Response:
+    async def GetResponse(self, request: stored_pb.GetResponseRequest, context: Any) -> Response:
         """A stored response."""
-        raise _not_yet()
+        return Shown(request.include).response(await self._stored.get(request.response_id, current_owner()))
 
-    async def FollowResponse(
-        self, request: response_stored_pb2.GetResponseRequest, context: Any
-    ) -> AsyncGenerator[ResponseEventBatch]:
+    async def FollowResponse(self, request: stored_pb.GetResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
         """The events of a stored response."""
-        raise _not_yet()
-        yield
+        after = request.starting_after if request.HasField("starting_after") else -1
+        shown = Shown(request.include)
+        async with aclosing(self._follower.follow(request.response_id, current_owner(), after)) as batches:
+            async for batch in batches:
+                yield shown.batch(batch)
 
-    async def CancelResponse(self, request: response_stored_pb2.CancelResponseRequest, context: Any) -> Response:
+    async def CancelResponse(self, request: stored_pb.CancelResponseRequest, context: Any) -> Response:
         """The response, which has ended."""
-        raise _not_yet()
+        return Shown(()).response(await self._runs.cancel(request.response_id, current_owner()))
 
-    async def DeleteResponse(
-        self, request: response_stored_pb2.DeleteResponseRequest, context: Any
-    ) -> response_stored_pb2.DeletedResponse:
+    async def DeleteResponse(self, request: stored_pb.DeleteResponseRequest, context: Any) -> stored_pb.DeletedResponse:
         """What was deleted."""
-        raise _not_yet()
+        await self._stored.delete(request.response_id, current_owner())
+        return stored_pb.DeletedResponse(id=request.response_id, deleted=True)
 
-    async def ListInputItems(
-        self, request: response_stored_pb2.ListInputItemsRequest, context: Any
-    ) -> response_stored_pb2.ItemPage:
+    async def ListInputItems(self, request: stored_pb.ListInputItemsRequest, context: Any) -> stored_pb.ItemPage:
         """A page of what a response was made from."""
-        raise _not_yet()
+        return Shown(request.include).page(await self._stored.input_items(request, current_owner()))
 
-    async def CountInputTokens(
-        self, request: response_context_pb2.CountInputTokensRequest, context: Any
-    ) -> response_context_pb2.InputTokenCount:
+    async def CountInputTokens(self, request: context_pb.CountInputTokensRequest, context: Any) -> context_pb.InputTokenCount:
         """How many tokens a request would bring."""
-        raise _not_yet()
+        return await self._contexts.count(request, current_owner())
 
-    async def CompactResponse(
-        self, request: response_context_pb2.CompactResponseRequest, context: Any
-    ) -> response_context_pb2.CompactedResponse:
+    async def CompactResponse(self, request: context_pb.CompactResponseRequest, context: Any) -> context_pb.CompactedResponse:
         """A shorter form of a conversation."""
-        raise _not_yet()
+        return await self._contexts.compact(request, current_owner())
 
     async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Any) -> ChatCompletion:
         """The whole answer."""
@@ -112,10 +126,6 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Any) -> model_pb2.Model:
         """One model."""
         return _model(await self._registry.model(request.model))
-
-
-def _not_yet() -> errors.ServiceError:
-    return errors.restore("ROUTE_NOT_FOUND", "The server does not offer this operation.")
 
 
 def _model(served: ServedModel) -> model_pb2.Model:

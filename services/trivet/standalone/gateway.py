@@ -1,8 +1,9 @@
 """Puts the services and the bridge together: all of them in one process, or one of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Protocol
 
 import grpc
 
@@ -15,7 +16,7 @@ from trivet.kernel.interceptors.validation import validation
 from trivet.kernel.server import CannotListen, Server
 from trivet.standalone.config import Config, UsageError
 from trivet.standalone.failures import CommandFailed
-from trivet.standalone.parts import CALLS, COMPANIONS, FULL_NAMES, SERVICES, Part, Service
+from trivet.standalone.parts import CALLS, COMPANIONS, DISPENSABLE, FULL_NAMES, SERVICES, Part, Service
 
 Channels = dict[Service, grpc.aio.Channel]
 
@@ -28,12 +29,25 @@ _IDEMPOTENT: dict[str, tuple[str, ...]] = {
 }
 
 
+class Background(Protocol):
+    """What a service does by itself, whether or not anybody calls it."""
+
+    def working(self) -> AbstractAsyncContextManager[None]:
+        """It works while this is entered."""
+        ...
+
+    async def hand_over(self) -> None:
+        """Begin nothing more, and leave to others what can be left; it has begun to stop before this first waits."""
+        ...
+
+
 class Gateway:
     """What runs in this process; `open_gateway` makes it. `http` is the address of the bridge, "" where there is none."""
 
-    def __init__(self, server: Server | None, http: str, bridge: AsyncExitStack) -> None:
+    def __init__(self, server: Server | None, http: str, bridge: AsyncExitStack, background: Sequence[Background] = ()) -> None:
         self._server = server
         self._bridge = bridge
+        self._background = background
         self.http = http
 
     @property
@@ -42,9 +56,10 @@ class Gateway:
         return self._server.address if self._server else ""
 
     async def stop(self, grace: float) -> None:
-        """Take no more calls, give the running ones `grace` seconds, then cancel them."""
+        """Take no more calls, give the running ones `grace` seconds, then cancel them; work in the background is handed over."""
+        handing_over = [work.hand_over() for work in self._background]
         server = [self._server.stop(grace)] if self._server else []
-        await asyncio.gather(self._bridge.aclose(), *server)
+        await asyncio.gather(*handing_over, self._bridge.aclose(), *server)
 
 
 @asynccontextmanager
@@ -58,18 +73,22 @@ async def open_gateway(config: Config, part: Part = "all") -> AsyncIterator[Gate
     async with AsyncExitStack() as stack:
         server = Server(config.server, _interceptors(config)) if SERVICES[part] else None
         channels: Channels = {}
-        for called in CALLS[part]:
+        for called in _called(part, config):
             local = server if called in SERVICES[part] else None
             channels[called] = local.channel if local else await stack.enter_async_context(_connect(called, config))
+        background: list[Background] = []
         if server:
-            for service in SERVICES[part]:
-                await _OPENERS[service](config, server, channels, stack)
+            works = [await _OPENERS[service](config, server, channels, stack) for service in SERVICES[part]]
             await _listening(server)
             stack.push_async_callback(server.stop, 0)
+            # Work begins when all that it calls can be called, and ends before that is told to stop.
+            background += [work for work in works if work is not None]
+            for work in background:
+                await stack.enter_async_context(work.working())
         # Apart from the rest, because it is stopped together with the server and not after it.
         bridge = await stack.enter_async_context(AsyncExitStack())
         http = await _open_bridge(config, channels, bridge) if part in ("all", "bridge") else ""
-        yield Gateway(server, http, bridge)
+        yield Gateway(server, http, bridge, background)
 
 
 def _interceptors(config: Config) -> tuple[Interceptor, ...]:
@@ -81,6 +100,12 @@ async def _listening(server: Server) -> None:
         await server.start()
     except CannotListen as error:
         raise CommandFailed(str(error)) from error
+
+
+def _called(part: Part, config: Config) -> list[Service]:
+    return [
+        service for service in CALLS[part] if (part, service) not in DISPENSABLE or getattr(config.services, service) is not None
+    ]
 
 
 def _connect(service: Service, config: Config) -> grpc.aio.Channel:
@@ -99,13 +124,21 @@ def _full_names(service: Service) -> tuple[str, ...]:
 # A process imports the services that it runs, and no others: the bridge needs no MCP, a tool server no model runtime.
 
 
-async def _open_model(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> None:
+async def _open_model(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> Background:
+    from trivet.model.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
     from trivet.model.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
     from trivet.model_service.server import open_model_service
+    from trivet.model_service.settings import CannotOpenStore
 
     guard = AddressGuard(allow_private=config.security.allow_private_networks)
-    opened = open_model_service(config, guard=guard)
-    server.add(add_ModelServiceServicer_to_server, await stack.enter_async_context(opened))
+    opened = open_model_service(config, guard=guard, tools=channels.get("tool"))
+    try:
+        service = await stack.enter_async_context(opened)
+    except CannotOpenStore as error:
+        raise CommandFailed(str(error)) from error
+    server.add(add_ModelServiceServicer_to_server, service.models)
+    server.add(add_ConversationServiceServicer_to_server, service.conversations)
+    return service.runs
 
 
 async def _open_tool(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> None:

@@ -8,22 +8,25 @@ PARTS: tuple[Part, ...] = get_args(Part)
 Service = Literal["model", "tool", "agent"]
 
 SERVICES: dict[Part, tuple[Service, ...]] = {
-    "all": ("model", "tool", "agent"),
+    "all": ("tool", "model", "agent"),
     "model": ("model",),
     "tool": ("tool",),
     "agent": ("agent",),
     "bridge": (),
 }
-"""The services that run in a part, in the order in which they start: the agent calls the other two."""
+"""The services that run in a part, in the order in which they start: the model calls the tools, the agent calls both."""
 
 CALLS: dict[Part, tuple[Service, ...]] = {
     "all": ("model", "tool", "agent"),
-    "model": (),
+    "model": ("tool",),
     "tool": (),
     "agent": ("model", "tool"),
     "bridge": ("model", "tool", "agent"),
 }
 """The services that a part calls."""
+
+DISPENSABLE: frozenset[tuple[Part, Service]] = frozenset({("model", "tool")})
+"""The parts that get along without a service which they call, if the configuration does not tell where it is."""
 
 COMPANIONS: dict[Service, tuple[str, ...]] = {"model": ("trivet.model.v1.ConversationService",), "tool": (), "agent": ()}
 """The full names of what a service's process serves besides it, over the same channel."""

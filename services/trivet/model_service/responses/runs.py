@@ -57,6 +57,7 @@ class Runs:
         self._woken = asyncio.Event()
         self._free = asyncio.Semaphore(settings.max_running)
         self._running: dict[asyncio.Task[None], Run] = {}
+        self._claiming: asyncio.Task[None] | None = None
 
     # ---- what callers ask for --------------------------------------------------------------------------------------
 
@@ -118,8 +119,8 @@ class Runs:
     async def working(self) -> AsyncIterator[None]:
         """Make queued responses, and do what else has to be done from time to time; at the end, hand over what is not done."""
         claim_seconds = self._keeping.claim_seconds
+        self._claiming = asyncio.create_task(self._claim())
         chores = [
-            asyncio.create_task(self._claim()),
             asyncio.create_task(_every(claim_seconds / 3, self._renew)),
             asyncio.create_task(_every(claim_seconds, self._end_strays)),
             asyncio.create_task(_every(self._keeping.sweep_seconds, self._sweep)),
@@ -127,8 +128,16 @@ class Runs:
         try:
             yield
         finally:
+            await self.hand_over()
             await _ended(chores)
-            await _ended(list(self._running))
+
+    async def hand_over(self) -> None:
+        """Begin no more, and leave what is being made to others; the other chores go on as long as `working` is entered.
+
+        What is being made is cancelled before this first waits: nothing that it calls may be told to stop any earlier.
+        """
+        claiming = [] if self._claiming is None else [self._claiming]
+        await _ended([*claiming, *self._running])
 
     async def _claim(self) -> None:
         """Claim responses as long as there is room for them."""

@@ -1,0 +1,94 @@
+"""Creates responses: asked for, made, and kept as their requests say."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Protocol
+
+from trivet.model.v1.response_event_pb2 import ResponseEventBatch
+from trivet.model.v1.response_pb2 import Response, ResponseUsage
+from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.responses.assembly import Assembly
+from trivet.model_service.responses.follower import Follower
+from trivet.model_service.responses.include import Shown, check_include
+from trivet.model_service.responses.plan import Plan, Planner
+from trivet.model_service.responses.recorder import Recorder
+from trivet.model_service.responses.run import Making
+from trivet.model_service.responses.runs import Runs
+
+Batches = AsyncGenerator[ResponseEventBatch]
+
+
+class Maker(Making, Protocol):
+    """Makes what was planned, streamed or whole."""
+
+    async def whole(self, plan: Plan) -> Response:
+        """The whole response. Raises what the provider raises."""
+        ...
+
+
+class Creation:
+    """Creates responses in the foreground, and hands those for the background to `runs`.
+
+    Both ways raise what `Planner.plan` raises, RateLimited and Overloaded, and what the model's provider does before it says
+    anything: then nothing is kept.
+    """
+
+    def __init__(self, planner: Planner, maker: Maker, recorder: Recorder, runs: Runs, follower: Follower) -> None:
+        self._planner = planner
+        self._maker = maker
+        self._recorder = recorder
+        self._runs = runs
+        self._follower = follower
+
+    async def create(self, request: CreateResponseRequest, owner: str) -> Response:
+        """The whole response, kept; or one that is queued."""
+        plan = await self._plan(request, owner)
+        if plan.told.background:
+            return await self._runs.start(plan)
+        response = await self._response(plan)
+        await self._recorder.keep(plan, response)
+        return Shown(request.include).response(response)
+
+    async def stream(self, request: CreateResponseRequest, owner: str) -> Batches:
+        """The events of the response; those of one in the background are followed as they are kept."""
+        plan = await self._plan(request, owner)
+        shown = Shown(request.include)
+        async with aclosing(await self._batches(plan)) as batches:
+            async for batch in batches:
+                yield shown.batch(batch)
+
+    async def _plan(self, request: CreateResponseRequest, owner: str) -> Plan:
+        check_include(request.include)
+        return await self._planner.plan(request, owner)
+
+    async def _response(self, plan: Plan) -> Response:
+        if not plan.is_warm_up:
+            return await self._maker.whole(plan)
+        _warm_up(plan)
+        return plan.told
+
+    async def _batches(self, plan: Plan) -> Batches:
+        if plan.told.background:
+            queued = await self._runs.start(plan)
+            return self._follower.follow(queued.id, plan.owner)
+        made = self._made(plan)
+        if plan.kept:
+            return self._recorder.record(plan, made)
+        return self._recorder.converse(plan, made) if plan.told.HasField("conversation") else made
+
+    async def _made(self, plan: Plan) -> Batches:
+        if plan.is_warm_up:
+            yield _warm_up(plan)
+            return
+        async with aclosing(self._maker.make(plan, Assembly(plan.told), {})) as making:
+            async for said in making:
+                if isinstance(said, list):
+                    yield ResponseEventBatch(events=said)
+
+
+def _warm_up(plan: Plan) -> ResponseEventBatch:
+    """Completes a response that no model is asked for: its events."""
+    assembly = Assembly(plan.told)
+    begun = assembly.begin()
+    assembly.add_usage(ResponseUsage())
+    return ResponseEventBatch(events=[*begun, *assembly.end(Response(status="completed"))])
