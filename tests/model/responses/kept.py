@@ -20,7 +20,9 @@ OWNER = "alice"
 @asynccontextmanager
 async def sqlite(folder: Path, claim_seconds: float = 60.0) -> AsyncIterator[SqlStore]:
     """A store in this folder; claims end within a test only where the test says so."""
-    async with open_store(StoreSettings.model_validate({"url": f"sqlite:///{folder}/t.db", "claim_seconds": claim_seconds})) as it:
+    async with open_store(
+        StoreSettings.model_validate({"url": f"sqlite:///{folder}/t.db", "claim_seconds": claim_seconds})
+    ) as it:
         yield it
 
 

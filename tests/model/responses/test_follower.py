@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ async def whole(store: SqlStore, cuts: tuple[int, ...] = (2, 7, 20)) -> tuple[Re
     events = a_whole_stream(response)
     await store.add(stored(begun))
     edges = [0, *cuts, len(events)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         await say(store, response, events[begin:end], begin)
     return response, events
 
@@ -135,9 +136,7 @@ async def test_who_begins_beyond_what_there_is_gets_what_comes_after_it(store: S
 
 
 @pytest.mark.usefixtures("only_told")
-async def test_who_is_slow_or_leaves_holds_nobody_back(
-    store: SqlStore, follower: Follower, announcements: Announcements
-) -> None:
+async def test_who_is_slow_or_leaves_holds_nobody_back(store: SqlStore, follower: Follower, announcements: Announcements) -> None:
     response = told()
     await store.add(stored(Response.FromString(response.SerializeToString())))
     events = a_whole_stream(response)

@@ -6,13 +6,14 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import orjson
 
 from trivet.kernel.detached import Caller
 from trivet.kernel.errors import InternalError, Overloaded, RequestTimeout, ServiceError, restore
 from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Store, StoredResponse
 from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import Assembly
@@ -60,7 +61,7 @@ class Making(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TakeUps:
-    """How often a response was taken up since it had this many items, and when for the first time, in seconds since 1970."""
+    """How often a response was taken up since it had this many finished items, and when first, in seconds since 1970."""
 
     count: int = 0
     items: int = 0
@@ -159,7 +160,7 @@ class Run:
     async def _count(self, assembly: Assembly, packed: bytes | None) -> TakeUps:
         """Begin or go on, if it was not tried too often."""
         self._before = TakeUps.unpack(packed)
-        now = self._before.another(len(assembly.response.output))
+        now = self._before.another(_finished(assembly.response))
         if now.count > (most := self._around.settings.max_attempts):
             told = f"The response was given up: {most} times in a row the server ended while it made the same part of it."
             raise restore(InternalError.reason, told)
@@ -218,6 +219,12 @@ class Run:
             await self._around.store.release(self._runner)
         except Lost:
             return
+
+
+def _finished(response: Response) -> int:
+    """How many items of the output were not broken off."""
+    bodies: list[Any] = [getattr(item, item.WhichOneof("kind") or "unknown") for item in response.output]
+    return sum(getattr(body, "status", "") != "incomplete" for body in bodies)
 
 
 def with_caller(request: bytes, caller: Caller) -> bytes:
