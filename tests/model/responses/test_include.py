@@ -84,8 +84,11 @@ def test_events_with_the_whole_response_are_shown_likewise(kind: str) -> None:
     assert encrypted(getattr(Shown([]).batch(batch).events[0], kind).response.output) == [""]
 
 
-def test_pages_of_items_are_shown_likewise() -> None:
+def test_items_and_pages_of_them_are_shown_likewise() -> None:
     page = ItemPage(data=made().output)
+
+    assert encrypted([Shown([ENCRYPTED]).item(page.data[0])]) == ["enc"]
+    assert encrypted([Shown([]).item(page.data[0])]) == [""]
 
     assert encrypted(Shown([ENCRYPTED]).page(page).data) == ["enc"]
     assert encrypted(Shown([]).page(page).data) == [""]
@@ -97,6 +100,7 @@ def test_nothing_is_copied_where_there_is_nothing_to_hide() -> None:
     shown = Shown([])
 
     assert shown.response(response) is response
+    assert shown.item(response.output[0]) is response.output[0]
     assert shown.page(page) is page
     assert shown.batch(batch) is batch
 
@@ -117,8 +121,10 @@ def test_names_that_the_contract_does_not_know_are_refused() -> None:
 async def over_responses() -> AsyncIterator[tuple[ScriptedUpstream, ManagedTurns]]:
     async with ScriptedUpstream() as upstream:
         dialect = OpenAIResponses(UpstreamHttp("lab", Endpoint(upstream.base_url)))
-        yield upstream, managed(dialect)
-        await dialect.aclose()
+        try:
+            yield upstream, managed(dialect)
+        finally:
+            await dialect.aclose()
 
 
 def told(*, store: bool = True, **changes: Any) -> tuple[Any, Response]:

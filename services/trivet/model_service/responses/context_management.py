@@ -54,8 +54,7 @@ class CompactedTurns:
         compaction = compaction_of(summary)
         response = await self._asking.create(_after(request, compaction), told)
         response.output.insert(0, compaction)
-        usage = Assembly(response)
-        usage.add_usage(made.usage)
+        Assembly(response).add_usage(made.usage)
         return response
 
     def stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:

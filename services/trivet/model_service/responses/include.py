@@ -34,6 +34,15 @@ class Shown:
     def __init__(self, include: Iterable[str]) -> None:
         self._all = REASONING in include
 
+    def item(self, item: Item) -> Item:
+        """The item for the caller."""
+        if self._all or not _has_hidden([item]):
+            return item
+        shown = Item()
+        shown.CopyFrom(item)
+        _hide([shown])
+        return shown
+
     def response(self, response: Response) -> Response:
         """The response for the caller."""
         if self._all or not _has_hidden(response.output):

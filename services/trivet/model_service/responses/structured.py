@@ -8,6 +8,7 @@ stream, and nothing is looked at where no format is asked for.
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import count
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -19,7 +20,9 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.faces.responses_failure import failed_event, failure_events
 from trivet.model_service.responses.asking import Asking
-from trivet.model_service.responses.json_schema import Schema, schema_of
+
+if TYPE_CHECKING:
+    from trivet.model_service.responses.json_schema import Schema
 
 _FORMATS = frozenset({"json_object", "json_schema"})
 
@@ -53,6 +56,9 @@ class FormatCheck:
         self._object = form.HasField("json_object")
         self._schema: Schema | None = None
         if form.json_schema.strict:
+            # Costly to import, and of use only to who asks for it.
+            from trivet.model_service.responses.json_schema import schema_of
+
             self._schema = schema_of(form.json_schema.schema)
 
     def fault(self, response: Response) -> str:
