@@ -29,7 +29,19 @@ BEGIN = "<!-- made by `make reference`: change the settings, not this -->"
 END = "<!-- end of what is made -->"
 
 # As one writes a file, not as the classes stand.
-_ORDER = ("server", "auth", "providers", "store", "mcp_servers", "security", "agent", "mcp_limits", "bridge", "services")
+_ORDER = (
+    "server",
+    "auth",
+    "providers",
+    "store",
+    "background",
+    "mcp_servers",
+    "security",
+    "agent",
+    "mcp_limits",
+    "bridge",
+    "services",
+)
 _KINDS: dict[Any, str] = {str: "text", bool: "`true` or `false`", int: "integer", float: "number", SecretStr: "secret text"}
 _BOUNDS: dict[type, tuple[str, str]] = {
     Ge: ("ge", "at least {}"),

@@ -1,11 +1,8 @@
 """A real PostgreSQL, on a socket in a folder of its own."""
 
-import ctypes
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,8 +10,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-_LIBC = ctypes.CDLL(None)
 _SECONDS = 60.0
+# Its stdin ends with the process that holds the other end of it, however that one ends.
+_UNTIL_STDIN_ENDS = '"$@" & read -r _; kill -INT $!; wait $!'
 # PostgreSQL refuses to be root.
 _NOBODY = "nobody" if os.geteuid() == 0 else None
 
@@ -32,26 +30,33 @@ class Postgres:
     def start(self) -> None:
         """Start the server, and wait until it takes connections."""
         options = ("-k", str(self._folder), "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200")
-        command = [str(self._programs / "postgres"), "-D", str(self._folder / "data"), *options]
+        command = [
+            "sh",
+            "-c",
+            _UNTIL_STDIN_ENDS,
+            "sh",
+            str(self._programs / "postgres"),
+            "-D",
+            str(self._folder / "data"),
+            *options,
+        ]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command,
-                user=_NOBODY,
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, which waits for no thread
+                command, user=_NOBODY, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self._folder
             )
         deadline = time.monotonic() + _SECONDS
         while self._try("pg_isready", "-h", str(self._folder), "-t", "5").returncode:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"no PostgreSQL:\n{(self._folder / 'log').read_text()}")
+            assert time.monotonic() < deadline, f"no PostgreSQL:\n{(self._folder / 'log').read_text()}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped again."""
+        return self._process is not None
 
     def stop(self) -> None:
         """Stop the server in the middle of whatever it does for others."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
-            self._process.wait(_SECONDS)
+            self._process.communicate(timeout=_SECONDS)
             self._process = None
 
     def url(self, database: str = "postgres") -> str:
@@ -90,12 +95,6 @@ def postgres_server() -> Iterator[Postgres]:
             server.stop()
     finally:
         shutil.rmtree(folder)
-
-
-def _die_with_parent() -> None:
-    """Called in the child, after it has become nobody: the wish would be forgotten on the way there."""
-    if sys.platform == "linux":
-        _LIBC.prctl(1, signal.SIGQUIT)
 
 
 def _programs(folder: Path) -> Path:

@@ -118,6 +118,17 @@ class CannotOpenStore(Exception):  # noqa: N818 - says what happened
     """The store can't be used as it is configured; the text names it, without its password, and says why."""
 
 
+def _data_folder() -> Path:
+    folder = Path(os.environ.get("XDG_DATA_HOME", ""))
+    if folder.is_absolute():
+        return folder
+    # What is not absolute has to be ignored, says the standard for this variable.
+    try:
+        return Path("~/.local/share").expanduser()
+    except RuntimeError as error:
+        raise CannotOpenStore("the user has no home to keep a store in: say in `store.url` where to") from error
+
+
 class StoreSettings(_Section):
     """Where responses and conversations are kept, and for how long."""
 
@@ -144,17 +155,19 @@ class StoreSettings(_Section):
 
     @model_validator(mode="after")
     def _shared_secret(self) -> Self:
-        if self.secret_key is None and self.file is None:
+        if self.url is not None and self.secret_key is None and self.file is None:
             raise ValueError("a store in PostgreSQL needs a `secret_key`, the same for all processes")
         return self
 
     @property
     def file(self) -> Path | None:
-        """The file of SQLite; None where `url` is that of PostgreSQL."""
+        """The file of SQLite; None where `url` is that of PostgreSQL.
+
+        Raises:
+            CannotOpenStore: there is no `url`, and the user has no folder for data.
+        """
         if self.url is None:
-            # What is not absolute has to be ignored, says the standard for this variable.
-            data = Path(os.environ.get("XDG_DATA_HOME", ""))
-            return (data if data.is_absolute() else Path("~/.local/share").expanduser()) / "trivet" / "trivet.db"
+            return _data_folder() / "trivet" / "trivet.db"
         scheme, _, path = self.url.get_secret_value().partition(":///")
         return Path(path) if scheme == "sqlite" else None
 

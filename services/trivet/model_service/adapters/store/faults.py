@@ -8,16 +8,19 @@ from trivet.model_service.adapters.store.link import Undecided
 
 Fault = Literal["away", "again", "own"]
 
-_DEADLOCK = "40P01"
-_NOT_SERIALIZABLE = "40001"
+# The first two characters of what PostgreSQL calls an error: a connection that broke, a transaction that another one stood in
+# the way of, a server that stops or starts. The connection is dropped in any case, and the next one may do.
+_PASSING = ("08", "40", "57")
+_OUT_OF_RESOURCES = ("53", "54", "55", "58")
 
 
 def fault_of(error: BaseException) -> Fault:
     """`away`: the database cannot be reached. `again`: nothing was done, and trying again may do. `own`: it is the work's own."""
     if isinstance(error, DBAPIError):
-        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in (_DEADLOCK, _NOT_SERIALIZABLE):
+        kind = str(getattr(error.orig, "sqlstate", None) or "")[:2]
+        if error.connection_invalidated or kind in _PASSING:
             return "again"
-        return "away" if isinstance(error, OperationalError | InterfaceError) else "own"
+        return "away" if kind in _OUT_OF_RESOURCES or isinstance(error, OperationalError | InterfaceError) else "own"
     return "away" if isinstance(error, OSError | Undecided) else "own"
 
 

@@ -34,6 +34,11 @@ class _Job:
     many: Many[Any, Any]
     argument: Any
     answer: "asyncio.Future[Any]"
+
+
+@dataclass(slots=True)
+class _Batch:
+    jobs: Sequence[_Job]
     attempts: int = 0
 
 
@@ -45,7 +50,8 @@ class Lane:
         self._idle = list(links)
         self._most = most
         self._waiting: deque[_Job] = deque()
-        self._alone: deque[_Job] = deque()
+        self._again: deque[_Batch] = deque()
+        self._away = False
         self._woken = False
         self._closed = False
         self._quiet = asyncio.Event()
@@ -74,7 +80,7 @@ class Lane:
     async def aclose(self) -> None:
         """Do what waits, then close the links."""
         self._closed = True
-        while self._waiting or self._alone or len(self._idle) < len(self._links):
+        while self._waiting or self._again or len(self._idle) < len(self._links):
             self._quiet.clear()
             await self._quiet.wait()
         for link in self._links:
@@ -87,46 +93,55 @@ class Lane:
         if len(self._idle) == len(self._links):
             self._quiet.set()
 
-    def _next(self) -> list[_Job]:
-        while self._alone:
-            if not (job := self._alone.popleft()).answer.done():
-                return [job]
-        batch: list[_Job] = []
-        while self._waiting and len(batch) < self._most:
+    def _next(self) -> _Batch | None:
+        if self._again:
+            return self._again.popleft()
+        jobs: list[_Job] = []
+        while self._waiting and len(jobs) < self._most:
             # Who gave up waiting is left out.
             if not (job := self._waiting.popleft()).answer.done():
-                batch.append(job)
-        return batch
+                jobs.append(job)
+        return _Batch(jobs) if jobs else None
 
-    def _begin(self, link: Link, batch: list[_Job]) -> None:
-        link.run(partial(_perform, batch)).add_done_callback(partial(self._ended, link, batch))
+    def _begin(self, link: Link, batch: _Batch) -> None:
+        link.run(partial(_perform, batch.jobs)).add_done_callback(partial(self._ended, link, batch))
 
-    def _ended(self, link: Link, batch: list[_Job], performed: "asyncio.Future[list[Any]]") -> None:
+    def _ended(self, link: Link, batch: _Batch, performed: "asyncio.Future[list[Any]]") -> None:
         self._idle.append(link)
         if performed.cancelled():
-            for job in batch:
+            for job in batch.jobs:
                 job.answer.cancel()
         elif error := performed.exception():
             self._failed(batch, error)
         else:
-            for job, result in zip(batch, performed.result(), strict=True):
+            self._tell(None)
+            for job, result in zip(batch.jobs, performed.result(), strict=True):
                 if not job.answer.done():
                     job.answer.set_result(result)
         self._wake()
 
-    def _failed(self, batch: list[_Job], error: BaseException) -> None:
+    def _failed(self, batch: _Batch, error: BaseException) -> None:
         fault = fault_of(error)
-        for job in batch:
-            job.attempts += 1
-            if fault == "again" and job.attempts < _ATTEMPTS:
-                self._alone.append(job)
-            elif fault == "own" and len(batch) > 1:
-                # It is the fault of one of them, and the others shall not suffer for it.
-                self._alone.append(job)
-            elif not job.answer.done():
-                job.answer.set_exception(error if fault == "own" else _unreachable(error))
-        if fault != "own":
+        batch.attempts += 1
+        if fault == "again" and batch.attempts < _ATTEMPTS:
+            self._again.append(batch)
+        elif fault == "own" and len(batch.jobs) > 1:
+            # It is the fault of one of them, and the others shall not suffer for it.
+            self._again.extend(_Batch([job]) for job in batch.jobs)
+        else:
+            if fault != "own":
+                self._tell(error)
+            for job in batch.jobs:
+                if not job.answer.done():
+                    job.answer.set_exception(error if fault == "own" else _unreachable(error))
+
+    def _tell(self, error: BaseException | None) -> None:
+        """Log when the database goes away, why, and when it is back; not each call that finds it so."""
+        if error is not None and not self._away:
             _log.warning("the store cannot be reached", extra={"reason": reason_of(error)})
+        elif error is None and self._away:
+            _log.warning("the store is reached again")
+        self._away = error is not None
 
 
 def _perform(batch: Sequence[_Job], connection: Connection) -> list[Any]:

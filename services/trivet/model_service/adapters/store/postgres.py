@@ -74,6 +74,8 @@ def postgres_engine(url: URL) -> AsyncEngine:
         connect_args={
             "timeout": _CONNECT_SECONDS,
             "command_timeout": _COMMAND_SECONDS,
+            # A statement is another one for each number of ids that it is given.
+            "prepared_statement_cache_size": 500,
             # Compiling a query of ours to machine code costs more than it saves.
             "server_settings": {"application_name": "trivet", "jit": "off"},
         },
