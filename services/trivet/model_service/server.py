@@ -86,7 +86,7 @@ def compose(
     models = ModelServicer(
         registry,
         turns,
-        creation=Creation(planner, maker, recorder, runs, follower),
+        creation=Creation(turns, planner, maker, recorder=recorder, runs=runs, follower=follower),
         stored=StoredResponses(store, announcements),
         follower=follower,
         runs=runs,

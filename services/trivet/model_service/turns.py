@@ -66,6 +66,13 @@ class ModelTurns:
             async for batch in batches:
                 yield batch
 
+    async def check(self, request: CreateResponseRequest) -> None:
+        """Find fault with a request as far as that can be done without asking its provider. Raises as `create` does."""
+        provider, model = self._registry.resolve(request.model)
+        await self.vet(request)
+        if not isinstance(provider.dialect, NativeResponses):
+            parse(request, model, stream=True)
+
     async def vet(self, request: Message) -> None:
         """Judge the URLs in a request. Raises AddressRefused."""
         for url, param in fetched_urls(request):

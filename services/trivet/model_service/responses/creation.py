@@ -8,18 +8,24 @@ from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response, ResponseUsage
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.responses.assembly import Assembly
+from trivet.model_service.responses.compaction import opened
 from trivet.model_service.responses.follower import Follower
 from trivet.model_service.responses.include import Shown, check_include
-from trivet.model_service.responses.plan import Plan, Planner
+from trivet.model_service.responses.plan import Plan, Planner, turn_request
 from trivet.model_service.responses.recorder import Recorder
 from trivet.model_service.responses.run import Making
 from trivet.model_service.responses.runs import Runs
+from trivet.model_service.turns import ModelTurns
 
 Batches = AsyncGenerator[ResponseEventBatch]
 
 
 class Maker(Making, Protocol):
     """Makes what was planned, streamed or whole."""
+
+    def check(self, plan: Plan) -> None:
+        """Find fault with what the request says about MCP."""
+        ...
 
     async def whole(self, plan: Plan) -> Response:
         """The whole response. Raises what the provider raises."""
@@ -33,7 +39,10 @@ class Creation:
     anything: then nothing is kept.
     """
 
-    def __init__(self, planner: Planner, maker: Maker, recorder: Recorder, runs: Runs, follower: Follower) -> None:
+    def __init__(
+        self, turns: ModelTurns, planner: Planner, maker: Maker, *, recorder: Recorder, runs: Runs, follower: Follower
+    ) -> None:
+        self._turns = turns
         self._planner = planner
         self._maker = maker
         self._recorder = recorder
@@ -44,7 +53,7 @@ class Creation:
         """The whole response, kept; or one that is queued."""
         plan = await self._plan(request, owner)
         if plan.told.background:
-            return await self._runs.start(plan)
+            return await self._queued(plan)
         response = await self._response(plan)
         await self._recorder.keep(plan, response)
         return Shown(request.include).response(response)
@@ -61,6 +70,12 @@ class Creation:
         check_include(request.include)
         return await self._planner.plan(request, owner)
 
+    async def _queued(self, plan: Plan) -> Response:
+        # Later nobody would be there to be told what is wrong with the request.
+        self._maker.check(plan)
+        await self._turns.check(_asked_of_model(plan))
+        return await self._runs.start(plan)
+
     async def _response(self, plan: Plan) -> Response:
         if not plan.is_warm_up:
             return await self._maker.whole(plan)
@@ -69,7 +84,7 @@ class Creation:
 
     async def _batches(self, plan: Plan) -> Batches:
         if plan.told.background:
-            queued = await self._runs.start(plan)
+            queued = await self._queued(plan)
             return self._follower.follow(queued.id, plan.owner)
         made = self._made(plan)
         if plan.kept:
@@ -92,3 +107,17 @@ def _warm_up(plan: Plan) -> ResponseEventBatch:
     begun = assembly.begin()
     assembly.add_usage(ResponseUsage())
     return ResponseEventBatch(events=[*begun, *assembly.end(Response(status="completed"))])
+
+
+def _asked_of_model(plan: Plan) -> CreateResponseRequest:
+    """The first request to the model, without what is done for it here."""
+    asked = opened(turn_request(plan))
+    for name in ("truncation", "context_management"):
+        asked.ClearField(name)
+    if not plan.runs_mcp and any(tool.HasField("mcp") for tool in asked.tools):
+        others = [tool for tool in asked.tools if not tool.HasField("mcp")]
+        del asked.tools[:]
+        asked.tools.extend(others)
+        # It may name what only the servers can tell.
+        asked.ClearField("tool_choice")
+    return asked
