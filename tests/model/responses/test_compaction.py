@@ -28,7 +28,7 @@ from trivet.kernel.errors import AddressRefused, InvalidRequest, UnsupportedPara
 from trivet.model.v1.response_context_pb2 import CompactedResponse
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
-from trivet.model_service.domain.turn import ReasoningDelta, TurnEvent, TurnFinished, TurnStarted
+from trivet.model_service.domain.turn import ReasoningDelta, TextDelta, TurnEvent, TurnFinished, TurnStarted
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.compaction import compaction_of, open_compactions
 
@@ -111,6 +111,20 @@ async def test_what_comes_of_it_goes_on_as_the_summary_with_any_provider() -> No
         sent = upstream.requests[0].body["input"]
         assert [one["role"] for one in sent] == ["user"] * 4
         assert "Ünlike ☃ summary." in sent[2]["content"][0]["text"]
+
+
+async def test_all_counts_are_there_though_the_provider_tells_none() -> None:
+    untold: list[list[TurnEvent]] = [[TurnStarted(), TextDelta("So."), TurnFinished("stop")]]
+
+    made = codec_for(CompactedResponse).encode(await compacted(Turning(untold), input=TALK))
+
+    assert made["usage"] == {
+        "input_tokens": 0,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 0,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 0,
+    }
 
 
 async def test_a_text_is_a_conversation_too() -> None:

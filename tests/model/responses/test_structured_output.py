@@ -17,7 +17,8 @@ from trivet.model_service.domain.turn import (
     TurnEvent,
     TurnFinished,
     TurnStarted,
-)
+)from trivet.model_service.faces.responses_echo import begin
+from trivet.model_service.responses.assembly import Assembly, TurnSplice
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 
@@ -98,6 +99,20 @@ async def test_reasoning_is_in_no_form() -> None:
 
 async def test_a_text_that_is_cut_short_stays_incomplete() -> None:
     assert (await whole(Turning(saying('{"n": ', reason="length")), asking(text=form()))).status == "incomplete"
+
+
+async def test_a_response_of_several_turns_fails_with_its_last_one() -> None:
+    request = asking(text=form())
+    assembly = Assembly(begin(request, "lab"))
+    splice = TurnSplice(assembly)
+
+    events = [*assembly.begin(), *splice.pass_on(await events_of(Turning(saying("no JSON")), request))]
+    assert splice.response is not None
+    events += assembly.end(splice.response)
+
+    assert check_responses_stream(as_json(events)) == []
+    assert [event.WhichOneof("event") for event in events[-2:]] == ["error", "failed"]
+    assert events[-1].failed.response.error.message.endswith("it is not JSON.")
 
 
 async def test_deltas_are_not_held_back() -> None:

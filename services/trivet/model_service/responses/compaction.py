@@ -120,9 +120,12 @@ class Compactor:
                 return compacted
         summary, response = await self.summarize(request)
         kept = [item for item in items if item.HasField("message") and item.message.role == "user"]
-        return CompactedResponse(
-            id=response.id, created_at=int(time.time()), output=[*own(kept), compaction_of(summary)], usage=response.usage
-        )
+        made = CompactedResponse(id=response.id, created_at=int(time.time()), usage=response.usage)
+        made.output.extend([*own(kept), compaction_of(summary)])
+        # Clients of the contract want all of the counts, though a provider may tell none.
+        made.usage.input_tokens_details.SetInParent()
+        made.usage.output_tokens_details.SetInParent()
+        return made
 
     async def summarize(self, request: CreateResponseRequest) -> tuple[str, Response]:
         """What the model says of the conversation, and the response in which it does."""
