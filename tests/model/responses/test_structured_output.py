@@ -21,7 +21,6 @@ from trivet.model_service.domain.turn import (
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.assembly import Assembly, TurnSplice
 
-
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 
 
