@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from tests.checkers.responses_stream import check_responses_stream
@@ -49,6 +50,8 @@ def calling(*calls: tuple[str, Json], text: tuple[str, ...] = ()) -> Answer:
     return Answer(text=text, calls=made)
 
 
+_turns = count()
+
 DONE = Answer(text=("All ", "done."))
 ADD = calling(("add", {"a": 1, "b": 2}))
 
@@ -89,8 +92,8 @@ class McpWorld:
 
     def play(self, dialect: str, *answers: Answer) -> None:
         """What the upstream answers, turn by turn."""
-        for turn, answer in enumerate(answers):
-            self.upstream.play(_with_other_ids(answer, dialect, turn))
+        for answer in answers:
+            self.upstream.play(_with_other_ids(answer, dialect, next(_turns)))
 
     async def make(self, plan: Plan, *, checked: bool = True) -> Run:
         """The response to its end, as somebody who keeps nothing reads it."""

@@ -168,7 +168,7 @@ class ResponseConversation:
         shown = turns[-1].shown if turns else 0
         self._left_out = {index for index in range(shown, len(output)) if call_id(output[index]) not in recorded}
         # A call of the caller's that was shown has to be answered, whatever else the turn would have said.
-        self._is_over = any(_is_for_the_caller(output[index]) for index in self._left_out)
+        self._is_over = any(_is_for_the_caller(output[index]) and _is_whole(output[index]) for index in self._left_out)
 
     def _done(self) -> set[str]:
         return {call_id(item) for item in self._assembly.response.output}
@@ -314,6 +314,10 @@ class WholeCalls:
 
 def _is_for_the_caller(item: Item) -> bool:
     return item.WhichOneof("kind") in _FOR_THE_CALLER
+
+
+def _is_whole(item: Item) -> bool:
+    return str(getattr(item, item.WhichOneof("kind") or "").status) != "incomplete"
 
 
 def _begun(told: Response) -> Response:
