@@ -20,7 +20,7 @@ class Commits:
 
     def __init__(self, store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
         self.number = 0
-        (link,) = store._writing._links
+        (link,) = store._recording._links
         run = link.run
 
         def counted(work: object) -> object:

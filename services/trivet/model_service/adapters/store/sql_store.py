@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -31,17 +31,28 @@ _DAY = 86_400.0
 
 # Of what waits, at most so much goes into one transaction.
 _AT_ONCE = 64
+_POSTGRES_WRITERS = 2
 _POSTGRES_READERS = 4
 
 
-class SqlStore(Store):
-    """The port `Store` over one lane that writes and one that reads; `open_store` makes it."""
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """Where work goes: what is written of responses all the time, what else is written, and what is read."""
 
-    def __init__(self, settings: StoreSettings, *, writing: Lane, reading: Lane, seal: Seal) -> None:
+    recording: Lane
+    writing: Lane
+    reading: Lane
+
+
+class SqlStore(Store):
+    """The port `Store` over lanes to a database; `open_store` makes it."""
+
+    def __init__(self, settings: StoreSettings, lanes: Lanes, seal: Seal) -> None:
         self._settings = settings
         self._lease = settings.claim_seconds
-        self._writing = writing
-        self._reading = reading
+        self._recording = lanes.recording
+        self._writing = lanes.writing
+        self._reading = lanes.reading
         self._seal = seal
 
     # ---- responses ---------------------------------------------------------------------------------------------------
@@ -49,7 +60,7 @@ class SqlStore(Store):
     async def add(self, response: StoredResponse, change: Change = _NO_CHANGE, *, runner: str = "") -> None:
         if response.request:
             response = replace(response, request=self._seal.seal(response.request))
-        await self._writing.do(responses.add_many, responses.Addition(response, change, runner, self._lease))
+        await self._recording.do(responses.add_many, responses.Addition(response, change, runner, self._lease))
 
     async def get(self, response_id: str, owner: str) -> StoredResponse | None:
         if not _may_be_ours(response_id):
@@ -64,7 +75,7 @@ class SqlStore(Store):
 
     async def change(self, response_id: str, change: Change, *, runner: str = "") -> bool:
         """As the port says; items whose ids are in the conversation already are left out."""
-        return await self._writing.do(responses.change_many, responses.Alteration(response_id, change, runner))
+        return await self._recording.do(responses.change_many, responses.Alteration(response_id, change, runner))
 
     async def delete(self, response_id: str, owner: str) -> bool:
         return _may_be_ours(response_id) and await self._writing.do(removal.delete_response, (response_id, owner))
@@ -169,35 +180,38 @@ async def open_store(settings: StoreSettings) -> AsyncIterator[SqlStore]:
     """
     async with AsyncExitStack() as stack:
         file = settings.file
-        writing, reading = await (_open_sqlite(file, stack) if file else _open_postgres(settings, stack))
-        yield SqlStore(settings, writing=writing, reading=reading, seal=Seal(lambda: _secret(settings)))
+        lanes = await (_open_sqlite(file, stack) if file else _open_postgres(settings, stack))
+        yield SqlStore(settings, lanes, Seal(lambda: _secret(settings)))
 
 
-async def _open_sqlite(file: Path, stack: AsyncExitStack) -> tuple[Lane, Lane]:
+async def _open_sqlite(file: Path, stack: AsyncExitStack) -> Lanes:
     writer, reader = SqliteLink(file, writes=True), SqliteLink(file, writes=False)
-    lanes = Lane([writer], _AT_ONCE), Lane([reader], _AT_ONCE)
-    for lane in lanes:
+    # Only one can write at a time anyway, and does so for all.
+    writing, reading = Lane([writer], _AT_ONCE), Lane([reader], _AT_ONCE)
+    for lane in (writing, reading):
         stack.push_async_callback(lane.aclose)
     try:
         await writer.prepare()
     except (SQLAlchemyError, OSError, NewerTables) as error:
         raise CannotOpenStore(f"cannot open the store sqlite:///{file}: {reason_of(error)}") from error
-    return lanes
+    return Lanes(writing, writing, reading)
 
 
-async def _open_postgres(settings: StoreSettings, stack: AsyncExitStack) -> tuple[Lane, Lane]:
+async def _open_postgres(settings: StoreSettings, stack: AsyncExitStack) -> Lanes:
     assert settings.url is not None
     url = make_url(settings.url.get_secret_value())
     engine = postgres_engine(url)
     stack.push_async_callback(engine.dispose)
-    writer = PostgresLink(engine, writes=True)
+    recorder, *writers = (PostgresLink(engine, writes=True) for _ in range(1 + _POSTGRES_WRITERS))
     readers = [PostgresLink(engine, writes=False) for _ in range(_POSTGRES_READERS)]
-    # Of reads, each goes by itself as long as a connection is free: there, one waits for the network and not for a processor.
-    lanes = Lane([writer], _AT_ONCE), Lane(readers, 1)
-    for lane in lanes:
+    # What locks other rows has transactions of its own: in one with more of its kind, or with changes, the order of the locks
+    # would be by chance, and transactions would wait for each other in circles. Reads have a connection each, as long as there
+    # are some: there, one waits for the network and not for a processor.
+    lanes = Lanes(Lane([recorder], _AT_ONCE), Lane(writers, 1), Lane(readers, 1))
+    for lane in (lanes.recording, lanes.writing, lanes.reading):
         stack.push_async_callback(lane.aclose)
     try:
-        await writer.prepare()
+        await recorder.prepare()
     except (SQLAlchemyError, OSError, NewerTables) as error:
         raise CannotOpenStore(f"cannot open the store {url.render_as_string()}: {reason_of(error)}") from error
     return lanes

@@ -50,13 +50,15 @@ _STRAY = (
 )
 _claimed = {"runner": bindparam("to_runner"), "lease_until": Now() + bindparam("lease")}
 _TAKE = update(work).where(work.c.response_id == bindparam("of_id")).values(_claimed)
+# In the order in which changes lock them.
+_owned = select(work.c.response_id).where(work.c.runner == bindparam("of_runner")).order_by(work.c.response_id).with_for_update()
 _RENEW = (
     update(work)
-    .where(work.c.runner == bindparam("to_runner"))
+    .where(work.c.response_id.in_(_owned))
     .values(lease_until=Now() + bindparam("lease"))
     .returning(work.c.response_id)
 )
-_RELEASE = update(work).where(work.c.runner == bindparam("of_runner")).values(runner="", lease_until=0.0)
+_RELEASE = update(work).where(work.c.response_id.in_(_owned)).values(runner="", lease_until=0.0)
 _RESPONSE = select(*RESPONSE).where(responses.c.id == bindparam("of_id"))
 
 
@@ -100,7 +102,7 @@ def take(connection: Connection, wanted: tuple[str, str, float]) -> bool:
 @each
 def renew(connection: Connection, wanted: Claim) -> Sequence[str]:
     """What the runner has a claim on, which now lasts again."""
-    return connection.execute(_RENEW, {"to_runner": wanted.runner, "lease": wanted.lease}).scalars().all()
+    return connection.execute(_RENEW, {"of_runner": wanted.runner, "lease": wanted.lease}).scalars().all()
 
 
 @each
