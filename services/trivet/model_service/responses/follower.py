@@ -29,6 +29,8 @@ class Follower:
     async def follow(self, response_id: str, owner: str, after: int = -1) -> AsyncGenerator[ResponseEventBatch]:
         """The events with numbers above `after`, as they are stored, up to the one that ends the response.
 
+        Where the first is yet to come, a batch without events comes at once: a caller is not left to wonder if it is heard.
+
         Raises:
             ResponseNotFound: the owner has no such response, or has deleted it meanwhile.
             InvalidRequest: it was not streamed, so that it has no events.
@@ -36,6 +38,7 @@ class Follower:
         await self._must_have_events(response_id, owner)
         with self._announcements.listening(response_id) as listener:
             pause = _FIRST_LOOK
+            heard = False
             while True:
                 page = await self._store.events(response_id, after, _AT_ONCE)
                 for stored in page:
@@ -50,6 +53,9 @@ class Follower:
                     return
                 else:
                     pause = min(pause * 1.5, _LAST_LOOK)
+                    if not heard:
+                        yield ResponseEventBatch()
+                heard = True
                 if len(page) < _AT_ONCE:
                     await listener.wait(pause)
 
