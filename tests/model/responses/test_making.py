@@ -175,6 +175,17 @@ async def test_in_the_background_a_call_of_the_caller_is_told_when_it_is_whole(w
     assert [item["type"] for item in run.output] == ["message", "function_call"]
 
 
+async def test_what_a_provider_tells_of_a_response_is_told_of_one_of_several_turns(world: McpWorld) -> None:
+    world.play("oai", ADD, DONE)
+
+    run = await world.ask("oai", max_output_tokens=100, tool_choice="required")
+
+    assert (run.response["billing"], run.response["novel"]) == ({"payer": "developer"}, None)
+    assert run.response["text"]["verbosity"] == "medium"
+    assert (run.response["max_output_tokens"], run.response["tool_choice"]) == (100, "required")
+    assert [tool["type"] for tool in run.response["tools"]] == ["mcp"]
+
+
 # ---- bounds ------------------------------------------------------------------------------------------------------------
 
 

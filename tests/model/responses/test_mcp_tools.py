@@ -87,6 +87,16 @@ def test_two_servers_of_one_label_are_refused() -> None:
     assert refused.value.param == "tools[1].server_label"
 
 
+def test_more_servers_than_anybody_needs_are_refused() -> None:
+    many = [codec_for(Tool).decode(NEVER | {"server_label": f"s{number}"}) for number in range(65)]
+    assert len(read_servers(many[:64])) == 64
+
+    with pytest.raises(InvalidRequest) as refused:
+        read_servers(many)
+
+    assert refused.value.param == "tools"
+
+
 def test_what_only_permits_is_taken() -> None:
     assert server(defer_loading=True, allowed_callers=["direct", "programmatic"]).label == "math"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 from trivet.kernel.loop import ToolCall
 from trivet.model.v1.response_event_pb2 import ResponseEvent
@@ -26,6 +26,15 @@ MOST_TURNS: Final = 50
 
 _FEWEST_TOKENS: Final = 16
 """Models take no smaller limit than this: with less left, the response ends."""
+
+_OF_THE_WHOLE: Final = frozenset(
+    {
+        *("id", "created_at", "completed_at", "status", "error", "incomplete_details", "output", "usage", "model", "provider"),
+        *("tools", "tool_choice", "max_output_tokens", "max_tool_calls", "metadata", "store", "background"),
+        *("previous_response_id", "conversation"),
+    }
+)
+"""What a turn does not know of its response, or only its own part of it."""
 
 _FOR_THE_CALLER: Final = frozenset(
     {"function_call", "custom_tool_call", "computer_call", "local_shell_call", "shell_call", "apply_patch_call"}
@@ -125,8 +134,7 @@ class ResponseConversation:
         self._choice = later_choice(self._choice) if self._choice is not None else None
         if said.HasField("usage"):
             self._assembly.add_usage(said.usage)
-        if said.HasField("service_tier"):
-            self._assembly.response.service_tier = said.service_tier
+        _carry_over(said, self._assembly.response)
         if said.status != "completed" or not splice.calls or self._number >= MOST_TURNS:
             # The calls of a turn that was cut short may be cut short themselves.
             return None
@@ -310,6 +318,14 @@ class WholeCalls:
             self._held[index].append(event)
             if kind == "output_item_done":
                 yield from self._held.pop(index)
+
+
+def _carry_over(said: Response, response: Response) -> None:
+    """Tell of the response what the provider of a turn tells of it."""
+    carried: dict[str, Any] = {field.name: value for field, value in said.ListFields() if field.name not in _OF_THE_WHOLE}
+    for name in carried:
+        response.ClearField(name)  # type: ignore[arg-type]
+    response.MergeFrom(Response(**carried))
 
 
 def _is_for_the_caller(item: Item) -> bool:

@@ -17,6 +17,7 @@ from trivet.tool.v1.tool_pb2 import ServerRef
 from trivet.tool.v1.tool_pb2 import Tool as ServerTool
 
 _SETTINGS: Final = frozenset({"", "always", "never"})
+_MOST_SERVERS: Final = 64
 _ONE_OF: Final = ("server_url", "connector_id")
 
 
@@ -73,12 +74,14 @@ def read_servers(tools: Sequence[Tool]) -> list[LabelledServer]:
 
     Raises:
         InvalidRequest: a server without a label or an address, or with two; a label that is taken; a setting unknown;
-            headers that are none.
+            headers that are none; more than 64 servers.
         UnsupportedParameter: what only certain providers have: tunnels, callers other than the model, unknown keys.
     """
     call = current_call.get()
     registered = registered_headers(call.metadata) if call is not None else {}
     given = [(tool.mcp, f"tools[{index}]") for index, tool in enumerate(tools) if tool.HasField("mcp")]
+    if len(given) > _MOST_SERVERS:
+        raise InvalidRequest(f"Invalid 'tools': at most {_MOST_SERVERS} MCP servers can be given.", "tools")
     servers = [_read(mcp, param, registered.get(mcp.connector_id, {})) for mcp, param in given]
     labels: set[str] = set()
     for server in servers:
