@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from tests.checkers.open_responses import check_items
 from tests.e2e.answers import ANSWERS, Answer, from_response
+from tests.e2e.rig import gateway
 from tests.e2e.runs import calling
 from tests.e2e.sdk import sdk
 from tests.e2e.shapes import Shape
@@ -300,6 +301,26 @@ async def test_only_what_runs_in_the_background_is_cancelled(one: Shape, client:
 
     with pytest.raises(openai.BadRequestError):
         await client.responses.cancel(given.id)
+
+
+async def test_what_another_key_made_is_not_found() -> None:
+    keys = {"mine": "sk-mine-0123456789", "theirs": "sk-theirs-0123456789"}
+    auth = {"keys": [{"name": name, "key": key} for name, key in keys.items()]}
+    async with gateway(auth=auth) as rig:
+        url = f"http://{rig.gateway.http}/v1"
+        say(rig.upstream, "Hi")
+        async with sdk(url, keys["theirs"]) as theirs, sdk(url, keys["mine"]) as mine:
+            given = await theirs.responses.create(model="lab/m", input="go")
+            made = await theirs.conversations.create()
+            found = await asking(mine, given.id)
+            with pytest.raises(openai.NotFoundError):
+                await mine.conversations.retrieve(made.id)
+            with pytest.raises(openai.NotFoundError):
+                await mine.responses.create(model="lab/m", input="go", conversation=made.id)
+            again = await theirs.responses.retrieve(given.id)
+
+    assert [type(error) for error in found] == [openai.NotFoundError] * 7
+    assert again.output_text == "Hi"
 
 
 async def test_a_wrong_key_is_told_nothing(one: Shape) -> None:

@@ -99,6 +99,17 @@ async def test_a_stream_of_many_pieces_is_read_page_by_page(store: SqlStore, fol
 
 
 @pytest.mark.usefixtures("only_told")
+async def test_who_is_ahead_of_the_events_is_answered_at_once(store: SqlStore, follower: Follower) -> None:
+    response = told()
+    await store.add(stored(Response.FromString(response.SerializeToString())))
+
+    async with asyncio.timeout(BOUND), aclosing(follower.follow(response.id, OWNER)) as batches:
+        first = await anext(batches)
+
+    assert first == ResponseEventBatch()
+
+
+@pytest.mark.usefixtures("only_told")
 async def test_who_follows_is_told_of_what_comes(store: SqlStore, follower: Follower, announcements: Announcements) -> None:
     response = told()
     await store.add(stored(Response.FromString(response.SerializeToString())))
