@@ -98,6 +98,8 @@ class _Counting:
         body, more = b"", True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return
             body += message.get("body", b"")
             more = message.get("more_body", False)
         await self._server.count_method(json.loads(body).get("method", "answer"))
@@ -117,11 +119,11 @@ class _Uvicorn(uvicorn.Server):
 
 
 @asynccontextmanager
-async def tool_server() -> AsyncIterator[ToolServer]:
-    """A server that listens on loopback."""
+async def tool_server(*more: Callable[..., Any]) -> AsyncIterator[ToolServer]:
+    """A server that listens on loopback; with more tools, if they are given."""
     server = ToolServer()
     mcp = MCPServer("tools", log_level="CRITICAL")
-    for tool in (server.add, server.say, server.fail, server.gated, server.meet):
+    for tool in (server.add, server.say, server.fail, server.gated, server.meet, *more):
         mcp.add_tool(tool)
     app = mcp.streamable_http_app(transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False))
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -63,6 +63,14 @@ class Running:
         self._process.kill()
         return self.wait()
 
+    def suspend(self) -> None:
+        """Let the process stand still, until `resume`."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the process go on."""
+        self._process.send_signal(signal.SIGCONT)
+
     def wait(self) -> int:
         """The exit code of the process, once it has ended."""
         try:
