@@ -103,6 +103,5 @@ def _failed(batch: ResponseEventBatch, error: ServiceError) -> ResponseEventBatc
     if last.HasField("failed"):
         return batch
     said = last.completed if last.HasField("completed") else last.incomplete
-    said.response.store = False
     events = failure_events(said.response, error, count(said.sequence_number))
     return ResponseEventBatch(events=[*batch.events[:-1], *events])

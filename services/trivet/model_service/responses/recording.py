@@ -96,14 +96,15 @@ class Recording:
 
     async def finish(self, response: Response) -> bool:
         """Whether all that was taken is kept, up to the end, where the response stands as `response`."""
-        await self._settle()
         self._last = asyncio.create_task(self._write_end(response))
-        # Whoever leaves now has seen the whole response: it is kept all the same.
+        # The response is made: it is kept as that, even if its caller leaves now.
         await asyncio.shield(self._last)
         return self.finished
 
     async def break_off(self, error: ServiceError | None) -> None:
         """End the response in the store where its stream was left: failed with `error`, or cancelled."""
+        if self._last is not None:
+            await asyncio.wait([self._last])
         await self._settle()
         if not self.finished:
             try:
@@ -144,9 +145,8 @@ class Recording:
 
     async def _settle(self) -> None:
         """Let what is being written be written, and write no more behind."""
-        for task in (self._behind, self._last):
-            if task is not None:
-                await asyncio.wait([task])
+        if self._behind is not None:
+            await asyncio.wait([self._behind])
         self._stop_timer()
 
     def _stop_timer(self) -> None:
@@ -157,6 +157,7 @@ class Recording:
     # ---- writing ---------------------------------------------------------------------------------------------------
 
     async def _write_end(self, response: Response) -> None:
+        await self._settle()
         items = items_of(self._plan, response)
         end = Change(status=response.status, response=response.SerializeToString(), items=items)
         written = not self._useless and await self._try_to_write(end)
