@@ -1,7 +1,7 @@
 """Responses kept behind their streams: what callers see of it, and what is left when a stream ends in any way."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.checkers.responses_stream import check_responses_stream
+from tests.model.responses.halting import Halting
 from tests.model.responses.kept import OWNER, sqlite
 from tests.model.responses.service import Caller, over, over_dialect, refused
 from tests.model.responses.turning import Turning, registry_of, saying
@@ -16,37 +17,11 @@ from tests.model.responses.unsteady_store import UnsteadyStore
 from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.errors import Overloaded, UpstreamFailed
 from trivet.kernel.testing import TRANSPORTS, Transport
-from trivet.model_service.domain.turn import TextDelta, TurnEvent, TurnFinished, TurnRequest, TurnStarted
 from trivet.model_service.responses import recording
 from trivet.model_service.server import compose
 from trivet.model_service.settings import ModelSettings
 
 AWAY = Overloaded("The store cannot be reached now; try again.")
-HALF: list[TurnEvent] = [TurnStarted(), TextDelta("half")]
-REST: list[TurnEvent] = [TextDelta(" and half"), TurnFinished("stop")]
-
-
-class Halting(Turning):
-    """Says one half, and the other one when `gate` is set, or raises `error` then; `said` and `left` tell how far it came."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        super().__init__(saying("x"))
-        self.gate = asyncio.Event()
-        self.error = error
-        self.said = asyncio.Event()
-        self.left = asyncio.Event()
-
-    async def turn(self, request: TurnRequest) -> AsyncGenerator[list[TurnEvent]]:
-        self.asked.append(request)
-        try:
-            yield HALF
-            await self.gate.wait()
-            if self.error:
-                raise self.error
-            self.said.set()
-            yield REST
-        finally:
-            self.left.set()
 
 
 @pytest.fixture
