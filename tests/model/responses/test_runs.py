@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from trivet.kernel.detached import Caller
 from trivet.kernel.errors import InvalidRequest, Overloaded, RateLimited, ResponseNotFound, UpstreamFailed
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model_service.adapters.store.sql_store import SqlStore
-from trivet.model_service.domain.store import Change
+from trivet.model_service.domain.store import Change, StoredConversation
 from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.journal import batches
 from trivet.model_service.responses.plan import Plan
@@ -178,10 +179,8 @@ async def test_a_run_that_takes_too_long_fails(tmp_path: Path) -> None:
 
 
 async def test_what_was_said_in_a_conversation_is_added_to_it_at_the_end(tmp_path: Path) -> None:
-    from trivet.model_service.domain.store import StoredConversation
-
     async with working(tmp_path, Maker(turn())) as one:
-        await one.store.add_conversation(StoredConversation("conv_1", OWNER, 1), [])
+        await one.store.add_conversation(StoredConversation("conv_1", OWNER, told().created_at), [])
         await followed(one, (await one.runs.start(plan(conversation="conv_1"))).id)
 
         kinds = [item.id.partition("_")[0] for item in await one.store.items("conv_1")]
@@ -411,8 +410,6 @@ async def test_a_run_whose_claim_is_lost_while_the_model_is_silent_stops(tmp_pat
 
 
 def _with_short_claims(one: Process) -> Any:
-    from dataclasses import replace
-
     return replace(one.runs._around, claim_seconds=0.3)
 
 
@@ -524,15 +521,18 @@ async def test_a_chore_that_fails_is_tried_again(tmp_path: Path, monkeypatch: py
             await swept.wait()
 
 
-async def test_a_queue_that_cannot_be_read_for_a_while_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [Overloaded("away"), ValueError("broken")], ids=["away", "broken"])
+async def test_a_queue_that_cannot_be_read_for_a_while_is_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     async with kept.sqlite(tmp_path) as store:
-        one = process(store, Maker(turn()))
+        one = process(store, Maker(turn()), max_running=1)
         claim, failed = store.claim, asyncio.Event()
 
         async def once_away(runner: str, per_owner: int) -> Any:
             if not failed.is_set():
                 failed.set()
-                raise Overloaded("away")
+                raise error
             return await claim(runner, per_owner)
 
         monkeypatch.setattr(store, "claim", once_away)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from trivet.kernel.errors import Overloaded
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model_service.domain.store import Change, ResponseStore, StoredEvents
 from trivet.model_service.responses.announcements import Announcements
@@ -88,7 +89,7 @@ class Journal:
             change = Change(events=batches(events, self._next), steps=steps, **changes)
             try:
                 made = await self._store.change(self._response_id, change, runner=self._runner)
-            except Exception as error:
+            except Overloaded as error:
                 raise Lost from error
             if not made:
                 raise Lost

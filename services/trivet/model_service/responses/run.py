@@ -192,7 +192,7 @@ class Run:
         endings = Endings(self._around.store, self._around.announcements)
         try:
             await endings.end(self._stored, self._runner, lambda assembly: assembly.fail(error))
-        except Exception as unstored:
+        except Overloaded as unstored:
             raise Lost from unstored
 
     async def _renew(self) -> None:
@@ -204,8 +204,8 @@ class Run:
             begun = loop.time()
             try:
                 claimed = await self._around.store.renew(self._runner)
-            except Exception:  # noqa: BLE001 - a supervised task: the store may be back before the claim ends
-                _log.warning("the claim on %s can't be renewed", self.response_id, exc_info=True)
+            except Overloaded:
+                # The store may be back before the claim ends.
                 continue
             if self.response_id not in claimed:
                 break

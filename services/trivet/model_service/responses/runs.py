@@ -119,7 +119,7 @@ class Runs:
     async def working(self) -> AsyncIterator[None]:
         """Make queued responses, and do what else has to be done from time to time; at the end, hand over what is not done."""
         claim_seconds = self._keeping.claim_seconds
-        self._claiming = asyncio.create_task(self._claim())
+        self._claiming = asyncio.create_task(_every(self._settings.poll_seconds, self._claim))
         chores = [
             asyncio.create_task(_every(claim_seconds / 3, self._renew)),
             asyncio.create_task(_every(claim_seconds, self._end_strays)),
@@ -143,7 +143,11 @@ class Runs:
         """Claim responses as long as there is room for them."""
         while True:
             await self._free.acquire()
-            run = await self._next()
+            try:
+                run = await self._next()
+            except BaseException:
+                self._free.release()
+                raise
             task = asyncio.create_task(run.work())
             self._running[task] = run
             task.add_done_callback(self._done)
@@ -158,8 +162,8 @@ class Runs:
                 # It may have been claimed, and nobody was told.
                 await self._store.release(runner)
                 raise
-            except Exception:  # noqa: BLE001 - a supervised task: the store may be back the next time
-                _log.exception("the queue can't be read")
+            except Overloaded:
+                # The store says in the log that it is away, and may be back the next time.
                 stored = None
             if stored is not None:
                 return Run(self._around, stored, runner)
@@ -202,11 +206,12 @@ class Runs:
 
 async def _every(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
     while True:
-        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
         try:
             await chore()
-        except Exception:  # noqa: BLE001 - a supervised task: the store may be back the next time
+        except Exception:  # noqa: BLE001 - a supervised task: the next time it may do
             _log.exception("%s failed", chore.__qualname__)
+        # Not all processes at the same time.
+        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
