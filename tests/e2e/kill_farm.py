@@ -174,16 +174,17 @@ class Seen:
 
 
 def repeated(seen: list[Seen], there: Farm) -> dict[str, Any]:
-    """Calls that were made more than once: how many, which of them although they were told as done, and, of those whose tool
-    had returned when the kill came, how many milliseconds before it."""
+    """Calls that were made more than once: how many, which of them although they were told as done, how many without a kill
+    in between, and, of those that had returned when the kill came, how many milliseconds before it."""
     work = there.work
     told = {(one.job, step): when for one in seen for step, when in one.done.items()}
     again = {key: begun for key, begun in work.begun.items() if len(begun) > 1}
-    killed = {key: min((kill for kill in there.kills if kill > begun[0]), default=0.0) for key, begun in again.items()}
-    unrecorded = [round(1000 * (killed[key] - work.returned[key][0])) for key in again if work.returned[key][0] < killed[key]]
+    killed = {key: next((kill for kill in there.kills if begun[0] < kill < begun[1]), 0.0) for key, begun in again.items()}
+    returned = {key: killed[key] - work.returned[key][0] for key in again if killed[key]}
     return {
         "calls": len(work.begun),
         "repeated": len(again),
         "repeated though told as done": [key for key, begun in again.items() if key in told and begun[-1] > told[key]],
-        "returned before the kill (ms)": sorted(unrecorded),
+        "repeated without a kill": sum(not killed[key] for key in again),
+        "returned before the kill (ms)": sorted(round(1000 * before) for before in returned.values() if before > 0),
     }

@@ -60,7 +60,7 @@ async def follow(http: aiohttp.ClientSession, farm: Farm, seen: Seen, reader: in
 async def poll(http: aiohttp.ClientSession, farm: Farm, seen: Seen) -> None:
     """Ask for the response until it has ended."""
     while not seen.polled or seen.polled[-1]["status"] not in _ENDED:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         try:
             async with http.get(f"{farm.url()}/v1/responses/{seen.response_id}") as answer:
                 told = await answer.json()
