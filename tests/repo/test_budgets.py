@@ -20,6 +20,7 @@ BROAD_EXCEPT = {
     "bridge/trivet/bridge/boundary.py",
     "bridge/trivet/bridge/websocket.py",
     "services/trivet/kernel/interceptors/errors.py",
+    "services/trivet/model_service/responses/recording.py",
     "services/trivet/model_service/responses/run.py",
     "services/trivet/model_service/responses/runs.py",
 }

@@ -56,11 +56,16 @@ class Journal:
         if len(self._waiting) >= _MOST:
             await self.commit()
 
-    async def commit(self, steps: Mapping[str, bytes] | None = None, **changes: Any) -> None:
-        """Have all that was said stored now, together with more of a `Change`. Raises Lost."""
+    async def commit(
+        self, steps: Mapping[str, bytes] | None = None, *, last: Sequence[ResponseEvent] = (), **changes: Any
+    ) -> None:
+        """Have all that was said stored now, and `last` together with more of a `Change`, never the one without the other.
+
+        Raises Lost.
+        """
         # A task, which goes on when who waits for it is cancelled: nobody could tell whether it was done, and what follows
         # must not be stored without it.
-        commit = asyncio.create_task(self._commit(steps or {}, changes))
+        commit = asyncio.create_task(self._commit(steps or {}, last, changes))
         self._commits.add(commit)
         commit.add_done_callback(self._forget)
         await asyncio.shield(commit)
@@ -77,11 +82,11 @@ class Journal:
             if self._waiting:
                 await self.commit()
 
-    async def _commit(self, steps: Mapping[str, bytes], changes: Mapping[str, Any]) -> None:
+    async def _commit(self, steps: Mapping[str, bytes], last: Sequence[ResponseEvent], changes: Mapping[str, Any]) -> None:
         async with self._turn:
             if self._lost:
                 raise Lost
-            events, self._waiting = self._waiting, []
+            events, self._waiting = [*self._waiting, *last], []
             self._some.clear()
             self._many.clear()
             # Until it is known to be stored, it is taken to be lost.

@@ -181,10 +181,9 @@ class Run:
         raise RuntimeError("the response was not ended")
 
     async def _end(self, plan: Plan, assembly: Assembly, said: list[ResponseEvent]) -> None:
-        await self._journal.say(said)
         response = assembly.response
         items = items_of(plan, response)
-        await self._journal.commit(status=response.status, response=response.SerializeToString(), items=items)
+        await self._journal.commit(last=said, status=response.status, response=response.SerializeToString(), items=items)
 
     async def _fail(self, error: ServiceError) -> None:
         """End the response with an error, all that was said before it being kept."""
