@@ -19,7 +19,9 @@ RUN /opt/build/bin/hatchling build --target wheel --directory /tmp/wheel \
  && /opt/trivet/bin/pip install --no-cache-dir --no-deps /tmp/wheel/*.whl
 
 FROM python:3.12-slim
-RUN useradd --system --uid 10001 --create-home trivet
+# /data is where the store is: a volume there begins as this folder, owned by who writes to it.
+RUN useradd --system --uid 10001 --create-home trivet \
+ && install --directory --owner trivet --mode 700 /data
 COPY --from=build /opt/trivet /opt/trivet
 COPY deploy/trivet.yaml /etc/trivet/trivet.yaml
 ENV PATH=/opt/trivet/bin:$PATH \

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,19 +18,26 @@ ROOT = Path(__file__).parents[2]
 KEY = "sk-compose-test"
 
 
-def services() -> dict[str, Any]:
-    """The services of the compose file, its own variables filled in."""
+def compose_file(**given: str) -> dict[str, Any]:
+    """The compose file, its variables filled in: with what is given, or their defaults."""
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(re.sub(r"\$\{TRIVET_KEY[^}]*\}", KEY, text))["services"])
+    given = {"TRIVET_KEY": KEY, **given}
+    return dict(yaml.safe_load(re.sub(r"\$\{(\w+):[-?]([^}]*)\}", lambda found: given.get(found[1], found[2]), text)))
+
+
+def services(**given: str) -> dict[str, Any]:
+    """The services of the compose file that no profile has to be asked for."""
+    return {name: service for name, service in compose_file(**given)["services"].items() if "profiles" not in service}
 
 
 def in_order(composed: dict[str, Any]) -> list[str]:
-    """The names of the services, each after those that it depends on."""
+    """The names of the services, each after those among them that it depends on."""
     names: list[str] = []
 
     def add(name: str) -> None:
         for needed in composed[name].get("depends_on", {}):
-            add(needed)
+            if needed in composed:
+                add(needed)
         if name not in names:
             names.append(name)
 
@@ -39,10 +47,14 @@ def in_order(composed: dict[str, Any]) -> list[str]:
 
 
 class Composed:
-    """The running services. Each listens on loopback, on a free port in the place of the one in its container."""
+    """The running services. Each listens on loopback, on a free port in the place of the one in its container.
 
-    def __init__(self, config: Path = ROOT / "deploy/trivet.yaml") -> None:
-        self.composed = services()
+    What they keep is in the folder `data`, in the place of their volume.
+    """
+
+    def __init__(self, data: str, config: Path = ROOT / "deploy/trivet.yaml") -> None:
+        self.data = Path(data)
+        self.composed = services(TRIVET_STORE_URL=f"sqlite:///{data}/trivet.db")
         self._config = config
         self._addresses = {name: f"127.0.0.1:{port}" for name, port in zip(self.composed, _free_ports(), strict=False)}
         self.processes: dict[str, Running] = {}
@@ -90,16 +102,17 @@ class Composed:
 @contextmanager
 def composed(config: Path = ROOT / "deploy/trivet.yaml") -> Iterator[Composed]:
     """All services, running."""
-    everything = Composed(config)
-    try:
-        # Not one after the other, as compose starts them: they find each other in any order, and this is faster.
-        everything.start(*everything.composed)
-        yield everything
-    finally:
-        for process in everything.processes.values():
-            process.terminate()
-        for process in everything.processes.values():
-            process.wait()
+    with tempfile.TemporaryDirectory() as data:
+        everything = Composed(data, config)
+        try:
+            # Not one after the other, as compose starts them: they find each other in any order, and this is faster.
+            everything.start(*everything.composed)
+            yield everything
+        finally:
+            for process in everything.processes.values():
+                process.terminate()
+            for process in everything.processes.values():
+                process.wait()
 
 
 def _free_ports() -> Iterator[int]:

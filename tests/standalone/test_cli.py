@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import socket
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def file(tmp_path: Path) -> Path:
         f"auth: {{keys: [{{name: dev, key: {KEY}}}]}}\n"
         f"providers: [{{name: lab, type: openai-chat, base_url: 'http://lab:1/{KEY}/v1', api_key: {KEY}}}]\n"
         f"mcp_servers: [{{name: far, url: 'http://far:2/mcp?token={KEY}'}}, {{name: near, command: [run, {KEY}]}}]\n"
-        "services: {agent: 'agent:50051'}\n",
+        "services: {agent: 'agent:50051'}\n"
+        f"store: {{url: 'postgresql://trivet:{KEY}@db:5432/kept?passfile={KEY}', secret_key: {KEY}}}\n",
         encoding="utf-8",
     )
     return file
@@ -48,8 +50,35 @@ def test_check_config_tells_what_the_file_says_and_no_secret(file: Path, capsys:
         "  provider    lab: openai-chat at http://lab:1",
         "  MCP server  far: at http://far:2",
         "  MCP server  near: the program run",
+        "  store       at postgresql://db:5432/kept, kept for 30 days",
         "  security    URLs of requests may not lead to private networks",
     ]
+
+
+def test_check_config_tells_the_file_of_the_store(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for number, (store, told) in enumerate(
+        [
+            ("", f"{os.environ['XDG_DATA_HOME']}/trivet/trivet.db, kept for 30 days"),
+            ("url: sqlite:////var/kept.db, retention_days: 0.5, secret_key: none", "/var/kept.db, kept for 0.5 days"),
+            ("url: sqlite:///kept.db, retention_days: 0", f"{tmp_path}/kept.db, kept for ever"),
+        ]
+    ):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(f"store: {{{store}}}\n", encoding="utf-8")
+
+        assert main(["check-config", "--config", str(file)]) == OK
+        assert f"  store       in {told}\n" in capsys.readouterr().out
+
+
+def test_check_config_tells_that_there_is_no_place_for_a_store(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+
+    assert main(["check-config"]) == OK
+    assert "  store       none: the user has no home" in capsys.readouterr().out
 
 
 def test_check_config_tells_every_mistake_and_exits_with_2(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

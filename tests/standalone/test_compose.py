@@ -4,10 +4,12 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.standalone.compose import KEY, ROOT, Composed, composed, in_order, services
+from tests.standalone.compose import KEY, ROOT, Composed, compose_file, composed, in_order, services
+from trivet.standalone.config import load_config
 from trivet.standalone.parts import PARTS
 
 
@@ -40,8 +42,7 @@ def test_each_part_is_a_service_of_one_image() -> None:
 def test_who_calls_another_starts_after_it() -> None:
     order = in_order(services())
 
-    assert order.index("model") < order.index("agent") < order.index("bridge")
-    assert order.index("tool") < order.index("agent")
+    assert order.index("tool") < order.index("model") < order.index("agent") < order.index("bridge")
 
 
 def test_the_image_is_made_of_files_that_are_there_and_runs_as_nobody() -> None:
@@ -53,6 +54,38 @@ def test_the_image_is_made_of_files_that_are_there_and_runs_as_nobody() -> None:
     assert "USER 10001" in lines
     assert "COPY deploy/trivet.yaml /etc/trivet/trivet.yaml" in lines
     assert any("TRIVET_CONFIG=/etc/trivet/trivet.yaml" in line for line in lines)
+
+
+def test_what_is_kept_is_in_a_volume_that_its_writer_owns() -> None:
+    everything = compose_file()
+    model = everything["services"]["model"]
+    url = model["environment"]["TRIVET_STORE_URL"]
+
+    assert load_config(ROOT / "deploy/trivet.yaml", model["environment"]).store.file == Path("/data/trivet.db")
+    assert url == "sqlite:////data/trivet.db"
+    assert model["volumes"] == ["store:/data"]
+    assert set(everything["volumes"]) == {"store", "postgres"}
+    assert " && install --directory --owner trivet --mode 700 /data" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_processes_share_a_postgresql_where_one_is_asked_for() -> None:
+    url = "postgresql://trivet:secret@postgres/trivet"
+    environment = compose_file(TRIVET_STORE_URL=url, TRIVET_STORE_KEY="k" * 16)["services"]["model"]["environment"]
+    store = load_config(ROOT / "deploy/trivet.yaml", environment).store
+
+    assert store.file is None
+    assert store.url is not None
+    assert store.url.get_secret_value() == url
+    assert compose_file()["services"]["postgres"]["profiles"] == ["postgres"]
+    assert "postgres" not in services()
+
+
+def test_the_model_service_keeps_what_the_others_know_nothing_of(gateway: Composed) -> None:
+    status, body = get(gateway, "/v1/responses/resp_unknown")
+
+    assert (gateway.data / "trivet.db").exists()
+    assert status == 404
+    assert body["error"]["code"] == "response_not_found"
 
 
 def test_every_service_is_healthy_by_its_own_check(gateway: Composed) -> None:

@@ -149,9 +149,10 @@ class StoreSettings(_Section):
     claim_seconds: float = Field(default=10.0, gt=0)
     """After how long without a sign of life the background responses of a process are taken over by another."""
 
-    secret_key: SecretStr | None = Field(default=None, min_length=16)
+    secret_key: Annotated[SecretStr | None, BeforeValidator(_none_is_no_key)] = Field(default=None, min_length=16)
     """What the requests of background responses are encrypted by while they wait and run: they may carry the secrets of tools.
-    The same for all processes. Needed with PostgreSQL. Absent: a key in a file beside that of SQLite, made when it is needed."""
+    The same for all processes. Needed with PostgreSQL. `none`, empty or absent: a key in a file beside that of SQLite, made when
+    it is needed."""
 
     @model_validator(mode="after")
     def _shared_secret(self) -> Self:

@@ -46,7 +46,7 @@ class ServicesSettings(BaseModel):
     """Where AgentService listens. Needed by the bridge."""
 
     tool: GrpcAddress | None = None
-    """Where ToolService listens. Needed by the agent and the bridge."""
+    """Where ToolService listens. Needed by the agent and the bridge, and by the models for tools of type `mcp`."""
 
 
 class Config(ModelSettings, ToolSettings):

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from urllib.parse import urlsplit
 
-from trivet.model_service.settings import ProviderSettings
+from trivet.model_service.settings import CannotOpenStore, ProviderSettings, StoreSettings
 from trivet.standalone.chosen_config import config_file, configuration
 from trivet.tool_service.settings import McpServerSettings
 
@@ -19,6 +19,7 @@ def run(arguments: Namespace) -> int:
         ("keys", ", ".join(key.name for key in config.auth.keys) or "none: one is made at each start"),
         *(("provider", _provider(provider)) for provider in config.providers),
         *(("MCP server", _mcp_server(server)) for server in config.mcp_servers),
+        ("store", _store(config.store)),
         ("security", f"URLs of requests {networks} lead to private networks"),
     ]
     print(f"{config_file(arguments) or 'without a file'}: good")
@@ -36,6 +37,17 @@ def _provider(provider: ProviderSettings) -> str:
 
 def _mcp_server(server: McpServerSettings) -> str:
     return f"{server.name}: " + (f"the program {server.command[0]}" if server.command else f"at {_origin(server.url or '')}")
+
+
+def _store(store: StoreSettings) -> str:
+    try:
+        file = store.file
+    except CannotOpenStore as error:
+        return f"none: {error}"
+    url = "" if store.url is None else store.url.get_secret_value()
+    where = f"at {_origin(url)}{urlsplit(url).path}" if file is None else f"in {file.absolute()}"
+    kept = f"kept for {store.retention_days:g} days" if store.retention_days else "kept for ever"
+    return f"{where}, {kept}"
 
 
 def _origin(url: str) -> str:
