@@ -179,7 +179,8 @@ def repeated(seen: list[Seen], there: Farm) -> dict[str, Any]:
     work = there.work
     told = {(one.job, step): when for one in seen for step, when in one.done.items()}
     again = {key: begun for key, begun in work.begun.items() if len(begun) > 1}
-    killed = {key: next((kill for kill in there.kills if begun[0] < kill < begun[1]), 0.0) for key, begun in again.items()}
+    # A call may be on its way when its process is killed, and so begin after that.
+    killed = {key: next((kill for kill in there.kills if begun[0] - 0.5 < kill < begun[1]), 0.0) for key, begun in again.items()}
     returned = {key: killed[key] - work.returned[key][0] for key in again if killed[key]}
     return {
         "calls": len(work.begun),

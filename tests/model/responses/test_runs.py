@@ -187,6 +187,23 @@ async def test_what_was_said_in_a_conversation_is_added_to_it_at_the_end(tmp_pat
     assert kinds == ["rs", "msg", "fc", "ctc"]
 
 
+async def test_what_is_not_to_be_stored_can_be_asked_for_ten_minutes_after_its_end(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with working(tmp_path, Maker(turn(gate)), max_running=1) as one:
+        long_ago = plan(store=False)
+        long_ago.told.created_at -= 3600
+        answered, waiting = await one.runs.start(long_ago), await one.runs.start(plan(store=False))
+        await begun(one, answered.id)
+        assert (await one.runs.cancel(waiting.id, OWNER)).status == "cancelled"
+        gate.set()
+        await followed(one, answered.id)
+
+        for response_id in (answered.id, waiting.id):
+            kept_until = await one.store.get(response_id, OWNER)
+            assert kept_until is not None
+            assert 0 <= kept_until.expires_at - waiting.created_at - 600 <= BOUND
+
+
 # ---- in whose name ---------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ class StoredResponse:
 
     `status` is that of the API: `queued`, `in_progress`, or how it ended. `streamed`: it has events. `request` is what a run
     in the background needs, for nobody else to read, and is gone when it has ended. `expires_at`: 0 for when the retention
-    of the store says.
+    of the store says; nothing expires before it has ended.
     """
 
     id: str
@@ -67,7 +67,7 @@ class Change:
     """What becomes of a response at once, or not at all.
 
     `steps` are what a run wants to remember if it has to be taken up again, by name. `items` are added to the response's
-    conversation, if that still is there. A status that ends the response also ends the claim on it.
+    conversation, if that still is there. A status that ends the response also ends the claim on it. `expires_at`: 0 for no change.
     """
 
     events: Sequence[StoredEvents] = ()
@@ -75,6 +75,7 @@ class Change:
     items: Sequence[StoredItem] = ()
     status: str = ""
     response: bytes = b""
+    expires_at: int = 0
 
 
 class ResponseStore(Protocol):

@@ -1,5 +1,6 @@
 """Takes up what the store has of a response, to end it there or to go on."""
 
+import time
 from collections.abc import Callable, Sequence
 
 from trivet.model.v1.response_event_pb2 import ResponseEvent
@@ -8,6 +9,7 @@ from trivet.model_service.domain.store import Change, ResponseStore, StoredRespo
 from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.journal import batches
+from trivet.model_service.responses.plan import UNSTORED_SECONDS
 from trivet.model_service.responses.records import all_events, response_of
 
 End = Callable[[Assembly], Sequence[ResponseEvent]]
@@ -17,6 +19,11 @@ End = Callable[[Assembly], Sequence[ResponseEvent]]
 async def restored(store: ResponseStore, stored: StoredResponse) -> Assembly:
     """The response as its stored events left it."""
     return Assembly.restored(response_of(stored), await all_events(store, stored.id))
+
+
+def expiry(stored: StoredResponse) -> int:
+    """When a response that ends now expires, if that is not for the retention of the store to say: then 0."""
+    return int(time.time()) + UNSTORED_SECONDS if stored.expires_at else 0
 
 
 class Endings:
@@ -37,6 +44,7 @@ class Endings:
             events=batches(events, following) if stored.streamed else (),
             status=response.status,
             response=response.SerializeToString(),
+            expires_at=expiry(stored),
         )
         if not await self._store.change(stored.id, change, runner=runner):
             return None

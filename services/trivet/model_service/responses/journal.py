@@ -11,7 +11,10 @@ from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.records import stored_events
 
 _TOGETHER: Final = 64
-"""Events that are stored as one, and as soon as they are there."""
+"""Events that are stored as one at most, and as soon as they are there."""
+
+_BYTES: Final = 256 * 1024
+"""How large several events that are stored as one may be: a reader has them in memory as a whole."""
 
 _SECONDS: Final = 0.05
 """The longest that an event waits for others to be stored with."""
@@ -111,5 +114,13 @@ class Journal:
 
 def batches(events: Iterable[ResponseEvent], first: int) -> list[StoredEvents]:
     """Events as they are stored, the first with the number `first`."""
-    said = list(events)
-    return [stored_events(said[at : at + _TOGETHER], first + at) for at in range(0, len(said), _TOGETHER)]
+    made: list[StoredEvents] = []
+    together: list[ResponseEvent] = []
+    size = 0
+    for event in events:
+        if together and (len(together) == _TOGETHER or size + event.ByteSize() > _BYTES):
+            made.append(stored_events(together, first))
+            first, together, size = first + len(together), [], 0
+        together.append(event)
+        size += event.ByteSize()
+    return [*made, stored_events(together, first)] if together else made

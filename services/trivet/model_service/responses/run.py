@@ -17,7 +17,7 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Store, StoredResponse
 from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.endings import Endings, restored
+from trivet.model_service.responses.endings import Endings, expiry, restored
 from trivet.model_service.responses.journal import Journal, Lost
 from trivet.model_service.responses.plan import Plan
 from trivet.model_service.responses.recording import items_of
@@ -182,8 +182,13 @@ class Run:
 
     async def _end(self, plan: Plan, assembly: Assembly, said: list[ResponseEvent]) -> None:
         response = assembly.response
-        items = items_of(plan, response)
-        await self._journal.commit(last=said, status=response.status, response=response.SerializeToString(), items=items)
+        await self._journal.commit(
+            last=said,
+            status=response.status,
+            response=response.SerializeToString(),
+            items=items_of(plan, response),
+            expires_at=expiry(self._stored),
+        )
 
     async def _fail(self, error: ServiceError) -> None:
         """End the response with an error, all that was said before it being kept."""

@@ -30,7 +30,10 @@ from trivet.model_service.domain.store import Change, StoredEvents, StoredItem, 
 UNFINISHED = ("queued", "in_progress")
 
 # What its owner finds.
-LIVING = and_(responses.c.gone == false(), or_(responses.c.expires_at == 0, responses.c.expires_at > Now()))
+LIVING = and_(
+    responses.c.gone == false(),
+    or_(responses.c.expires_at == 0, responses.c.expires_at > Now(), responses.c.status.in_(UNFINISHED)),
+)
 
 # In the order of the fields of StoredResponse.
 RESPONSE = (
@@ -99,6 +102,7 @@ _SET_RESPONSE = (
         status=func.coalesce(bindparam("to_status", type_=Text), responses.c.status),
         response=_new_response,
         request=func.coalesce(bindparam("to_request", type_=LargeBinary), responses.c.request),
+        expires_at=func.coalesce(bindparam("to_expires_at", type_=BigInteger), responses.c.expires_at),
         size=func.length(responses.c.input)
         + func.length(_new_response)
         + func.coalesce(
@@ -210,9 +214,10 @@ def _set_standing(connection: Connection, changes: Sequence[tuple[str, Change]])
             "to_status": change.status or None,
             "to_response": change.response or None,
             "to_request": b"" if _ends(change) else None,
+            "to_expires_at": change.expires_at or None,
         }
         for response_id, change in changes
-        if change.status or change.response
+        if change.status or change.response or change.expires_at
     ]
     if standing:
         connection.execute(_SET_RESPONSE, standing)
