@@ -38,17 +38,18 @@ class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServ
 
     async def AddConversationItems(self, request: pb.AddConversationItemsRequest, context: Any) -> ItemPage:
         """The items that were added."""
+        shown = Shown.asked(request.include)
         added = await self._conversations.add_items(request.conversation_id, current_owner(), request.items)
-        return Shown(request.include).page(added)
+        return shown.page(added)
 
     async def ListConversationItems(self, request: pb.ListConversationItemsRequest, context: Any) -> ItemPage:
         """A page of the items."""
-        return Shown(request.include).page(await self._conversations.list_items(request, current_owner()))
+        return Shown.asked(request.include).page(await self._conversations.list_items(request, current_owner()))
 
     async def GetConversationItem(self, request: pb.GetConversationItemRequest, context: Any) -> Item:
         """The item."""
         item = await self._conversations.get_item(request.conversation_id, current_owner(), request.item_id)
-        return Shown(request.include).page(page([item], has_more=False)).data[0]
+        return Shown.asked(request.include).page(page([item], has_more=False)).data[0]
 
     async def DeleteConversationItem(self, request: pb.DeleteConversationItemRequest, context: Any) -> pb.StoredConversation:
         """The conversation that the item was in."""

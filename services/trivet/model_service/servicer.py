@@ -63,12 +63,12 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def GetResponse(self, request: stored_pb.GetResponseRequest, context: Any) -> Response:
         """A stored response."""
-        return Shown(request.include).response(await self._stored.get(request.response_id, current_owner()))
+        return Shown.asked(request.include).response(await self._stored.get(request.response_id, current_owner()))
 
     async def FollowResponse(self, request: stored_pb.GetResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
         """The events of a stored response."""
         after = request.starting_after if request.HasField("starting_after") else -1
-        shown = Shown(request.include)
+        shown = Shown.asked(request.include)
         async with aclosing(self._follower.follow(request.response_id, current_owner(), after)) as batches:
             async for batch in batches:
                 yield shown.batch(batch)
@@ -84,7 +84,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def ListInputItems(self, request: stored_pb.ListInputItemsRequest, context: Any) -> stored_pb.ItemPage:
         """A page of what a response was made from."""
-        return Shown(request.include).page(await self._stored.input_items(request, current_owner()))
+        return Shown.asked(request.include).page(await self._stored.input_items(request, current_owner()))
 
     async def CountInputTokens(self, request: context_pb.CountInputTokensRequest, context: Any) -> context_pb.InputTokenCount:
         """How many tokens a request would bring."""

@@ -236,3 +236,21 @@ async def test_what_a_response_was_made_from_is_shown_as_it_was_given(store: Sql
     assert [item["id"].partition("_")[0] for item in items] == ["msg", "msg", "fc", "fco"]
     assert items[2]["id"] == "fc_mine"
     assert {item["status"] for item in items} == {"completed"}
+
+
+async def test_what_nobody_can_include_is_named(store: SqlStore) -> None:
+    turning = Turning(saying("One."))
+    async with over_dialect(turning, store) as (alice, _):
+        (name,) = await chain(alice, "first")
+        include = ["reasoning.encrypted_content", "novel"]
+        calls = [
+            alice.create(include=include),
+            alice.stream(include=include),
+            alice.ask("GetResponse", response_id=name, include=include),
+            alice.follow(name, include=include),
+            alice.ask("ListInputItems", response_id=name, include=include),
+        ]
+        errors = [await refused(call) for call in calls]
+
+    assert {(error.reason, error.param) for error in errors} == {("UNSUPPORTED_PARAMETER", "include[1]")}
+    assert len(turning.asked) == 1

@@ -10,7 +10,7 @@ from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.compaction import opened
 from trivet.model_service.responses.follower import Follower
-from trivet.model_service.responses.include import Shown, check_include
+from trivet.model_service.responses.include import Shown
 from trivet.model_service.responses.plan import Plan, Planner, turn_request
 from trivet.model_service.responses.recorder import Recorder
 from trivet.model_service.responses.run import Making
@@ -51,24 +51,21 @@ class Creation:
 
     async def create(self, request: CreateResponseRequest, owner: str) -> Response:
         """The whole response, kept; or one that is queued."""
-        plan = await self._plan(request, owner)
+        shown = Shown.asked(request.include)
+        plan = await self._planner.plan(request, owner)
         if plan.told.background:
             return await self._queued(plan)
         response = await self._response(plan)
         await self._recorder.keep(plan, response)
-        return Shown(request.include).response(response)
+        return shown.response(response)
 
     async def stream(self, request: CreateResponseRequest, owner: str) -> Batches:
         """The events of the response; those of one in the background are followed as they are kept."""
-        plan = await self._plan(request, owner)
-        shown = Shown(request.include)
+        shown = Shown.asked(request.include)
+        plan = await self._planner.plan(request, owner)
         async with aclosing(await self._batches(plan)) as batches:
             async for batch in batches:
                 yield shown.batch(batch)
-
-    async def _plan(self, request: CreateResponseRequest, owner: str) -> Plan:
-        check_include(request.include)
-        return await self._planner.plan(request, owner)
 
     async def _queued(self, plan: Plan) -> Response:
         # Later nobody would be there to be told what is wrong with the request.

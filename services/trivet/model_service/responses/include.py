@@ -43,6 +43,13 @@ class Shown:
         _hide([shown])
         return shown
 
+    @classmethod
+    def asked(cls, include: Iterable[str]) -> "Shown":
+        """What is seen by who asks for it by a request. Raises UnsupportedParameter."""
+        names = list(include)
+        check_include(names)
+        return cls(names)
+
     def response(self, response: Response) -> Response:
         """The response for the caller."""
         if self._all or not _has_hidden(response.output):

@@ -40,7 +40,7 @@ class GetResponseRequest(_message.Message):
     """Only for a stream: whether the size of deltas may be hidden by padding. Default: true. Nothing is padded here."""
     @_builtins.property
     def include(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What its items have besides, as in CreateResponseRequest. Default: what it was created with."""
+        """What its items have besides, as in CreateResponseRequest. Default: nothing, whatever it was created with."""
 
     def __init__(
         self,
