@@ -254,3 +254,42 @@ async def test_what_nobody_can_include_is_named(store: SqlStore) -> None:
 
     assert {(error.reason, error.param) for error in errors} == {("UNSUPPORTED_PARAMETER", "include[1]")}
     assert len(turning.asked) == 1
+
+
+# ---- for the background ------------------------------------------------------------------------------------------------
+
+
+MCP: Any = {"type": "mcp", "server_label": "a", "server_url": "https://a.example"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"moderation": {"model": "m"}}, "moderation"),
+        ({"input": [{"type": "web_search_call", "id": "ws_1"}]}, "input[0]"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "http://127.0.0.1/a"}]}]}, ""),
+        ({"tools": [MCP]}, "tools[0]"),
+        ({"include": ["novel"]}, "include[0]"),
+    ],
+)
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_what_is_wrong_is_told_before_it_is_queued(
+    asked: dict[str, Any], param: str, streamed: bool, store: SqlStore
+) -> None:
+    async with over_dialect(Turning(saying("One.")), store) as (alice, _):
+        call = alice.stream if streamed else alice.create
+        error = await refused(call(background=True, **asked))
+
+    assert error.reason in {"UNSUPPORTED_PARAMETER", "ADDRESS_REFUSED"}
+    assert error.param == param or not param
+    assert await store.waiting("alice") == (0, 0)
+
+
+@pytest.mark.parametrize("asked", [{}, {"truncation": "auto"}, {"store": False}, {"text": {"format": {"type": "json_object"}}}])
+async def test_what_is_done_here_needs_no_provider_that_does_it(asked: dict[str, Any], store: SqlStore) -> None:
+    async with over_dialect(Turning(saying("One.")), store) as (alice, _):
+        given = await alice.create(background=True, **asked)
+
+        assert (given["status"], given["background"], given["output"]) == ("queued", True, [])
+        assert await alice.get(given["id"]) == given
+    assert await store.waiting("alice") == (1, 1)
