@@ -116,7 +116,7 @@ class CreateResponseRequest(_message.Message):
     """Whether the response is kept, to be asked for again and gone on from. Default: true."""
     background: _builtins.bool
     """Answers at once, and works on in the background whether or not the caller stays. Without `store` the response is kept
-    for ten minutes. Default: false.
+    for ten minutes after its end. Default: false.
     """
     truncation: _builtins.str
     """`disabled`: a conversation too long for the model is an error; `auto`: its oldest items are dropped. Default: `disabled`."""
@@ -177,7 +177,7 @@ class CreateResponseRequest(_message.Message):
 
     @_builtins.property
     def background_options(self) -> Global___BackgroundOptions:
-        """Settings of work in the background."""
+        """Settings of work in the background. Of no effect here."""
 
     @_builtins.property
     def context_management(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextManagement]:
