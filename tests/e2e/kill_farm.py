@@ -158,17 +158,22 @@ def client() -> aiohttp.ClientSession:
 
 @dataclass
 class Seen:
-    """What the readers of one response saw: two streams, what polling told, and when each step was first told as done."""
+    """What the readers of one response saw: two streams, what polling told, and when each step was first told as done.
+
+    `finished` counts the items that readers saw finished.
+    """
 
     job: str
     response_id: str
     streams: list[list[Json]] = field(default_factory=lambda: [[], []])
     polled: list[Json] = field(default_factory=list)
     done: dict[int, float] = field(default_factory=dict)
+    finished: int = 0
 
     def note(self, event: Json) -> None:
-        """Remember when the calls were told as done."""
+        """Remember what was finished, and when the calls were told as done."""
         item: Any = event.get("item", {})
+        self.finished += event["type"] == "response.output_item.done" and item.get("status") != "incomplete"
         if event["type"] == "response.output_item.done" and item["type"] == "mcp_call" and item["status"] == "completed":
             self.done.setdefault(json.loads(item["arguments"])["step"], now())
 

@@ -53,7 +53,7 @@ async def test_killed_at_any_moment_each_response_ends_once(
         seen = [await begin(http, there, f"job{number}", tools=tools) for number in range(RUNS or 3)]
         enough = asyncio.Event()
         async with asyncio.TaskGroup() as killing:
-            killing.create_task(kill_again_and_again(there, enough))
+            killing.create_task(kill_again_and_again(there, seen, enough))
             async with asyncio.TaskGroup() as readers:
                 for one in seen:
                     readers.create_task(follow(http, there, one, 0))
@@ -70,13 +70,17 @@ async def test_killed_at_any_moment_each_response_ends_once(
     assert there.kills
 
 
-async def kill_again_and_again(there: Farm, enough: asyncio.Event) -> None:
-    """Kill one process after the other, each in the middle of whatever it does."""
+async def kill_again_and_again(there: Farm, seen: list[Seen], enough: asyncio.Event) -> None:
+    """Kill one process after the other, each in the middle of whatever it does, but let something get done in between."""
+    before = -1
     async with asyncio.TaskGroup() as starting:
         while not enough.is_set():
-            if there.urls:
+            done = sum(one.finished for one in seen)
+            if there.urls and done > before:
+                before = done
+                await asyncio.sleep(random.uniform(0, 1))
                 starting.create_task(there.kill(random.choice(list(there.urls))))
-            await asyncio.sleep(random.uniform(0.3, 3) if len(there.urls) < 2 else random.uniform(0.2, 1.2))
+            await asyncio.sleep(0.05)
 
 
 async def replayed(http: aiohttp.ClientSession, there: Farm, seen: list[Seen]) -> list[list[list[Json]]]:
