@@ -8,9 +8,10 @@ import pytest
 
 from tests.e2e.upstream_talk import heard, say
 from tests.model.responses.kept import sqlite
-from tests.model.responses.service import Caller, over_dialect, over_upstream, refused, said, text_of
+from tests.model.responses.service import Caller, Json, over_dialect, over_upstream, refused, said, text_of
 from tests.model.responses.turning import Turning, saying
-from tests.upstreams.scripted import ScriptedUpstream
+from tests.model.responses_events import MESSAGE, REASONING, completed
+from tests.upstreams.scripted import ScriptedUpstream, answer
 from trivet.kernel.testing import TRANSPORTS, Transport
 from trivet.model_service.adapters.store.sql_store import SqlStore
 
@@ -135,6 +136,21 @@ async def test_a_response_goes_on_from_all_before_it(
     sent = [request.body for request in upstream.requests]
     assert not any({"previous_response_id", "conversation", "background"} & body.keys() for body in sent)
     assert {body.get("store") for body in sent} == ({False} if provider == "oai" else {None})
+
+
+@pytest.mark.parametrize(("summary", "read"), [([], None), ([{"type": "summary_text", "text": "Easy."}], "Easy.")])
+async def test_a_chain_goes_on_with_a_model_that_cannot_read_its_reasoning(
+    summary: list[Json], read: str | None, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    upstream.play(answer(completed(output=[REASONING | {"summary": summary}, MESSAGE])))
+    say(upstream, "Two.")
+    async with over_upstream(upstream, tmp_path) as (alice, _):
+        given = await alice.create(model="oai/m", input="first")
+        await alice.create(model="lab/m", input="second", previous_response_id=given["id"])
+
+    messages = upstream.requests[-1].body["messages"]
+    assert [message["content"] for message in messages] == ["first", "Hi there", "second"]
+    assert messages[1].get("reasoning_content") == read
 
 
 async def test_a_chain_stays_whole_when_its_middle_is_deleted(store: SqlStore) -> None:

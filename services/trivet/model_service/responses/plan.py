@@ -145,7 +145,9 @@ def turn_request(plan: Plan, more: Iterable[Item] = (), names: Names | None = No
     more = list(more)
     ours = not plan.runs_mcp and has_mcp_items(plan.input)
     if plan.history or more or ours or _has_references(request.input):
-        items = [*plan.history, *plan.input, *more]
+        # Who goes on with another model has not been shown what no other model can read, and could not leave it out.
+        readable = (item for item in plan.history if plan.native or not _is_sealed_thought(item))
+        items = [*readable, *plan.input, *more]
         if not plan.runs_mcp:
             items = model_items(items, names)
         del request.input.items.items[:]
@@ -188,6 +190,12 @@ def _has_references(given: ResponseInput) -> bool:
 def _is_lost_thought(item: Item) -> bool:
     """Whether an item is of no use to an upstream that has not kept it: it knows it by no more than an id."""
     return item.HasField("reasoning") and not item.reasoning.encrypted_content and not item.reasoning.content
+
+
+def _is_sealed_thought(item: Item) -> bool:
+    """Whether an item is reasoning that nobody can read but the provider that it is from."""
+    thought = item.reasoning
+    return item.HasField("reasoning") and bool(thought.encrypted_content) and not (thought.content or thought.summary)
 
 
 def _without_generate(extra: str) -> str:
