@@ -17,7 +17,7 @@ from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 
 PAGE = ROOT / "docs/contract.md"
 WORDS = set(code_words(PAGE))
-EXAMPLES = [fence for fence in fences(PAGE) if fence.language == "json"]
+EXAMPLES = [fence for page in (PAGE, ROOT / "docs/responses.md") for fence in fences(page) if fence.language == "json"]
 
 
 def test_every_route_is_on_the_page() -> None:

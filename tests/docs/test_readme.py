@@ -8,6 +8,7 @@ import subprocess
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -20,11 +21,25 @@ EXAMPLES = fences(README)
 TOKYO = r"Asia/Tokyo"
 
 SHOWN = {
-    "curl --no-buffer": [r'"role":"tool"', TOKYO, r'"stopped_by":"model"', r"data: \[DONE\]\n\n$"],
+    "v1/agent/responses": [r'"role":"tool"', TOKYO, r'"stopped_by":"model"', r"data: \[DONE\]\n\n$"],
     "50051 list": [r"^trivet\.agent\.v1\.AgentService$", r"^grpc\.health\.v1\.Health$"],
     "AgentService/StreamAgentResponse": [r'"toolCallId": "call_1"', TOKYO, r'"stoppedBy": "model"'],
     "AgentServiceStub": [TOKYO, r"The tool says: "],
     'extra_body={"mcp_servers"': [TOKYO, r"The tool says: "],
+    "started.response.id": [
+        r"^1 response\.queued\n2 response\.in_progress$",
+        r"^\d+ response\.mcp_call\.completed$",
+        r"^\d+ response\.completed\nThe tool says: ",
+        TOKYO,
+        r"^Hello\.\n$",
+    ],
+    "ModelService/FollowResponse": [
+        r"^event: response\.in_progress\ndata: .*\"sequence_number\":2,",
+        r"^event: response\.mcp_call\.completed$",
+        r"^event: response\.completed\n(.*\n)+data: \[DONE\]\n\n\{",
+        r"\"sequenceNumber\": \"?2\"?,?\n",
+        r"The tool says: .*\"\n",
+    ],
     "client.responses.stream": [r"^Hello\.\nHello\.completed\nHello\.\n$"],
     "check-config --config examples": [r"^examples/trivet.yaml: good$", r"everything: at http://127\.0\.0\.1:18201$"],
     "trivet ask": [
@@ -91,9 +106,10 @@ def test_the_example_of_a_configuration_is_the_file_and_is_good() -> None:
     assert load_config(ROOT / "deploy/trivet.yaml", {"TRIVET_KEY": KEY}).services.model == "model:50051"
 
 
-def test_the_four_processes_serve_as_one(environment: dict[str, str]) -> None:
+def test_the_four_processes_serve_as_one(environment: dict[str, str], tmp_path: Path) -> None:
     ports = dict(zip(("8080", "50061", "50062", "50063"), _free_ports(4), strict=True))
-    reader = Reader(environment, {f"127.0.0.1:{written}": f"127.0.0.1:{port}" for written, port in ports.items()})
+    addresses = {f"127.0.0.1:{written}": f"127.0.0.1:{port}" for written, port in ports.items()}
+    reader = Reader(environment, addresses | {"/tmp/trivet": str(tmp_path)})
     script = reader.text_of(example("trivet serve bridge").text)
     process = subprocess.Popen(
         ["bash", "-euc", script], env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -118,6 +134,7 @@ def test_the_four_processes_serve_as_one(environment: dict[str, str]) -> None:
 
         asking = replace(reader, environment=environment | {"TRIVET_URL": f"http://127.0.0.1:{ports['8080']}"})
         assert "get_current_time" in asking.run("trivet", "tools")
+        assert (tmp_path / "trivet.db").exists()
 
 
 def test_every_command_of_the_command_line_is_in_the_table(reader: Reader) -> None:
