@@ -20,9 +20,9 @@ BROAD_EXCEPT = {
     "bridge/trivet/bridge/boundary.py",
     "bridge/trivet/bridge/websocket.py",
     "services/trivet/kernel/interceptors/errors.py",
-    "services/trivet/model_service/responses/recording.py",
-    "services/trivet/model_service/responses/run.py",
-    "services/trivet/model_service/responses/runs.py",
+    "services/trivet/model_service/responses/keeping/recording.py",
+    "services/trivet/model_service/responses/background/run.py",
+    "services/trivet/model_service/responses/background/runs.py",
 }
 
 CODE = sorted(path for root in ("services", "bridge", "tools") for path in (ROOT / root).rglob("*.py"))

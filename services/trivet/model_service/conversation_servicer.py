@@ -7,9 +7,9 @@ from trivet.model.v1 import conversation_service_pb2_grpc
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_stored_pb2 import ItemPage
 from trivet.model_service.domain.store import StoredConversation
-from trivet.model_service.responses.conversations import Conversations
 from trivet.model_service.responses.include import Shown
-from trivet.model_service.responses.input_items import page
+from trivet.model_service.responses.keeping.conversations import Conversations
+from trivet.model_service.responses.keeping.input_items import page
 from trivet.model_service.responses.owner import current_owner
 
 

@@ -20,19 +20,19 @@ from trivet.model_service.conversation_servicer import ConversationServicer
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.domain.store import Store
-from trivet.model_service.responses.announcements import Announcements
-from trivet.model_service.responses.contexts import Contexts
-from trivet.model_service.responses.conversations import Conversations
+from trivet.model_service.responses.background.announcements import Announcements
+from trivet.model_service.responses.background.follower import Follower
+from trivet.model_service.responses.background.runs import Runs
 from trivet.model_service.responses.creation import Creation
-from trivet.model_service.responses.follower import Follower
-from trivet.model_service.responses.input_tokens import InputTokens
+from trivet.model_service.responses.keeping.conversations import Conversations
+from trivet.model_service.responses.keeping.recorder import Recorder
+from trivet.model_service.responses.keeping.stored import StoredResponses
 from trivet.model_service.responses.making import ResponseMaker
-from trivet.model_service.responses.managed_turns import ManagedTurns
-from trivet.model_service.responses.mcp_tools import McpTools
+from trivet.model_service.responses.mcp.tools import McpTools
 from trivet.model_service.responses.plan import Planner
-from trivet.model_service.responses.recorder import Recorder
-from trivet.model_service.responses.runs import Runs
-from trivet.model_service.responses.stored import StoredResponses
+from trivet.model_service.responses.turns.contexts import Contexts
+from trivet.model_service.responses.turns.input_tokens import InputTokens
+from trivet.model_service.responses.turns.managed_turns import ManagedTurns
 from trivet.model_service.servicer import ModelServicer
 from trivet.model_service.settings import ModelSettings, ProviderSettings
 from trivet.tool.v1.tool_service_pb2_grpc import ToolServiceStub

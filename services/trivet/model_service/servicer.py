@@ -19,13 +19,13 @@ from trivet.model_service.faces import chat
 from trivet.model_service.faces.chat_answer import ChatChunks, WholeChat
 from trivet.model_service.faces.chat_request import parse_chat
 from trivet.model_service.faces.native import NativeChat
-from trivet.model_service.responses.contexts import Contexts
+from trivet.model_service.responses.background.follower import Follower
+from trivet.model_service.responses.background.runs import Runs
 from trivet.model_service.responses.creation import Creation
-from trivet.model_service.responses.follower import Follower
 from trivet.model_service.responses.include import Shown
+from trivet.model_service.responses.keeping.stored import StoredResponses
 from trivet.model_service.responses.owner import current_owner
-from trivet.model_service.responses.runs import Runs
-from trivet.model_service.responses.stored import StoredResponses
+from trivet.model_service.responses.turns.contexts import Contexts
 from trivet.model_service.turns import ModelTurns
 
 

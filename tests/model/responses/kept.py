@@ -11,7 +11,7 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.adapters.store.sql_store import SqlStore, open_store
 from trivet.model_service.domain.store import Change, StoredResponse
 from trivet.model_service.responses.assembly import Assembly, TurnSplice
-from trivet.model_service.responses.journal import batches
+from trivet.model_service.responses.background.journal import batches
 from trivet.model_service.settings import StoreSettings
 
 OWNER = "alice"

@@ -30,7 +30,7 @@ from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
 from trivet.model_service.domain.turn import ReasoningDelta, TextDelta, TurnEvent, TurnFinished, TurnStarted
 from trivet.model_service.faces.responses_echo import begin
-from trivet.model_service.responses.compaction import compaction_of, open_compactions
+from trivet.model_service.responses.turns.compaction import compaction_of, open_compactions
 
 TALK = [
     {"type": "message", "role": "developer", "content": "rules"},

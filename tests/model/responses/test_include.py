@@ -19,7 +19,7 @@ from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.include import REASONING as ENCRYPTED
 from trivet.model_service.responses.include import Shown, check_include
-from trivet.model_service.responses.managed_turns import ManagedTurns
+from trivet.model_service.responses.turns.managed_turns import ManagedTurns
 
 NO_REASONING = {
     "error": {

@@ -6,8 +6,8 @@ from tests.model.responses.turning import item
 from trivet.kernel.errors import InvalidRequest
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_stored_pb2 import ListInputItemsRequest
-from trivet.model_service.responses.input_items import page_of
 from trivet.model_service.responses.item_ids import item_id
+from trivet.model_service.responses.keeping.input_items import page_of
 
 
 def items(ids: str) -> list[Item]:

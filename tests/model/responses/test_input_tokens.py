@@ -33,8 +33,8 @@ from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.tokenizer import LocalTokenizer, rough_count, vocabulary_of
 from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
 from trivet.model_service.faces.responses_echo import begin
-from trivet.model_service.responses.compaction import compaction_of
-from trivet.model_service.responses.estimate import (
+from trivet.model_service.responses.turns.compaction import compaction_of
+from trivet.model_service.responses.turns.estimate import (
     AUDIO_TOKENS,
     FILE_TOKENS,
     FRAME_TOKENS,
@@ -44,7 +44,7 @@ from trivet.model_service.responses.estimate import (
     VIDEO_TOKENS,
     estimate,
 )
-from trivet.model_service.responses.input_tokens import InputTokens
+from trivet.model_service.responses.turns.input_tokens import InputTokens
 
 MISSING = answer({"error": {"message": "Not Found", "type": "not_found_error", "code": 404}}, status=404)
 

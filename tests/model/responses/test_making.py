@@ -26,7 +26,7 @@ from tests.model.responses.mcp_rig import (
 from tests.upstreams.scripted import answer
 from trivet.kernel.errors import UpstreamRejected
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.mcp_conversation import MOST_TURNS
+from trivet.model_service.responses.mcp.conversation import MOST_TURNS
 
 OWN: Json = {"type": "function", "name": "own", "parameters": {"type": "object"}, "strict": False}
 CALL = ["output_item.added", "mcp_call.in_progress", "mcp_call_arguments.delta", "mcp_call_arguments.done"]

@@ -7,7 +7,7 @@ import pytest
 
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.model.v1.response_item_pb2 import Item
-from trivet.model_service.responses.mcp_history import has_mcp_items, model_items
+from trivet.model_service.responses.mcp.history import has_mcp_items, model_items
 
 Json = dict[str, Any]
 

@@ -22,7 +22,7 @@ from trivet.kernel.errors import (
 from trivet.kernel.rpc import Context
 from trivet.model.v1.response_tool_pb2 import Tool
 from trivet.model_service.responses.making import ResponseMaker
-from trivet.model_service.responses.mcp_servers import LabelledServer, read_servers
+from trivet.model_service.responses.mcp.servers import LabelledServer, read_servers
 from trivet.tool.v1.tool_pb2 import Tool as ServerTool
 
 READ = ServerTool(name="read", annotations='{"readOnlyHint":true}')

@@ -20,8 +20,8 @@ from trivet.model_service.adapters.store.sql_store import SqlStore
 from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
 from trivet.model_service.domain.store import Change, StoredConversation
 from trivet.model_service.responses.item_ids import item_id
+from trivet.model_service.responses.keeping.records import stored_item
 from trivet.model_service.responses.plan import Plan, Planner, record_of, turn_request
-from trivet.model_service.responses.records import stored_item
 from trivet.model_service.turns import ModelTurns
 
 ALICE = "alice"

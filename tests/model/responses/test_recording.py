@@ -17,7 +17,7 @@ from tests.model.responses.unsteady_store import UnsteadyStore
 from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.errors import Overloaded, UpstreamFailed
 from trivet.kernel.testing import TRANSPORTS, Transport
-from trivet.model_service.responses import recording
+from trivet.model_service.responses.keeping import recording
 from trivet.model_service.server import compose
 from trivet.model_service.settings import ModelSettings
 

@@ -23,9 +23,9 @@ from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model_service.adapters.store.sql_store import SqlStore
 from trivet.model_service.domain.store import Change, StoredConversation
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.journal import batches
+from trivet.model_service.responses.background.journal import batches
+from trivet.model_service.responses.keeping.records import ENDED, all_events, response_of
 from trivet.model_service.responses.plan import Plan
-from trivet.model_service.responses.records import ENDED, all_events, response_of
 
 BOUND = 20
 ENDS = {"completed", "incomplete", "failed"}

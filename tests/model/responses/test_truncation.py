@@ -21,7 +21,7 @@ from tests.model.responses.turning import (
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import InvalidRequest, UpstreamFailed, UpstreamRejected
 from trivet.model.v1.response_item_pb2 import Item
-from trivet.model_service.responses.truncation import MOST_TRIES, is_too_long, shortened, told_share
+from trivet.model_service.responses.turns.truncation import MOST_TRIES, is_too_long, shortened, told_share
 
 OPENAI = UpstreamRejected("Too long.", 400, "messages", "context_length_exceeded", "invalid_request_error")
 LLAMA = UpstreamRejected(

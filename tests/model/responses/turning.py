@@ -14,7 +14,7 @@ from trivet.model_service.domain.ports import Dialect
 from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.domain.turn import TextDelta, TurnEvent, TurnFinished, TurnRequest, TurnStarted, Usage
 from trivet.model_service.faces.responses_echo import begin
-from trivet.model_service.responses.managed_turns import ManagedTurns
+from trivet.model_service.responses.turns.managed_turns import ManagedTurns
 
 Answer = list[list[TurnEvent]] | ServiceError
 

@@ -8,13 +8,13 @@ from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response, ResponseUsage
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.compaction import opened
-from trivet.model_service.responses.follower import Follower
+from trivet.model_service.responses.background.follower import Follower
+from trivet.model_service.responses.background.run import Making
+from trivet.model_service.responses.background.runs import Runs
 from trivet.model_service.responses.include import Shown
+from trivet.model_service.responses.keeping.recorder import Recorder
 from trivet.model_service.responses.plan import Plan, Planner, turn_request
-from trivet.model_service.responses.recorder import Recorder
-from trivet.model_service.responses.run import Making
-from trivet.model_service.responses.runs import Runs
+from trivet.model_service.responses.turns.compaction import opened
 from trivet.model_service.turns import ModelTurns
 
 Batches = AsyncGenerator[ResponseEventBatch]

@@ -6,7 +6,7 @@ from trivet.kernel.errors import ConversationNotFound, InvalidRequest, PreviousR
 from trivet.model.v1.response_item_pb2 import Item, ItemReference
 from trivet.model_service.domain.store import Store, StoredResponse
 from trivet.model_service.responses.item_ids import item_id
-from trivet.model_service.responses.records import ENDED, item_of, pack_items, response_of, unpack_items
+from trivet.model_service.responses.keeping.records import ENDED, item_of, pack_items, response_of, unpack_items
 
 
 def pack_input(own: Iterable[Item], conversation: Iterable[Item] = ()) -> bytes:

@@ -13,7 +13,7 @@ from trivet.model.v1.response_stored_pb2 import ItemPage
 from trivet.model_service.domain.registry import Registry
 from trivet.model_service.faces.native import NativeResponses
 from trivet.model_service.faces.responses_request import INCLUDES
-from trivet.model_service.responses.asking import Asking, again, copied
+from trivet.model_service.responses.turns.asking import Asking, again, copied
 
 REASONING: Final = "reasoning.encrypted_content"
 

@@ -9,12 +9,12 @@ from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_item_mcp_pb2 import McpCall, McpListTools
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.mcp_approvals import approved_calls
-from trivet.model_service.responses.mcp_conversation import MOST_TURNS, CallBox, ResponseConversation
-from trivet.model_service.responses.mcp_items import ListingShow, listed
-from trivet.model_service.responses.mcp_journal import Journal, Step, call_step
-from trivet.model_service.responses.mcp_servers import read_servers
-from trivet.model_service.responses.mcp_tools import McpTools, Toolset
+from trivet.model_service.responses.mcp.approvals import approved_calls
+from trivet.model_service.responses.mcp.conversation import MOST_TURNS, CallBox, ResponseConversation
+from trivet.model_service.responses.mcp.items import ListingShow, listed
+from trivet.model_service.responses.mcp.journal import Journal, Step, call_step
+from trivet.model_service.responses.mcp.servers import read_servers
+from trivet.model_service.responses.mcp.tools import McpTools, Toolset
 from trivet.model_service.responses.plan import Plan, turn_request
 from trivet.model_service.turns import ModelTurns
 

@@ -14,9 +14,9 @@ from trivet.model_service.domain.store import Store, StoredResponse
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.history import History, own_input, pack_input
 from trivet.model_service.responses.item_ids import item_id, own
-from trivet.model_service.responses.mcp_history import Names, has_mcp_items, model_items
+from trivet.model_service.responses.keeping.records import response_of
+from trivet.model_service.responses.mcp.history import Names, has_mcp_items, model_items
 from trivet.model_service.responses.metadata import check_metadata
-from trivet.model_service.responses.records import response_of
 from trivet.model_service.turns import ModelTurns
 
 UNSTORED_SECONDS: Final = 600

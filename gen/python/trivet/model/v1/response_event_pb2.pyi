@@ -34,7 +34,7 @@ class ResponseEventBatch(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResponseEvent]:
-        """The events, in order; at least one."""
+        """The events, in order. The first message of FollowResponse may have none: the stream is there, its next event is yet to come."""
 
     def __init__(
         self,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Change, ResponseStore, StoredResponse
-from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.journal import batches
+from trivet.model_service.responses.background.announcements import Announcements
+from trivet.model_service.responses.background.journal import batches
+from trivet.model_service.responses.keeping.records import all_events, response_of
 from trivet.model_service.responses.plan import UNSTORED_SECONDS
-from trivet.model_service.responses.records import all_events, response_of
 
 End = Callable[[Assembly], Sequence[ResponseEvent]]
 """How a response ends: `Assembly.cancel`, or `fail` with an error."""

@@ -12,10 +12,10 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.responses.assembly import Assembly, TurnSplice
 from trivet.model_service.responses.item_ids import new_item_id
-from trivet.model_service.responses.mcp_choice import first_choice, later_choice, no_choice
-from trivet.model_service.responses.mcp_items import CallShow, call_id
-from trivet.model_service.responses.mcp_journal import Journal, RecordedTurn, Step
-from trivet.model_service.responses.mcp_tools import Toolset, failed, tool_failure
+from trivet.model_service.responses.mcp.choice import first_choice, later_choice, no_choice
+from trivet.model_service.responses.mcp.items import CallShow, call_id
+from trivet.model_service.responses.mcp.journal import Journal, RecordedTurn, Step
+from trivet.model_service.responses.mcp.tools import Toolset, failed, tool_failure
 from trivet.model_service.responses.plan import Plan, turn_request
 from trivet.model_service.turns import ModelTurns
 

@@ -4,7 +4,7 @@ import orjson
 
 from trivet.kernel.errors import InvalidRequest
 from trivet.model.v1.response_tool_pb2 import FunctionTool, NamedTool, Tool, ToolChoice
-from trivet.model_service.responses.mcp_tools import Toolset
+from trivet.model_service.responses.mcp.tools import Toolset
 
 
 def first_choice(choice: ToolChoice, tools: Toolset) -> ToolChoice:

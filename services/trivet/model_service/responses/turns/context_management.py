@@ -12,9 +12,9 @@ from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.ports import Tokenizer
 from trivet.model_service.domain.registry import Registry
 from trivet.model_service.faces.native import NativeResponses
-from trivet.model_service.responses.asking import Asking, again, copied
 from trivet.model_service.responses.assembly import Assembly, TurnSplice
-from trivet.model_service.responses.compaction import (
+from trivet.model_service.responses.turns.asking import Asking, again, copied
+from trivet.model_service.responses.turns.compaction import (
     Compactor,
     compaction_of,
     input_items,
@@ -23,7 +23,7 @@ from trivet.model_service.responses.compaction import (
     stays,
     with_items,
 )
-from trivet.model_service.responses.estimate import estimate, estimate_items
+from trivet.model_service.responses.turns.estimate import estimate, estimate_items
 
 _LEAST_SHARE = 4
 """A compaction that would not rid a conversation of at least one part in four is not worth its cost."""

@@ -11,7 +11,7 @@ from trivet.model.v1.response_item_pb2 import Item
 from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.interrupted import InterruptedItem
 from trivet.model_service.responses.item_ids import new_item_id
-from trivet.model_service.responses.mcp_tools import Listing, definition
+from trivet.model_service.responses.mcp.tools import Listing, definition
 
 _Events = list[ResponseEvent]
 

@@ -14,13 +14,13 @@ from trivet.kernel.detached import Caller
 from trivet.kernel.errors import InvalidRequest, Overloaded, RateLimited, ResponseNotFound
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Change, Store, StoredResponse
-from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.endings import Endings
-from trivet.model_service.responses.journal import batches
+from trivet.model_service.responses.background.announcements import Announcements
+from trivet.model_service.responses.background.endings import Endings
+from trivet.model_service.responses.background.journal import batches
+from trivet.model_service.responses.background.run import Making, Planning, Run, Surroundings, with_caller
+from trivet.model_service.responses.keeping.records import ENDED, response_of
 from trivet.model_service.responses.plan import Plan, record_of
-from trivet.model_service.responses.records import ENDED, response_of
-from trivet.model_service.responses.run import Making, Planning, Run, Surroundings, with_caller
 from trivet.model_service.settings import BackgroundSettings, StoreSettings
 
 _log = logging.getLogger("trivet.runs")

@@ -19,10 +19,10 @@ from trivet.model.v1.response_item_pb2 import Item, Message
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.faces.responses_failure import failed_event, failure_events
-from trivet.model_service.responses.asking import Asking
+from trivet.model_service.responses.turns.asking import Asking
 
 if TYPE_CHECKING:
-    from trivet.model_service.responses.json_schema import Schema
+    from trivet.model_service.responses.turns.json_schema import Schema
 
 _FORMATS = frozenset({"json_object", "json_schema"})
 
@@ -57,7 +57,7 @@ class FormatCheck:
         self._schema: Schema | None = None
         if form.json_schema.strict:
             # Costly to import, and of use only to who asks for it.
-            from trivet.model_service.responses.json_schema import schema_of
+            from trivet.model_service.responses.turns.json_schema import schema_of
 
             self._schema = schema_of(form.json_schema.schema)
 

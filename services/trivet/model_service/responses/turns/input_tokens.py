@@ -10,8 +10,8 @@ from trivet.model_service.domain.registry import Registry
 from trivet.model_service.domain.turn import TurnRequest
 from trivet.model_service.faces.native import NativeContext, NativeResponses
 from trivet.model_service.faces.responses_request import parse
-from trivet.model_service.responses.compaction import opened
-from trivet.model_service.responses.estimate import estimate
+from trivet.model_service.responses.turns.compaction import opened
+from trivet.model_service.responses.turns.estimate import estimate
 from trivet.model_service.turns import ModelTurns
 
 

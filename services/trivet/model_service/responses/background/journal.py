@@ -7,8 +7,8 @@ from typing import Any, Final
 from trivet.kernel.errors import Overloaded
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model_service.domain.store import Change, ResponseStore, StoredEvents
-from trivet.model_service.responses.announcements import Announcements
-from trivet.model_service.responses.records import stored_events
+from trivet.model_service.responses.background.announcements import Announcements
+from trivet.model_service.responses.keeping.records import stored_events
 
 _TOGETHER: Final = 64
 """Events that are stored as one at most, and as soon as they are there."""

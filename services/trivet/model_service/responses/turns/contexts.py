@@ -7,9 +7,9 @@ from trivet.model.v1.response_context_pb2 import (
     InputTokenCount,
 )
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
-from trivet.model_service.responses.compaction import Compactor
-from trivet.model_service.responses.input_tokens import InputTokens
 from trivet.model_service.responses.plan import Planner, turn_request
+from trivet.model_service.responses.turns.compaction import Compactor
+from trivet.model_service.responses.turns.input_tokens import InputTokens
 
 
 class Contexts:

@@ -12,9 +12,9 @@ from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Change, Store
 from trivet.model_service.faces.responses_failure import failure_events
-from trivet.model_service.responses.announcements import Announcements
+from trivet.model_service.responses.background.announcements import Announcements
+from trivet.model_service.responses.keeping.recording import Recording, items_of
 from trivet.model_service.responses.plan import Plan, record_of
-from trivet.model_service.responses.recording import Recording, items_of
 
 _ENDS: Final = frozenset({"completed", "incomplete", "failed"})
 _STOPPED: Final = "The server stopped while it made the response."

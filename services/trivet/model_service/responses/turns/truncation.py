@@ -15,9 +15,9 @@ from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
-from trivet.model_service.responses.asking import Asking, again, copied
-from trivet.model_service.responses.compaction import stays
-from trivet.model_service.responses.estimate import item_pieces
+from trivet.model_service.responses.turns.asking import Asking, again, copied
+from trivet.model_service.responses.turns.compaction import stays
+from trivet.model_service.responses.turns.estimate import item_pieces
 
 MOST_TRIES: Final = 6
 """How often a conversation is made shorter before the upstream's refusal stands."""

@@ -10,10 +10,10 @@ from trivet.model.v1.conversation_pb2 import ListConversationItemsRequest
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_stored_pb2 import ItemPage
 from trivet.model_service.domain.store import ConversationStore, StoredConversation
-from trivet.model_service.responses.input_items import DEFAULT_LIMIT, page
 from trivet.model_service.responses.item_ids import item_id, own
+from trivet.model_service.responses.keeping.input_items import DEFAULT_LIMIT, page
+from trivet.model_service.responses.keeping.records import item_of, stored_item
 from trivet.model_service.responses.metadata import check_metadata
-from trivet.model_service.responses.records import item_of, stored_item
 
 
 class Conversations:

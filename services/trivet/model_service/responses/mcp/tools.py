@@ -30,7 +30,7 @@ from trivet.model.v1.response_item_mcp_pb2 import (
 )
 from trivet.model.v1.response_tool_pb2 import FunctionTool, Tool
 from trivet.model_service.faces.responses_tools import namespaced
-from trivet.model_service.responses.mcp_servers import LabelledServer, read_servers
+from trivet.model_service.responses.mcp.servers import LabelledServer, read_servers
 from trivet.tool.v1.tool_pb2 import Tool as ServerTool
 from trivet.tool.v1.tool_pb2 import ToolContent, ToolResult
 

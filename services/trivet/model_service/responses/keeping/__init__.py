@@ -1,0 +1,1 @@
+"""Responses and conversations on their way into the store and out of it."""
