@@ -25,6 +25,7 @@ from trivet.model_service.responses.plan import Plan, Planner, record_of, turn_r
 from trivet.model_service.turns import ModelTurns
 
 ALICE = "alice"
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "add", "arguments": "{}"}
 
 
 @pytest.fixture
@@ -163,6 +164,80 @@ async def test_an_item_of_the_history_may_be_referred_to(planner: Planner, store
     assert texts(turn_request(plan).input.items.items) == ["first", "One.", "second"]
 
 
+async def test_an_item_of_any_response_may_be_referred_to_and_stands_where_it_is(planner: Planner, store: SqlStore) -> None:
+    first = await ended(planner, store, said("One.", "assistant") | {"id": "msg_1"}, input=[said("first") | {"id": "msg_0"}])
+    await ended(planner, store, CALL, input="second", previous_response_id=first)
+    result = {"type": "function_call_output", "call_id": "call_1", "output": "3"}
+    given = [{"id": "msg_0"}, {"type": "item_reference", "id": "msg_1"}, said("second"), {"id": "fc_1"}, result, {"id": "msg_1"}]
+
+    plan = await planner.plan(asking(input=given), ALICE)
+
+    assert texts(plan.input) == ["first", "One.", "second", "function_call", "function_call_output"]
+    assert turn_request(plan).input.items.items == plan.input
+    assert list(map(item_id, plan.input))[:2] == ["msg_0", "msg_1"]
+    assert plan.history == []
+
+
+async def test_what_was_referred_to_is_own_input_from_then_on(planner: Planner, store: SqlStore) -> None:
+    first = await ended(planner, store, said("One.", "assistant") | {"id": "msg_1"})
+    second = await ended(planner, store, input=[{"id": "msg_1"}])
+    await store.delete(first, ALICE)
+
+    assert texts((await planner.plan(asking(input="third", previous_response_id=second), ALICE)).history) == ["One."]
+    assert texts((await planner.plan(asking(input=[{"id": "msg_1"}]), ALICE)).input) == ["One."]
+    await store.delete(second, ALICE)
+    assert (await refusal(planner, input=[{"id": "msg_1"}])).param == "input[0]"
+
+
+async def test_of_two_items_with_one_id_the_newest_is_meant(planner: Planner, store: SqlStore) -> None:
+    for text in ("One.", "Two.", "Three."):
+        await ended(planner, store, said(text, "assistant") | {"id": "msg_0"})
+
+    assert texts((await planner.plan(asking(input=[{"id": "msg_0"}]), ALICE)).input) == ["Three."]
+
+
+async def test_an_item_of_a_conversation_may_be_referred_to_from_anywhere(planner: Planner, store: SqlStore) -> None:
+    conversation = await conversing(store, item(**said("Hello"), id="msg_a"))
+    first = await ended(planner, store, said("One.", "assistant") | {"id": "msg_1"}, input="first")
+    given = [{"id": "msg_1"}, {"id": "msg_a"}]
+
+    alone = await planner.plan(asking(input=given), ALICE)
+    inside = await planner.plan(asking(input=given, conversation=conversation), ALICE)
+    after = await planner.plan(asking(input=given, previous_response_id=first), ALICE)
+
+    assert texts(alone.input) == ["One.", "Hello"]
+    assert (texts(inside.history), texts(inside.input)) == (["Hello"], ["One."])
+    assert (texts(after.history), texts(after.input)) == (["first", "One."], ["Hello"])
+
+
+async def test_nobody_refers_to_another_s_items(planner: Planner, store: SqlStore) -> None:
+    await conversing(store, item(**said("Hello"), id="msg_a"))
+    await ended(planner, store, said("One.", "assistant") | {"id": "msg_1"})
+
+    for name in ("msg_a", "msg_1"):
+        error = await refusal(planner, "bob", input=[{"id": name}])
+        assert (error.reason, error.param) == ("INVALID_REQUEST", "input[0]")
+
+
+async def test_references_are_looked_up_together(planner: Planner, store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"msg_{number}" for number in range(20)]
+    for name in names:
+        await ended(planner, store, said(name, "assistant") | {"id": name})
+    asked: list[Any] = []
+    look_up = store.holders
+
+    async def counted(item_ids: Any, owner: str) -> Any:
+        asked.append(item_ids)
+        return await look_up(item_ids, owner)
+
+    monkeypatch.setattr(store, "holders", counted)
+
+    plan = await planner.plan(asking(input=[{"id": name} for name in names]), ALICE)
+
+    assert texts(plan.input) == names
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("goes_on", [True, False])
 async def test_a_reference_to_what_is_not_there_is_named(goes_on: bool, planner: Planner, store: SqlStore) -> None:
     first = await ended(planner, store)
@@ -299,6 +374,9 @@ async def test_an_upstream_is_not_told_of_thoughts_that_only_another_could_have_
 
     assert thoughts(await native.plan(asking(previous_response_id=first), ALICE)) == ["rs_2", "rs_3"]
     assert thoughts(await planner.plan(asking(previous_response_id=first), ALICE)) == ["rs_1", "rs_3"]
+    references = [{"id": one["id"]} for one in THOUGHTS]
+    assert thoughts(await native.plan(asking(input=references), ALICE)) == ["rs_2", "rs_3"]
+    assert thoughts(await planner.plan(asking(input=references), ALICE)) == ["rs_1", "rs_3"]
     for either in (native, planner):
         assert thoughts(await either.plan(asking(input=THOUGHTS), ALICE)) == ["rs_1", "rs_2", "rs_3"]
 

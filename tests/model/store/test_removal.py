@@ -43,8 +43,8 @@ async def line(store: SqlStore, length: int, **fields: object) -> list[StoredRes
 
 
 async def test_a_deleted_response_leaves_nothing(store: SqlStore) -> None:
-    kept = queued()
-    await store.add(kept, Change(events=batches((0, 3)), steps={"a": b"1"}), runner="here")
+    kept = queued(item_ids=["msg_1"])
+    await store.add(kept, Change(events=batches((0, 3)), steps={"a": b"1"}, item_ids=["msg_2"]), runner="here")
 
     assert await store.delete(kept.id, "me")
     assert not await store.delete(kept.id, "me")

@@ -5,7 +5,7 @@ it returns. Items, responses, events and requests are kept as the bytes that cal
 are seconds since 1970.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -18,7 +18,8 @@ class StoredResponse:
 
     `status` is that of the API: `queued`, `in_progress`, or how it ended. `streamed`: it has events. `request` is what a run
     in the background needs, for nobody else to read, and is gone when it has ended. `expires_at`: 0 for when the retention
-    of the store says; nothing expires before it has ended.
+    of the store says; nothing expires before it has ended. `item_ids` are those of its input and output that it is to be found by:
+    told when it is kept, and not told again.
     """
 
     id: str
@@ -33,6 +34,7 @@ class StoredResponse:
     conversation_id: str = ""
     request: bytes = b""
     expires_at: int = 0
+    item_ids: Sequence[str] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class Change:
     """What becomes of a response at once, or not at all.
 
     `steps` are what a run wants to remember if it has to be taken up again, by name. `items` are added to the response's
-    conversation, if that still is there. A status that ends the response also ends the claim on it. `expires_at`: 0 for no change.
+    conversation, if that still is there. A status that ends the response also ends the claim on it. `expires_at`: 0 for no
+    change. `item_ids` are those of items that the response has from now on, and that it is to be found by.
     """
 
     events: Sequence[StoredEvents] = ()
@@ -76,6 +79,7 @@ class Change:
     status: str = ""
     response: bytes = b""
     expires_at: int = 0
+    item_ids: Sequence[str] = ()
 
 
 class ResponseStore(Protocol):
@@ -106,6 +110,13 @@ class ResponseStore(Protocol):
 
     async def events(self, response_id: str, after: int, limit: int = 200) -> Sequence[StoredEvents]:
         """The first `limit` batches with an event numbered above `after` (-1: all), in order."""
+        ...
+
+    async def holders(self, item_ids: Collection[str], owner: str) -> Mapping[str, StoredResponse]:
+        """For each of these items that responses of the owner have, in their own input or output, the newest that does.
+
+        Without its `request`.
+        """
         ...
 
     async def steps(self, response_id: str) -> Mapping[str, bytes]:
@@ -182,6 +193,10 @@ class ConversationStore(Protocol):
 
     async def get_item(self, conversation_id: str, item_id: str) -> StoredItem | None:
         """One item."""
+        ...
+
+    async def find_items(self, item_ids: Collection[str], owner: str) -> Sequence[StoredItem]:
+        """Those of these items that are in a conversation of the owner, whichever it is."""
         ...
 
     async def delete_item(self, conversation_id: str, item_id: str) -> bool:

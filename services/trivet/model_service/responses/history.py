@@ -1,6 +1,6 @@
 """What a response goes on from: the responses before it, or a conversation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from trivet.kernel.errors import ConversationNotFound, InvalidRequest, PreviousResponseNotFound
 from trivet.model.v1.response_item_pb2 import Item, ItemReference
@@ -51,6 +51,20 @@ class History:
             raise ConversationNotFound(conversation_id, "conversation")
         return [item_of(stored) for stored in await self._store.items(conversation_id)]
 
+    async def items(self, names: Collection[str], owner: str) -> dict[str, Item]:
+        """Those of these items that are in a stored response of the owner, or else in a conversation, by their ids.
+
+        Of several with the same id, because an upstream gave it twice: that of the newest response.
+        """
+        if not names:
+            return {}
+        holders = await self._store.holders(names, owner)
+        held = {stored.id: _own_items(stored) for stored in holders.values()}
+        found = {name: held[stored.id][name] for name, stored in holders.items()}
+        if missing := [name for name in names if name not in found]:
+            found |= {stored.id: item_of(stored) for stored in await self._store.find_items(missing, owner)}
+        return found
+
     async def before(self, stored: StoredResponse) -> list[Item]:
         """What a stored response went on from.
 
@@ -76,6 +90,10 @@ class History:
         references = [item.item_reference.id for item in unpack_items(first.input) if item.HasField("item_reference")]
         kept = {item.id: item for item in await self._store.items(first.conversation_id)} if references else {}
         return [item_of(kept[name]) for name in references if name in kept]
+
+
+def _own_items(stored: StoredResponse) -> dict[str, Item]:
+    return {item_id(item): item for item in (*own_input(stored), *response_of(stored).output)}
 
 
 def _inputs_and_outputs(lineage: Iterable[StoredResponse]) -> list[Item]:

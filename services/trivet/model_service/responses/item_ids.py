@@ -53,6 +53,11 @@ def item_id(item: Item) -> str:
     return str(getattr(item, kind).id) if kind else ""
 
 
+def item_ids(items: Iterable[Item]) -> list[str]:
+    """The ids of items."""
+    return list(map(item_id, items))
+
+
 def set_item_id(item: Item, given: str) -> None:
     """Make `given` the id of an item."""
     kind = item.WhichOneof("kind")

@@ -1,6 +1,6 @@
 """What is to be asked for a response: its request, with all that it goes on from looked up."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,7 @@ from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.store import Store, StoredResponse
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.history import History, own_input, pack_input
-from trivet.model_service.responses.item_ids import item_id, own
+from trivet.model_service.responses.item_ids import item_id, item_ids, own
 from trivet.model_service.responses.keeping.records import response_of
 from trivet.model_service.responses.mcp.history import Names, has_mcp_items, model_items
 from trivet.model_service.responses.metadata import check_metadata
@@ -83,7 +83,7 @@ class Planner:
         told_response = begin(request, provider)
         told_response.store = request.store if request.HasField("store") else True
         history = await self._history_of(request, owner)
-        items = list(_new_items(request, history))
+        items = await self._new_items(request, history, owner)
         if request.HasField("conversation"):
             _refuse_taken_ids(items, history)
         return Plan(owner, request, told_response, history, items, native, runs_mcp)
@@ -103,6 +103,20 @@ class Planner:
         history = await self._history.before(stored)
         native, runs_mcp = self._turns.is_native(request.model), self._turns.runs_mcp(request.model)
         return Plan(stored.owner, request, told, history, own_input(stored), native, runs_mcp)
+
+    async def _new_items(self, request: CreateResponseRequest, history: Sequence[Item], owner: str) -> list[Item]:
+        """The own input of a request, and in it what it refers to of all that its owner has."""
+        if request.input.WhichOneof("kind") == "text":
+            given = Item()
+            given.message.role = "user"
+            given.message.content.text = request.input.text
+            return own([given])
+        items = request.input.items.items
+        referred = _referred(request.input)
+        if not referred:
+            return own(items)
+        known = set(map(item_id, history))
+        return list(_resolved(items, known, await self._history.items(referred - known, owner)))
 
     async def _history_of(self, request: CreateResponseRequest, owner: str) -> list[Item]:
         if request.HasField("previous_response_id"):
@@ -128,6 +142,7 @@ def record_of(plan: Plan, told: Response, *, streamed: bool) -> StoredResponse:
         conversation_id=told.conversation.id,
         request=plan.request.SerializeToString() if told.background else b"",
         expires_at=0 if told.store else told.created_at + UNSTORED_SECONDS,
+        item_ids=item_ids((*plan.input, *told.output)),
     )
 
 
@@ -144,10 +159,9 @@ def turn_request(plan: Plan, more: Iterable[Item] = (), names: Names | None = No
         request.extra = _without_generate(request.extra)
     more = list(more)
     ours = not plan.runs_mcp and has_mcp_items(plan.input)
-    if plan.history or more or ours or _has_references(request.input):
-        # Who goes on with another model has not been shown what no other model can read, and could not leave it out.
-        readable = (item for item in plan.history if plan.native or not _is_sealed_thought(item))
-        items = [*readable, *plan.input, *more]
+    referred = _referred(request.input)
+    if plan.history or more or ours or referred:
+        items = [*_readable(plan, referred), *more]
         if not plan.runs_mcp:
             items = model_items(items, names)
         del request.input.items.items[:]
@@ -155,23 +169,18 @@ def turn_request(plan: Plan, more: Iterable[Item] = (), names: Names | None = No
     return request
 
 
-def _new_items(request: CreateResponseRequest, history: Sequence[Item]) -> Iterator[Item]:
-    """The own input of a request; what refers to an item of the history adds nothing to it."""
-    if request.input.WhichOneof("kind") == "text":
-        given = Item()
-        given.message.role = "user"
-        given.message.content.text = request.input.text
-        yield from own([given])
-        return
-    known: set[str] = set()
-    for index, item in enumerate(request.input.items.items):
+def _resolved(given: Iterable[Item], known: set[str], found: Mapping[str, Item]) -> Iterator[Item]:
+    """The input with what it refers to in its place; what is among the `known`, or came before, is not there once more."""
+    for index, item in enumerate(given):
         if not item.HasField("item_reference"):
-            yield from own([item])
-            continue
-        known = known or set(map(item_id, history))
-        if item.item_reference.id not in known:
-            told = f"Invalid 'input[{index}]': the request goes on from no item '{item.item_reference.id:.80}'."
-            raise InvalidRequest(told, f"input[{index}]")
+            (kept,) = own([item])
+            known.add(item_id(kept))
+            yield kept
+        elif (name := item.item_reference.id) not in known:
+            if name not in found:
+                raise InvalidRequest(f"Invalid 'input[{index}]': there is no item '{name:.80}'.", f"input[{index}]")
+            known.add(name)
+            yield found[name]
 
 
 def _refuse_taken_ids(items: Iterable[Item], history: Iterable[Item]) -> None:
@@ -183,8 +192,22 @@ def _refuse_taken_ids(items: Iterable[Item], history: Iterable[Item]) -> None:
         taken.add(name)
 
 
-def _has_references(given: ResponseInput) -> bool:
-    return any(item.HasField("item_reference") for item in given.items.items)
+def _referred(given: ResponseInput) -> set[str]:
+    """The ids of the items that an input refers to."""
+    return {item.item_reference.id for item in given.items.items if item.HasField("item_reference")}
+
+
+def _readable(plan: Plan, referred: set[str]) -> Iterator[Item]:
+    """The history and the input, without what no model but that of another provider can read.
+
+    It stays where the caller gave it: of the rest the caller has not been shown it, and could not leave it out.
+    """
+    for item in plan.history:
+        if plan.native or not _is_sealed_thought(item):
+            yield item
+    for item in plan.input:
+        if plan.native or not _is_sealed_thought(item) or item_id(item) not in referred:
+            yield item
 
 
 def _is_lost_thought(item: Item) -> bool:

@@ -245,7 +245,7 @@ class Item(_message.Message):
 
     @_builtins.property
     def item_reference(self) -> Global___ItemReference:
-        """An item that the provider keeps."""
+        """An item that is stored already."""
 
     def __init__(
         self,
@@ -1075,7 +1075,7 @@ Global___ProgramOutput: _TypeAlias = ProgramOutput  # noqa: Y015
 
 @_typing.final
 class ItemReference(_message.Message):
-    """ItemReference stands for an item that the provider keeps."""
+    """ItemReference stands for an item of any stored response or conversation of the same key: its own input, or its output."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

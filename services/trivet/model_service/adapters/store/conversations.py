@@ -20,7 +20,7 @@ _SET = update(conversations).where(_owned).values(metadata=bindparam("to_metadat
 _DELETE = delete(conversations).where(_owned)
 _DELETE_ITEMS = delete(items).where(_in_it)
 
-_LOCK = select(conversations.c.end).where(conversations.c.id == bindparam("of_id")).with_for_update()
+_LOCK = select(conversations.c.end, conversations.c.owner).where(conversations.c.id == bindparam("of_id")).with_for_update()
 _GROW = (
     update(conversations)
     .where(conversations.c.id == bindparam("of_id"))
@@ -68,7 +68,7 @@ def add(connection: Connection, new: tuple[StoredConversation, Sequence[StoredIt
         "metadata": orjson.dumps(dict(conversation.metadata)),
     }
     connection.execute(_ADD, row)
-    _insert(connection, conversation.id, first, 0)
+    _insert(connection, (conversation.id, conversation.owner), first, 0)
 
 
 @each
@@ -109,12 +109,12 @@ def add_items(connection: Connection, new: tuple[str, Sequence[StoredItem]]) -> 
 
 def append(connection: Connection, conversation_id: str, added: Sequence[StoredItem]) -> None:
     """Add items to a conversation, if it is there; those whose ids are there are left out."""
-    end = connection.execute(_LOCK, {"of_id": conversation_id}).scalar()
-    if end is None or not (fresh := _fresh(connection, conversation_id, added)):
+    row = connection.execute(_LOCK, {"of_id": conversation_id}).one_or_none()
+    if row is None or not (fresh := _fresh(connection, conversation_id, added)):
         return
     values = {"of_id": conversation_id, "more": len(fresh), "bytes": _bytes(fresh), "now": _now()}
     connection.execute(_GROW, values)
-    _insert(connection, conversation_id, fresh, end)
+    _insert(connection, (conversation_id, row.owner), fresh, row.end)
 
 
 def _fresh(connection: Connection, conversation_id: str, added: Sequence[StoredItem]) -> Sequence[StoredItem]:
@@ -128,12 +128,14 @@ def _fresh(connection: Connection, conversation_id: str, added: Sequence[StoredI
     return fresh
 
 
-def _insert(connection: Connection, conversation_id: str, added: Sequence[StoredItem], position: int) -> None:
+def _insert(connection: Connection, into: tuple[str, str], added: Sequence[StoredItem], position: int) -> None:
+    """Add items to a conversation, which is given as its id and its owner."""
+    conversation_id, owner = into
     if added:
         connection.execute(
             _ADD_ITEMS,
             [
-                {"conversation_id": conversation_id, "position": number, "id": item.id, "data": item.data}
+                {"conversation_id": conversation_id, "position": number, "owner": owner, "id": item.id, "data": item.data}
                 for number, item in enumerate(added, position)
             ],
         )

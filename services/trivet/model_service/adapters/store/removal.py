@@ -10,7 +10,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, delete, exists, fal
 
 from trivet.model_service.adapters.store.lane import each
 from trivet.model_service.adapters.store.responses import LIVING, UNFINISHED
-from trivet.model_service.adapters.store.schema import conversations, events, items, responses, steps, work
+from trivet.model_service.adapters.store.schema import conversations, events, held_items, items, responses, steps, work
 
 _REMOVAL_LOCK = 7_486_948_203
 
@@ -23,7 +23,7 @@ _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 # ---- one -------------------------------------------------------------------------------------------------------------
 
 _OWNED = select(responses.c.id).where(responses.c.id == bindparam("of_id"), responses.c.owner == bindparam("of_owner"), LIVING)
-_FORGET = [delete(table).where(table.c.response_id.in_(_IDS)) for table in (work, events, steps)]
+_FORGET = [delete(table).where(table.c.response_id.in_(_IDS)) for table in (work, events, steps, held_items)]
 _BURY = (
     update(responses)
     .where(responses.c.id.in_(_IDS), responses.c.gone == false())

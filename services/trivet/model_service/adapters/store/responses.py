@@ -1,6 +1,6 @@
 """The SQL of responses, their events and their steps."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from trivet.model_service.adapters.store.conversations import append
 from trivet.model_service.adapters.store.lane import each
-from trivet.model_service.adapters.store.schema import Now, events, responses, steps, work
+from trivet.model_service.adapters.store.schema import Now, events, held_items, responses, steps, work
 from trivet.model_service.domain.store import Change, StoredEvents, StoredItem, StoredResponse
 
 UNFINISHED = ("queued", "in_progress")
@@ -66,6 +66,11 @@ class Addition:
         """As it is when it is kept."""
         return self.change.status or self.response.status
 
+    @property
+    def item_ids(self) -> Sequence[str]:
+        """Of the items that it is to be found by."""
+        return (*self.response.item_ids, *self.change.item_ids)
+
 
 @dataclass(frozen=True, slots=True)
 class Alteration:
@@ -80,6 +85,7 @@ class Alteration:
 
 _ADD_RESPONSE = insert(responses)
 _ADD_WORK = insert(work).values(lease_until=bindparam("since", type_=BigInteger) * Now() + bindparam("lease"))
+_ADD_HELD = insert(held_items)
 _ADD_EVENTS = insert(events)
 _ADD_STEP = insert(steps)
 _FORGET_STEP = delete(steps).where(steps.c.response_id == bindparam("in_response"), steps.c.name == bindparam("of_name"))
@@ -88,7 +94,7 @@ _END_WORK = delete(work).where(work.c.response_id == bindparam("in_response"))
 _SET_WORK = update(work).where(work.c.response_id == bindparam("in_response")).values(status=bindparam("to_status"))
 # In one order everywhere, so that no two transactions wait for each other.
 _HELD = (
-    select(work.c.response_id, work.c.runner, work.c.conversation_id)
+    select(work.c.response_id, work.c.owner, work.c.runner, work.c.conversation_id)
     .where(work.c.response_id.in_(bindparam("ids", expanding=True)))
     .order_by(work.c.response_id)
     .with_for_update()
@@ -120,6 +126,8 @@ def add_many(connection: Connection, additions: Sequence[Addition]) -> Sequence[
     connection.execute(_ADD_RESPONSE, [_response_row(addition) for addition in additions])
     if rows := [_work_row(addition) for addition in additions if addition.status in UNFINISHED]:
         connection.execute(_ADD_WORK, rows)
+    if having := [row for one in additions for row in _item_rows(one.response.id, one.response.owner, one.item_ids)]:
+        connection.execute(_ADD_HELD, having)
     _add_details(connection, ((one.response.id, one.response.conversation_id, one.change) for one in additions))
     if ended := [{"in_response": one.response.id} for one in additions if one.change.steps and one.status not in UNFINISHED]:
         connection.execute(_FORGET_STEPS, ended)
@@ -160,12 +168,17 @@ def _work_row(addition: Addition) -> dict[str, Any]:
     }
 
 
+def _item_rows(response_id: str, owner: str, item_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    return ({"response_id": response_id, "owner": owner, "item_id": name} for name in dict.fromkeys(item_ids) if name)
+
+
 def change_many(connection: Connection, alterations: Sequence[Alteration]) -> Sequence[bool]:
     """Which of the changes were made."""
     rows = connection.execute(_HELD, {"ids": [alteration.response_id for alteration in alterations]})
     held = {row.response_id: row for row in rows}
     made: list[bool] = []
     details: list[tuple[str, str, Change]] = []
+    having: list[dict[str, Any]] = []
     for alteration in alterations:
         row = held.get(alteration.response_id)
         if row is None or alteration.runner not in ("", row.runner):
@@ -173,8 +186,11 @@ def change_many(connection: Connection, alterations: Sequence[Alteration]) -> Se
             continue
         made.append(True)
         details.append((alteration.response_id, row.conversation_id or "", alteration.change))
+        having.extend(_item_rows(alteration.response_id, row.owner, alteration.change.item_ids))
         if _ends(alteration.change):
             del held[alteration.response_id]
+    if having:
+        connection.execute(_ADD_HELD, having)
     _add_details(connection, details)
     _set_standing(connection, [(response_id, change) for response_id, _, change in details])
     return made
@@ -231,7 +247,7 @@ def _set_standing(connection: Connection, changes: Sequence[tuple[str, Change]])
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
-_GET = select(*RESPONSE).where(responses.c.id.in_(bindparam("ids", expanding=True)), LIVING)
+GET = select(*RESPONSE).where(responses.c.id.in_(bindparam("ids", expanding=True)), LIVING)
 
 _begin = select(responses.c.id, responses.c.previous_id, literal(0, Integer).label("depth")).where(
     responses.c.id == bindparam("of_id"), responses.c.owner == bindparam("of_owner"), LIVING
@@ -268,7 +284,7 @@ def response_of(row: Sequence[Any]) -> StoredResponse:
 
 def get_many(connection: Connection, keys: Sequence[tuple[str, str]]) -> Sequence[StoredResponse | None]:
     """The response of each id and owner."""
-    rows = connection.execute(_GET, {"ids": [response_id for response_id, _ in keys]})
+    rows = connection.execute(GET, {"ids": [response_id for response_id, _ in keys]})
     found = {response.id: response for response in map(response_of, rows)}
     return [
         response if (response := found.get(response_id)) is not None and response.owner == owner else None

@@ -108,6 +108,18 @@ events = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+# The items of responses, their own input and output, by which they are found; what came last has the highest position.
+held_items = Table(
+    "held_items",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("response_id", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("item_id", Name, nullable=False),
+)
+Index("held_items_by_response", held_items.c.response_id)
+Index("held_items_by_id", held_items.c.owner, held_items.c.item_id, held_items.c.position)
+
 steps = Table(
     "steps",
     metadata,
@@ -135,7 +147,10 @@ items = Table(
     metadata,
     Column("conversation_id", Text, primary_key=True),
     Column("position", BigInteger, primary_key=True),
+    # That of the conversation.
+    Column("owner", Text, nullable=False),
     Column("id", Name, nullable=False),
     Column("data", LargeBinary, nullable=False),
     UniqueConstraint("conversation_id", "id", name="items_by_id"),
 )
+Index("items_by_owner", items.c.owner, items.c.id)

@@ -1,6 +1,6 @@
 """The store over a database: its methods, and how it is opened."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from trivet.model_service.adapters.store import conversations, removal, responses, work_queue
+from trivet.model_service.adapters.store import conversations, references, removal, responses, work_queue
 from trivet.model_service.adapters.store.faults import reason_of
 from trivet.model_service.adapters.store.lane import Lane
 from trivet.model_service.adapters.store.migrating import NewerTables
@@ -83,6 +83,9 @@ class SqlStore(Store):
     async def events(self, response_id: str, after: int, limit: int = 200) -> Sequence[StoredEvents]:
         return await self._reading.do(responses.events_after, (response_id, after, limit))
 
+    async def holders(self, item_ids: Collection[str], owner: str) -> Mapping[str, StoredResponse]:
+        return await self._reading.do(references.holders, (item_ids, owner))
+
     async def steps(self, response_id: str) -> Mapping[str, bytes]:
         return await self._reading.do(responses.steps_of, response_id)
 
@@ -142,6 +145,9 @@ class SqlStore(Store):
 
     async def get_item(self, conversation_id: str, item_id: str) -> StoredItem | None:
         return await self._reading.do(conversations.one_item, (conversation_id, item_id))
+
+    async def find_items(self, item_ids: Collection[str], owner: str) -> Sequence[StoredItem]:
+        return await self._reading.do(references.conversation_items, (item_ids, owner))
 
     async def delete_item(self, conversation_id: str, item_id: str) -> bool:
         return await self._writing.do(conversations.remove_item, (conversation_id, item_id))

@@ -9,6 +9,7 @@ from trivet.model_service.domain.store import Change, ResponseStore, StoredRespo
 from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.background.journal import batches
+from trivet.model_service.responses.item_ids import item_ids
 from trivet.model_service.responses.keeping.records import all_events, response_of
 from trivet.model_service.responses.plan import UNSTORED_SECONDS
 
@@ -45,6 +46,7 @@ class Endings:
             status=response.status,
             response=response.SerializeToString(),
             expires_at=expiry(stored),
+            item_ids=item_ids(response.output),
         )
         if not await self._store.change(stored.id, change, runner=runner):
             return None

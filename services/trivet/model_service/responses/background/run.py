@@ -19,6 +19,7 @@ from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.background.endings import Endings, expiry, restored
 from trivet.model_service.responses.background.journal import Journal, Lost
+from trivet.model_service.responses.item_ids import item_ids
 from trivet.model_service.responses.keeping.recording import items_of
 from trivet.model_service.responses.plan import Plan
 from trivet.model_service.settings import BackgroundSettings
@@ -188,6 +189,7 @@ class Run:
             response=response.SerializeToString(),
             items=items_of(plan, response),
             expires_at=expiry(self._stored),
+            item_ids=item_ids(response.output),
         )
 
     async def _fail(self, error: ServiceError) -> None:

@@ -13,7 +13,7 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Change, Store, StoredEvents, StoredItem
 from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.background.announcements import Announcements
-from trivet.model_service.responses.item_ids import item_id, new_item_id, set_item_id
+from trivet.model_service.responses.item_ids import item_id, item_ids, new_item_id, set_item_id
 from trivet.model_service.responses.keeping.records import all_events, stored_events, stored_item
 from trivet.model_service.responses.plan import Plan, record_of
 
@@ -120,7 +120,8 @@ class Recording:
         number = assembly.last_number + 1
         said = [*assembly.close_interrupted(), *(assembly.fail(error) if error else assembly.cancel())]
         response = assembly.response
-        end = Change([stored_events(said, number)], status=response.status, response=response.SerializeToString())
+        told, items = response.SerializeToString(), item_ids(response.output)
+        end = Change([stored_events(said, number)], status=response.status, response=told, item_ids=items)
         self.finished = await self._store.change(response.id, end, runner=self._runner)
         self._announcements.announce(response.id)
 
@@ -158,8 +159,12 @@ class Recording:
 
     async def _write_end(self, response: Response) -> None:
         await self._settle()
-        items = items_of(self._plan, response)
-        end = Change(status=response.status, response=response.SerializeToString(), items=items)
+        end = Change(
+            status=response.status,
+            response=response.SerializeToString(),
+            items=items_of(self._plan, response),
+            item_ids=item_ids(response.output),
+        )
         written = not self._useless and await self._try_to_write(end)
         self.finished = self.finished or written
 

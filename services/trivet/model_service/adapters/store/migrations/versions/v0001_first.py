@@ -1,4 +1,4 @@
-"""Responses with their events and steps, the queue, conversations."""
+"""Responses with their items, events and steps, the queue, conversations."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,7 @@ down_revision = None
 def upgrade() -> None:
     """Make the first tables."""
     _responses()
+    _held_items()
     _runs()
     _conversations()
 
@@ -38,6 +39,18 @@ def _responses() -> None:
         ("responses_by_expiry", "expires_at", "expires_at > 0"),
     ):
         op.create_index(name, "responses", [column], sqlite_where=sa.text(which), postgresql_where=sa.text(which))
+
+
+def _held_items() -> None:
+    op.create_table(
+        "held_items",
+        sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+        sa.Column("response_id", sa.Text, nullable=False),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("item_id", sa.LargeBinary, nullable=False),
+    )
+    op.create_index("held_items_by_response", "held_items", ["response_id"])
+    op.create_index("held_items_by_id", "held_items", ["owner", "item_id", "position"])
 
 
 def _runs() -> None:
@@ -84,7 +97,9 @@ def _conversations() -> None:
         "items",
         sa.Column("conversation_id", sa.Text, primary_key=True),
         sa.Column("position", sa.BigInteger, primary_key=True),
+        sa.Column("owner", sa.Text, nullable=False),
         sa.Column("id", sa.LargeBinary, nullable=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
         sa.UniqueConstraint("conversation_id", "id", name="items_by_id"),
     )
+    op.create_index("items_by_owner", "items", ["owner", "id"])
