@@ -266,6 +266,9 @@ async def test_an_id_that_the_conversation_has_is_not_given_again(planner: Plann
         ({"prompt": {"id": "pmpt_1"}}, "UNSUPPORTED_PARAMETER", "prompt"),
         ({"metadata": {"k" * 65: "v"}}, "INVALID_REQUEST", "metadata"),
         ({"metadata": {"k": "v" * 513}}, "INVALID_REQUEST", "metadata.k"),
+        ({"background_options": {"completion_window": "8h"}}, "UNSUPPORTED_PARAMETER", "background_options.completion_window"),
+        ({"background_options": {"continuation_id": "c_1"}}, "UNSUPPORTED_PARAMETER", "background_options.continuation_id"),
+        ({"background_options": {"priority": 1}}, "UNSUPPORTED_PARAMETER", "background_options.priority"),
     ],
 )
 async def test_what_is_wrong_is_named(asked: dict[str, Any], reason: str, param: str, planner: Planner) -> None:
@@ -340,7 +343,7 @@ async def test_what_can_t_be_read_again_is_a_fault_of_ours(planner: Planner, sto
 
 async def test_a_model_is_asked_what_it_would_be_without_a_store(planner: Planner) -> None:
     given = {"input": [said("hi")], "temperature": 0.5, "novel": {"a": 1}, "metadata": {"k": "v"}}
-    ours = {"store": True, "background": True, "background_options": {"completion_window": "2h"}, "generate": True}
+    ours = {"store": True, "background": True, "background_options": {"completion_window": "soonest"}, "generate": True}
 
     plan = await planner.plan(asking(**given, **ours), ALICE)
 

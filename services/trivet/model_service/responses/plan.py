@@ -12,6 +12,7 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.store import Store, StoredResponse
 from trivet.model_service.faces.responses_echo import begin
+from trivet.model_service.responses.background_options import check_background_options
 from trivet.model_service.responses.history import History, own_input, pack_input
 from trivet.model_service.responses.item_ids import item_id, item_ids, own
 from trivet.model_service.responses.keeping.records import response_of
@@ -70,11 +71,12 @@ class Planner:
         Raises:
             ModelNotFound, PreviousResponseNotFound, ConversationNotFound: what it names is not there, or not the owner's.
             InvalidRequest: its parameters do not go together, or it refers to items that are not there.
-            UnsupportedParameter: it asks for what only other providers have.
+            UnsupportedParameter: it asks for what only other providers have, or none.
         """
         provider = self._turns.provider_of(request.model)
         native, runs_mcp = self._turns.is_native(request.model), self._turns.runs_mcp(request.model)
         check_metadata(request.metadata)
+        check_background_options(request.background_options)
         if request.HasField("previous_response_id") and request.HasField("conversation"):
             told = "'conversation' and 'previous_response_id' cannot be given together."
             raise InvalidRequest(told, "conversation")

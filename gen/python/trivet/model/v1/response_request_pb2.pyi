@@ -177,7 +177,9 @@ class CreateResponseRequest(_message.Message):
 
     @_builtins.property
     def background_options(self) -> Global___BackgroundOptions:
-        """Settings of work in the background. Of no effect here."""
+        """Settings of work in the background. Work is always begun as soon as there is room for it: what asks for something else is
+        refused.
+        """
 
     @_builtins.property
     def context_management(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextManagement]:
@@ -391,9 +393,9 @@ class BackgroundOptions(_message.Message):
     CONTINUATION_ID_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
     completion_window: _builtins.str
-    """How soon: `soonest`, `2h` or `8h`."""
+    """How soon. Only `soonest`, which is the default; another one is refused."""
     continuation_id: _builtins.str
-    """Goes on from earlier work."""
+    """Goes on from earlier work. Refused: there is none to go on from."""
     extra: _builtins.str
     """Keys that no field stands for, as a JSON object."""
     def __init__(
