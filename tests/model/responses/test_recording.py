@@ -17,7 +17,7 @@ from tests.model.responses.unsteady_store import UnsteadyStore
 from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.errors import Overloaded, UpstreamFailed
 from trivet.kernel.testing import TRANSPORTS, Transport
-from trivet.model_service.responses.keeping import recording
+from trivet.model_service.responses.keeping import recorder, recording
 from trivet.model_service.server import compose
 from trivet.model_service.settings import ModelSettings
 
@@ -181,6 +181,53 @@ async def test_a_store_that_is_back_in_time_has_all_of_it(store: UnsteadyStore) 
 
         assert seen[-1]["type"] == "response.completed"
         assert await alice.follow(seen[0]["response"]["id"]) == seen
+
+
+async def test_a_store_that_is_away_is_not_asked_with_each_event(store: UnsteadyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "_ENOUGH", 1)
+    monkeypatch.setattr(recording, "_FIRST_PAUSE", 60.0)
+    store.fault = AWAY
+    async with over_dialect(Turning(saying(*map(str, range(50)))), store) as (alice, _):
+        await alice.stream()
+
+    # The first event, the end, and what was left of it.
+    assert store.writes <= 3
+
+
+async def test_what_was_left_while_the_store_was_away_is_ended_when_it_is_back(
+    store: UnsteadyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_RETRY_SECONDS", 0.01)
+    seen: list[dict[str, Any]] = []
+    halting = Halting()
+    async with over_dialect(halting, store) as (alice, _):
+        async with aclosing(alice.events()) as events:
+            seen.append(await anext(events))
+            await until_written(store)
+            store.fault = AWAY
+        await until_written(store)
+        await until_written(store)
+        store.fault = None
+        response = await ended(alice, seen[0]["response"]["id"])
+
+    assert response["status"] == "cancelled"
+
+
+async def test_a_process_that_ends_does_not_wait_for_a_store_that_is_away(store: UnsteadyStore) -> None:
+    halting = Halting()
+    service = compose(ModelSettings(), registry_of(halting), AddressGuard(), store)  # type: ignore[arg-type]
+    async with over(service) as (alice, _):
+        async with aclosing(alice.events()) as events:
+            name = (await anext(events))["response"]["id"]
+            await until_written(store)
+            store.fault = AWAY
+        await until_written(store)
+    async with asyncio.timeout(5):
+        await service.recorder.aclose()
+
+    kept = await store.get(name, OWNER)
+    assert kept is not None
+    assert kept.status == "in_progress"
 
 
 async def test_what_waits_for_a_store_has_its_limit(store: UnsteadyStore, monkeypatch: pytest.MonkeyPatch) -> None:

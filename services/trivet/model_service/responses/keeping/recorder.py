@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import count
 from typing import Any, Final
 
@@ -17,6 +17,9 @@ from trivet.model_service.responses.keeping.recording import Recording, items_of
 from trivet.model_service.responses.plan import Plan, record_of
 
 _ENDS: Final = frozenset({"completed", "incomplete", "failed"})
+_RETRY_SECONDS: Final = 1.0
+"""Between two tries to end what was left while the store was away."""
+
 _STOPPED: Final = "The server stopped while it made the response."
 _NOT_STORED: Final = "The response could not be stored."
 
@@ -32,6 +35,7 @@ class Recorder:
         self._announcements = announcements
         self._runner = runner
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
 
     async def keep(self, plan: Plan, response: Response) -> None:
         """Keep a whole response, and what it adds to its conversation.
@@ -65,7 +69,7 @@ class Recorder:
             if recording.begun and not recording.finished:
                 call = current_call.get()
                 evicted = call is not None and call.evicted
-                self._go_on(recording.break_off(failure or (Overloaded(_STOPPED) if evicted else None)))
+                self._go_on(self._break_off(recording, failure or (Overloaded(_STOPPED) if evicted else None)))
 
     async def converse(self, plan: Plan, batches: AsyncGenerator[ResponseEventBatch]) -> AsyncGenerator[ResponseEventBatch]:
         """Pass on `batches` of a response that is not kept; what it adds to its conversation is, before the end goes out."""
@@ -80,9 +84,17 @@ class Recorder:
                 yield batch
 
     async def aclose(self) -> None:
-        """Wait until all that was left is ended in the store."""
+        """Wait until all that was left is ended in the store; what a store that is away has of it is left to other processes."""
+        self._closing.set()
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def _break_off(self, recording: Recording, error: ServiceError | None) -> None:
+        # Nobody else would end it while this process renews its claims.
+        while not await recording.break_off(error) and not self._closing.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_SECONDS):
+                    await self._closing.wait()
 
     def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from trivet.kernel.errors import ServiceError
+from trivet.kernel.errors import Overloaded, ServiceError
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_pb2 import Response
@@ -72,6 +72,7 @@ class Recording:
         self._written = 0
         self._added = False
         self._useless = False
+        self._failing = False
         self._pause = _FIRST_PAUSE
         self._timer: asyncio.TimerHandle | None = None
         self._behind: asyncio.Task[None] | None = None
@@ -101,19 +102,26 @@ class Recording:
         await asyncio.shield(self._last)
         return self.finished
 
-    async def break_off(self, error: ServiceError | None) -> None:
-        """End the response in the store where its stream was left: failed with `error`, or cancelled."""
+    async def break_off(self, error: ServiceError | None) -> bool:
+        """End the response in the store where its stream was left: failed with `error`, or cancelled.
+
+        Whether there is no more to do: not while the store is away, and has the beginning of the response.
+        """
         if self._last is not None:
             await asyncio.wait([self._last])
         await self._settle()
-        if not self.finished:
-            try:
-                if self._waiting:
-                    await self._write(Change())
-                if self._added and not self.finished:
-                    await self._end(error)
-            except Exception:  # noqa: BLE001 - a task that nobody awaits: the log is all that can tell what goes wrong
-                _log.exception("response %s: its end cannot be stored", self._told.id)
+        try:
+            if self._waiting and not self.finished:
+                await self._write(Change())
+            if self._added and not self.finished:
+                await self._end(error)
+        except Exception as fault:  # noqa: BLE001 - a task that nobody awaits: the log is all that can tell what goes wrong
+            # What is to be ended for good needs no more of what was said; it may take long until it is.
+            self._waiting, self._bytes = [], 0
+            if self._added and isinstance(fault, Overloaded):
+                return False
+            _log.exception("response %s: its end cannot be stored", self._told.id)
+        return True
 
     async def _end(self, error: ServiceError | None) -> None:
         assembly = Assembly.restored(self._told, await all_events(self._store, self._told.id))
@@ -128,7 +136,8 @@ class Recording:
     # ---- writing behind --------------------------------------------------------------------------------------------
 
     def _plan_to_write(self) -> None:
-        if self._bytes >= _ENOUGH:
+        # A store that does not take it now is not asked again with each event.
+        if self._bytes >= _ENOUGH and not self._failing:
             self._write_behind()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._pause, self._write_behind)
@@ -138,7 +147,7 @@ class Recording:
         self._behind = asyncio.create_task(self._write_waiting())
 
     async def _write_waiting(self) -> None:
-        await self._try_to_write(Change())
+        self._failing = not await self._try_to_write(Change())
         self._behind = None
         self._pause = min(2 * self._pause, _LAST_PAUSE)
         if self._waiting:
