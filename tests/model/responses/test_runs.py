@@ -559,6 +559,25 @@ async def test_a_queue_that_cannot_be_read_for_a_while_is_read_later(
     assert ends(events) == ["completed"]
 
 
+async def test_a_process_whose_store_is_away_ends_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with kept.sqlite(tmp_path) as store:
+        one = process(store, Maker(turn()))
+        asked = asyncio.Event()
+
+        async def claim(_runner: str, _per_owner: int) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(store, "claim", claim)
+        monkeypatch.setattr(store, "release", _unreachable)
+        async with one.runs.working(), asyncio.timeout(BOUND):
+            await asked.wait()
+        claiming = one.runs._claiming
+
+    assert claiming is not None
+    assert claiming.cancelled()
+
+
 async def test_nothing_of_a_response_stays_in_the_process_when_it_has_ended(tmp_path: Path) -> None:
     async with working(tmp_path, Maker(turn())) as one:
         for _ in range(3):

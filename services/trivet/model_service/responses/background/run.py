@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -220,11 +220,10 @@ class Run:
 
     async def _hand_over(self) -> None:
         """Keep what was said, and let others go on at once; that it was taken up here does not count."""
-        try:
+        # With the store away the claim ends by itself.
+        with suppress(Lost, Overloaded):
             await self._journal.commit(self._before.pack() if self._before else None)
             await self._around.store.release(self._runner)
-        except Lost:
-            return
 
 
 def _finished(response: Response) -> int:

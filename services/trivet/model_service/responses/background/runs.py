@@ -5,7 +5,7 @@ import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -160,7 +160,8 @@ class Runs:
                 stored = await self._store.claim(runner, self._settings.max_running_per_key)
             except asyncio.CancelledError:
                 # It may have been claimed, and nobody was told.
-                await self._store.release(runner)
+                with suppress(Overloaded):
+                    await self._store.release(runner)
                 raise
             except Overloaded:
                 # The store says in the log that it is away, and may be back the next time.
