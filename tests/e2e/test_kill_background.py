@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 RUNS = int(os.environ.get("TRIVET_KILL_RUNS", "0"))
 SHAPES = [(store, processes, tools) for store in ("sqlite", "postgres") for processes in (1, 3) for tools in (True, False)]
 FEW = [("sqlite", 3, True), ("postgres", 1, True)]
-BOUND = 60 + 10 * RUNS
+BOUND = 300 + 10 * RUNS
 
 
 @pytest.fixture(scope="module")
