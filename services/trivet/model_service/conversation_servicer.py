@@ -9,7 +9,6 @@ from trivet.model.v1.response_stored_pb2 import ItemPage
 from trivet.model_service.domain.store import StoredConversation
 from trivet.model_service.responses.include import Shown
 from trivet.model_service.responses.keeping.conversations import Conversations
-from trivet.model_service.responses.keeping.input_items import page
 from trivet.model_service.responses.owner import current_owner
 
 
@@ -49,7 +48,7 @@ class ConversationServicer(conversation_service_pb2_grpc.ConversationServiceServ
     async def GetConversationItem(self, request: pb.GetConversationItemRequest, context: Any) -> Item:
         """The item."""
         item = await self._conversations.get_item(request.conversation_id, current_owner(), request.item_id)
-        return Shown.asked(request.include).page(page([item], has_more=False)).data[0]
+        return Shown.asked(request.include).item(item)
 
     async def DeleteConversationItem(self, request: pb.DeleteConversationItemRequest, context: Any) -> pb.StoredConversation:
         """The conversation that the item was in."""

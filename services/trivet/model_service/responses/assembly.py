@@ -19,8 +19,12 @@ from trivet.model.v1.response_pb2 import Response, ResponseUsage
 from trivet.model_service.faces.responses_failure import failure_events
 from trivet.model_service.responses.interrupted import InterruptedItem
 
-_BEGINNINGS: Final = frozenset({"created", "queued", "in_progress"})
-_ENDS: Final = frozenset({"completed", "incomplete", "failed"})
+BEGINNINGS: Final = frozenset({"created", "queued", "in_progress"})
+"""The events that tell how a response begins, by their names in `ResponseEvent`."""
+
+ENDS: Final = frozenset({"completed", "incomplete", "failed"})
+"""The events of which one ends a response, named as the status with which it does; a cancelled one ends as incomplete."""
+
 _DETAILS: Final = ("input_tokens_details", "output_tokens_details")
 
 
@@ -38,8 +42,7 @@ class Assembly:
     @classmethod
     def restored(cls, told: Response, events: Iterable[ResponseEvent]) -> "Assembly":
         """The response as its events so far, from the first one on, left it."""
-        for name in ("output", "usage", "error", "incomplete_details", "completed_at"):
-            told.ClearField(name)
+        unmake(told)
         assembly = cls(told)
         for event in events:
             assembly._recall(event)
@@ -65,7 +68,7 @@ class Assembly:
 
     def end(self, like: Response) -> list[ResponseEvent]:
         """The event that ends the response with the status of `like`, and the reason that it tells."""
-        self.response.status = like.status if like.status in _ENDS else "completed"
+        self.response.status = like.status if like.status in ENDS else "completed"
         if like.HasField("incomplete_details"):
             self.response.incomplete_details.CopyFrom(like.incomplete_details)
         if like.HasField("error"):
@@ -155,7 +158,7 @@ class Assembly:
         said = orjson.loads(event.unknown) if kind == "unknown" else getattr(event, kind)
         self._next = (said["sequence_number"] if kind == "unknown" else said.sequence_number) + 1
         self._seen.add(kind)
-        if kind in _ENDS:
+        if kind in ENDS:
             self.ended = True
             self.response.CopyFrom(said.response)
         elif kind == "output_item_added":
@@ -164,8 +167,14 @@ class Assembly:
         elif kind == "output_item_done":
             self._interrupted.pop(said.output_index, None)
             self._take(said.item)
-        elif kind not in _BEGINNINGS and hasattr(said, "output_index") and said.output_index in self._interrupted:
+        elif kind not in BEGINNINGS and hasattr(said, "output_index") and said.output_index in self._interrupted:
             self._interrupted[said.output_index].take(kind, said)
+
+
+def unmake(response: Response) -> None:
+    """Take from a response what has come of it since it began."""
+    for name in ("output", "usage", "error", "incomplete_details", "completed_at"):
+        response.ClearField(name)
 
 
 class TurnSplice:
@@ -187,10 +196,10 @@ class TurnSplice:
 
     def _passed(self, event: ResponseEvent) -> ResponseEvent | None:
         kind = event.WhichOneof("event")
-        if kind is None or kind in _BEGINNINGS:
+        if kind is None or kind in BEGINNINGS:
             return None
         said = getattr(event, kind)
-        if kind in _ENDS:
+        if kind in ENDS:
             self.response = said.response
             return None
         if kind == "output_item_added":

@@ -104,9 +104,7 @@ class InterruptedItem:
         elif self._kind in _CLOSERS and not self._said_all:
             yield _CLOSERS[self._kind](self._body, self._place)
         self._end()
-        yield ResponseEvent(
-            output_item_done=body.OutputItemEvent(output_index=self._place["output_index"], item=self.item)  # type: ignore[arg-type]
-        )
+        yield ResponseEvent(output_item_done=body.OutputItemEvent(output_index=self.output_index, item=self.item))
 
     def _end(self) -> None:
         if self._kind == "unknown":

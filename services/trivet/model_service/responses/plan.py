@@ -12,6 +12,7 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.store import Store, StoredResponse
 from trivet.model_service.faces.responses_echo import begin
+from trivet.model_service.responses.assembly import unmake
 from trivet.model_service.responses.background_options import check_background_options
 from trivet.model_service.responses.history import History, own_input, pack_input
 from trivet.model_service.responses.item_ids import item_id, item_ids, own
@@ -100,8 +101,7 @@ class Planner:
             raise InternalError
         request = CreateResponseRequest.FromString(stored.request)
         told = response_of(stored)
-        for field in ("output", "usage", "error", "incomplete_details", "completed_at"):
-            told.ClearField(field)
+        unmake(told)
         history = await self._history.before(stored)
         native, runs_mcp = self._turns.is_native(request.model), self._turns.runs_mcp(request.model)
         return Plan(stored.owner, request, told, history, own_input(stored), native, runs_mcp)

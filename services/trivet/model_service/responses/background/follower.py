@@ -6,6 +6,7 @@ from typing import Final
 from trivet.kernel.errors import InvalidRequest, ResponseNotFound
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model_service.domain.store import ResponseStore, StoredEvents, StoredResponse
+from trivet.model_service.responses.assembly import ENDS
 from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.keeping.records import ENDED
 
@@ -15,8 +16,6 @@ _AT_ONCE: Final = 16
 _FIRST_LOOK: Final = 0.2
 _LAST_LOOK: Final = 1.0
 """Seconds between two looks for what another process has stored; they grow while nothing comes."""
-
-_ENDS: Final = frozenset({"completed", "incomplete", "failed"})
 
 
 class Follower:
@@ -45,7 +44,7 @@ class Follower:
                     told = _cut(stored, after)
                     after = stored.last
                     yield told
-                    if told.events[-1].WhichOneof("event") in _ENDS:
+                    if told.events[-1].WhichOneof("event") in ENDS:
                         return
                 if page:
                     pause = _FIRST_LOOK

@@ -12,11 +12,11 @@ from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Change, Store
 from trivet.model_service.faces.responses_failure import failure_events
+from trivet.model_service.responses.assembly import ENDS
 from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.keeping.recording import Recording, items_of
 from trivet.model_service.responses.plan import Plan, record_of
 
-_ENDS: Final = frozenset({"completed", "incomplete", "failed"})
 _RETRY_SECONDS: Final = 1.0
 """Between two tries to end what was left while the store was away."""
 
@@ -105,7 +105,7 @@ class Recorder:
 def _end_of(batch: ResponseEventBatch) -> Response | None:
     """The response as the stream ends with it, if it ends with this batch."""
     kind = batch.events[-1].WhichOneof("event") if batch.events else None
-    response: Response | None = getattr(batch.events[-1], kind).response if kind in _ENDS else None
+    response: Response | None = getattr(batch.events[-1], kind).response if kind in ENDS else None
     return response
 
 

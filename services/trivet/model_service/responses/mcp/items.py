@@ -16,7 +16,7 @@ from trivet.model_service.responses.mcp.tools import Listing, definition
 _Events = list[ResponseEvent]
 
 
-class Shown:
+class ItemShow:
     """One item that comes in events of its own. What a response that was taken up has said of it is not said again."""
 
     def __init__(self, assembly: Assembly, item_id: str) -> None:
@@ -63,7 +63,7 @@ class CallShow:
 
     def __init__(self, assembly: Assembly, items: Sequence[Item], done: Collection[str] = ()) -> None:
         left = ((item, call_id(item)) for item in items)
-        self._waiting = deque((item, Shown(assembly, name)) for item, name in left if name not in done)
+        self._waiting = deque((item, ItemShow(assembly, name)) for item, name in left if name not in done)
         self._finished: dict[str, Item] = {}
 
     def finish(self, call: McpCall) -> _Events:
@@ -96,7 +96,7 @@ class ListingShow:
     def __init__(self, assembly: Assembly, listings: Iterable[Listing], known: Collection[str]) -> None:
         begun = {item.mcp_list_tools.server_label: item.mcp_list_tools.id for item in assembly.interrupted}
         self._shown = [
-            (listing, item_id, Shown(assembly, item_id))
+            (listing, item_id, ItemShow(assembly, item_id))
             for listing in listings
             if listing.server.label not in known
             for item_id in [begun.get(listing.server.label) or new_item_id("mcp_list_tools")]
@@ -121,7 +121,7 @@ def listed(items: Iterable[Item]) -> dict[str, McpListTools]:
 _IN_PROGRESS: Final = "in_progress"
 
 
-def _call_begins(call: McpCall, shown: Shown) -> Iterator[ResponseEvent]:
+def _call_begins(call: McpCall, shown: ItemShow) -> Iterator[ResponseEvent]:
     begun = McpCall()
     begun.CopyFrom(call)
     begun.status, begun.arguments = _IN_PROGRESS, ""
@@ -134,7 +134,7 @@ def _call_begins(call: McpCall, shown: Shown) -> Iterator[ResponseEvent]:
     yield from shown.tell("mcp_call_arguments_done", done)
 
 
-def _listing(listing: Listing, item_id: str, shown: Shown) -> Iterator[ResponseEvent]:
+def _listing(listing: Listing, item_id: str, shown: ItemShow) -> Iterator[ResponseEvent]:
     item = Item(mcp_list_tools=McpListTools(id=item_id, server_label=listing.server.label))
     yield from shown.begin(item)
     yield from shown.progress("mcp_list_tools_in_progress")

@@ -20,6 +20,7 @@ from trivet.model_service.domain.registry import Registry
 from trivet.model_service.faces.native import NativeContext
 from trivet.model_service.faces.responses_echo import begin, new_response_id
 from trivet.model_service.responses.item_ids import new_item_id, own
+from trivet.model_service.responses.turns.asking import copied
 from trivet.model_service.turns import ModelTurns
 
 _MARK: Final = "trivet-1."
@@ -81,11 +82,8 @@ def opened(request: CreateResponseRequest) -> CreateResponseRequest:
 
 def with_items(request: CreateResponseRequest, items: Iterable[Item]) -> CreateResponseRequest:
     """A copy of a request that has these items as its input."""
-    found = list(items)
-    copy = CreateResponseRequest()
-    copy.CopyFrom(request)
-    del copy.input.items.items[:]
-    copy.input.items.items.extend(found)
+    copy = copied(request, "input")
+    copy.input.items.items.extend(items)
     return copy
 
 

@@ -8,9 +8,9 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.ports import Tokenizer
 from trivet.model_service.domain.registry import Registry
-from trivet.model_service.responses.include import RememberedReasoning
 from trivet.model_service.responses.turns.compaction import Compactor
 from trivet.model_service.responses.turns.context_management import CompactedTurns
+from trivet.model_service.responses.turns.reasoning import RememberedReasoning
 from trivet.model_service.responses.turns.structured import CheckedTurns
 from trivet.model_service.responses.turns.truncation import FittedTurns
 from trivet.model_service.turns import ModelTurns
