@@ -29,7 +29,7 @@ from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import McpServerUnavailable, UpstreamFailed
 from trivet.kernel.testing import TRANSPORTS, Transport
 
-BOUND_SECONDS = 5
+BOUND_SECONDS = 30
 
 
 def request(**fields: Any) -> agent_service_pb2.CreateAgentResponseRequest:

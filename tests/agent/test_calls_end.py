@@ -21,7 +21,7 @@ from trivet.kernel.tools.names import ToolKey
 from trivet.model.v1 import model_service_pb2_grpc
 from trivet.tool.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
 
-BOUND_SECONDS = 5
+BOUND_SECONDS = 30
 
 
 def remembered(method: Callable[..., Any], calls: list[Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from tests.bridge.keepers import Keeper
 from tests.bridge.rig import Rig, bridge
 from trivet.bridge.settings import BridgeSettings
 
-BOUND_SECONDS = 10
+BOUND_SECONDS = 30
 PATH = "/v1/responses"
 CREATE = {"type": "response.create", "model": "lab/m", "input": "go"}
 ENDS = ("response.completed", "response.incomplete", "response.failed", "error")

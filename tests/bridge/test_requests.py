@@ -164,7 +164,7 @@ async def spoken(rig: Rig, head: str, body: bytes = b"") -> tuple[int, Any]:
     """The status and the JSON that answer bytes which no client library would send; the body follows when the head was read."""
     host, port = rig.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n{head}\r\n\r\n".encode())
         for piece in (body[:3], body[3:]):
             await writer.drain()

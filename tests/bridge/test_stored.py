@@ -14,7 +14,7 @@ from tests.bridge.rig import KEY, Rig, bridge
 from trivet.bridge.settings import BridgeSettings, CorsSettings
 from trivet.kernel.errors import UpstreamFailed
 
-BOUND_SECONDS = 5
+BOUND_SECONDS = 30
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from trivet.bridge import sse
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.errors import RateLimited, UpstreamFailed
 
-BOUND_SECONDS = 5
+BOUND_SECONDS = 30
 ANSWER = [role(), text("Hi."), finish("stop")]
 RUN = {"model": "lab/m", "messages": [{"role": "user", "content": "go"}], "mcp_servers": [{"integration_fqn": "files"}]}
 PATH = "/api/llm/agent/responses"

@@ -19,7 +19,7 @@ from tests.upstreams.scripted import sse, stream
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PATH = "/api/llm/agent/responses"
-BOUND = 20
+BOUND = 60
 
 
 @pytest.mark.parametrize("dialect", ["lab", "oai"])

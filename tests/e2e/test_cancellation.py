@@ -19,7 +19,7 @@ from tests.upstreams.scripted import piece, sse, stream_head
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-BOUND = 10
+BOUND = 30
 
 
 @dataclass(frozen=True)

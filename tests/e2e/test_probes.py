@@ -20,7 +20,7 @@ Asked = reflection_pb2.ServerReflectionRequest
 async def test_health_is_told_once_and_on(shape: Shape, service: str) -> None:
     stub = health_pb2_grpc.HealthStub(shape.channels[service])
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         for name in ("", SERVICES[service]):
             asked = health_pb2.HealthCheckRequest(service=name)
             assert (await stub.Check(asked)).status == SERVING
@@ -31,7 +31,7 @@ async def test_health_is_told_once_and_on(shape: Shape, service: str) -> None:
 
 async def reflected(shape: Shape, service: str, *asked: Asked) -> Sequence[reflection_pb2.ServerReflectionResponse]:
     stub = reflection_pb2_grpc.ServerReflectionStub(shape.channels[service])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return [answer async for answer in stub.ServerReflectionInfo(iter(asked))]
 
 

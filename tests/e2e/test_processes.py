@@ -24,7 +24,7 @@ from tests.standalone.running import Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-BOUND = 40
+BOUND = 60
 SAID = {"responses": check_responses_sse, "chat": check_chat_sse, "agent": lambda raw: check_chat_sse(raw, agent=True)}
 
 

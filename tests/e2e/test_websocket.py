@@ -14,7 +14,7 @@ from tests.upstreams.scripted import stream_head
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-BOUND = 10
+BOUND = 60
 CREATE = {"type": "response.create", "model": "lab/m", "input": "go", "store": False}
 ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
 

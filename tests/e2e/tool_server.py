@@ -35,7 +35,7 @@ class ToolServer:
         """Let the running calls of `gated` return."""
         self._gate.set()
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
         """Wait until the counts are as `condition` says."""
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(condition)

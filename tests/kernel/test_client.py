@@ -71,7 +71,7 @@ async def test_what_is_left_of_the_deadline_travels_on(behind: ProbeStub):
 async def test_a_cancelled_call_cancels_the_calls_below_it(behind: ProbeStub, probe: Probe):
     async with serving(add_probe_to_server, Relay(lambda: behind.Wait(ASKED))) as channel:
         call = ProbeStub(channel).Echo(ASKED, metadata=(("authorization", "Bearer k-ann"),))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await probe.entered.wait()
             call.cancel()
             await probe.left.wait()

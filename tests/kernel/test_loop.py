@@ -9,7 +9,7 @@ import pytest
 
 from trivet.kernel.loop import CallFinished, RunFinished, Streamed, ToolCall, ToolOutcome, run
 
-BOUND_SECONDS = 5
+BOUND_SECONDS = 30
 
 
 @dataclass

@@ -33,7 +33,7 @@ async def read_all(call: AsyncIterator[StringValue], received: list[str]) -> Non
 
 
 async def happens(event: asyncio.Event) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await event.wait()
 
 
@@ -252,7 +252,7 @@ async def test_a_slow_reader_stalls_the_handler(stub: ProbeStub, probe: Probe):
     call = stub.Burst(ASKED)
     await call.read()
     sent = -1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while sent != probe.sent:
             sent = probe.sent
             await stub.Echo(ASKED)
@@ -282,10 +282,10 @@ async def test_done_callbacks_run_once(stub: ProbeStub):
     call = stub.Echo(ASKED)
     call.add_done_callback(done.put_nowait)
     await call
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await done.get() is call
     call.add_done_callback(done.put_nowait)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await done.get()
     assert done.empty()
 
@@ -304,7 +304,7 @@ async def test_a_stream_is_done_when_its_reader_is(stub: ProbeStub, left: bool):
         call.cancel()
     else:
         assert [message.value async for message in call] == ["1", "2"]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await done.get() is call
 
 

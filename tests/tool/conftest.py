@@ -19,7 +19,7 @@ async def nothing_left_behind() -> AsyncIterator[None]:
     loop.set_exception_handler(lambda _, context: unheard.append(context))
     before = asyncio.all_tasks()
     yield
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while left := asyncio.all_tasks() - before - {asyncio.current_task()}:
             await asyncio.wait(left)
     gc.collect()

@@ -122,7 +122,7 @@ class Child:
 
     async def until_seen(self, what: str, count: int = 1) -> None:
         """Wait until the server has seen `what`, within a bound."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await asyncio.to_thread(self.seen))[what] < count:
                 await asyncio.sleep(0.02)
 

@@ -45,7 +45,7 @@ async def test_a_restarted_server_is_found_again_without_asking_for_the_transpor
             server.kill()
             server.start()
 
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (result := await call(pool, "add", {"a": 2, "b": 2})).is_error:
                     pass
             assert text_of(result) == "4"

@@ -142,7 +142,7 @@ async def test_a_server_that_is_down_is_named_and_found_when_it_is_up() -> None:
         assert str(port) not in caught.value.message
         assert pool.states("caller")[0].status == "unavailable"
 
-        async with minimal_server(port=port), asyncio.timeout(10):
+        async with minimal_server(port=port), asyncio.timeout(30):
             while True:
                 try:
                     await pool.list_tools(Target("s"), "caller")
@@ -202,7 +202,7 @@ async def test_a_changed_tool_list_is_asked_for_again(streaming: Child) -> None:
         await streaming.until_seen("subscriptions/listen" if streaming.kind == "http" else "notifications/initialized")
         await call(pool, "grow", {"name": "grown"})
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (now := {tool.name for tool in await pool.list_tools(Target("s"), "caller")}) == before:
                 await asyncio.sleep(0.02)
         assert now - before == {"grown"}

@@ -24,7 +24,7 @@ from trivet.model_service.responses.background.announcements import Announcement
 from trivet.model_service.responses.background.follower import Follower
 
 Events = list[ResponseEvent]
-BOUND = 20
+BOUND = 60
 
 
 @pytest_asyncio.fixture

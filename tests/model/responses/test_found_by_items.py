@@ -57,11 +57,11 @@ async def test_a_stream_that_fails_on_the_way_is_found_by_what_it_has(store: Sql
 async def test_a_stream_that_was_left_is_found_by_what_it_has(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "_FIRST_PAUSE", 0.0)
     async with over_dialect(Halting(), store) as (alice, _):
-        async with asyncio.timeout(5), aclosing(alice.events()) as events:
+        async with asyncio.timeout(30), aclosing(alice.events()) as events:
             name = (await anext(events))["response"]["id"]
             while (await anext(events))["type"] != "response.output_text.delta":
                 pass
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (stored := await store.get(name, OWNER)) is None or stored.status not in ENDED:
                 await asyncio.sleep(0)
 

@@ -30,7 +30,7 @@ from trivet.model_service.responses.mcp.conversation import MOST_TURNS
 
 OWN: Json = {"type": "function", "name": "own", "parameters": {"type": "object"}, "strict": False}
 CALL = ["output_item.added", "mcp_call.in_progress", "mcp_call_arguments.delta", "mcp_call_arguments.done"]
-BOUND_SECONDS = 10
+BOUND_SECONDS = 30
 
 
 @pytest.fixture

@@ -38,14 +38,14 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def until_written(store: UnsteadyStore) -> None:
     """Something is, or could not be."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await store.written.wait()
         store.written.clear()
 
 
 async def first(caller: Caller, seen: list[dict[str, Any]], **body: Any) -> None:
     """Read a stream up to the first half of its text, and leave it."""
-    async with asyncio.timeout(5), aclosing(caller.events(**body)) as events:
+    async with asyncio.timeout(30), aclosing(caller.events(**body)) as events:
         async for event in events:
             seen.append(event)
             if event["type"] == "response.output_text.delta":
@@ -54,7 +54,7 @@ async def first(caller: Caller, seen: list[dict[str, Any]], **body: Any) -> None
 
 async def ended(caller: Caller, name: str) -> dict[str, Any]:
     """The response, as soon as it has ended."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (response := await caller.get(name))["status"] == "in_progress":
             await asyncio.sleep(0)
     return response
@@ -222,7 +222,7 @@ async def test_a_process_that_ends_does_not_wait_for_a_store_that_is_away(store:
             await until_written(store)
             store.fault = AWAY
         await until_written(store)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await service.recorder.aclose()
 
     kept = await store.get(name, OWNER)
@@ -289,7 +289,7 @@ async def test_a_stream_that_was_left_at_its_end_is_complete(
 
     async with over_dialect(halting, store) as (alice, _):
         reading = asyncio.create_task(read(alice))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await halting.said.wait()
             await store.asked.wait()
         reading.cancel()

@@ -97,7 +97,7 @@ class MinimalServer:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait, within a bound, until `condition` holds after some change in the number of hanging calls."""
-        async with asyncio.timeout(10), self.changed:
+        async with asyncio.timeout(30), self.changed:
             await self.changed.wait_for(condition)
 
 
