@@ -153,8 +153,8 @@ async def test_references_that_multiply_are_not_followed_for_ever() -> None:
     assert (await whole(Turning(saying("1")), asking(text=form(schema)))).status == "completed"
 
 
-@pytest.mark.parametrize("schema", [{"type": "nothing"}, {"properties": []}, [], "x"])
-async def test_a_strict_schema_that_is_none_is_refused_before_the_model_is_asked(schema: Any) -> None:
+@pytest.mark.parametrize("schema", [{"type": "nothing"}, {"properties": []}, [], "x", {"title": "x" * 200_000}])
+async def test_a_strict_schema_that_is_none_or_too_long_is_refused_before_the_model_is_asked(schema: Any) -> None:
     dialect = Turning(saying("{}"))
 
     with pytest.raises(InvalidRequest) as refused:

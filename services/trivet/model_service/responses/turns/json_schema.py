@@ -21,6 +21,9 @@ PARAM: Final = "text.format.schema"
 _MOST_REFERENCES: Final = 10_000
 """How many references are followed for one value; what is not found wrong by then is taken to be right."""
 
+_MOST_CHARACTERS: Final = 200_000
+"""The longest schema: to understand this much takes about a second, and what was understood is remembered."""
+
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 
 _MESSAGE_CHARACTERS: Final = 300
@@ -77,8 +80,11 @@ def schema_of(text: str) -> Schema | None:
     """The schema that a JSON text is; None for one with names that are patterns, which nobody checks in linear time here.
 
     Raises:
-        InvalidRequest: it is none.
+        InvalidRequest: it is none, or too long.
     """
+    if len(text) > _MOST_CHARACTERS:
+        told = f"Invalid '{PARAM}': with 'strict' a schema has at most {_MOST_CHARACTERS} characters, but this has {len(text)}."
+        raise InvalidRequest(told, PARAM)
     try:
         schema = orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -5,6 +5,7 @@ response whose last word does not is `failed`: it keeps its output, and its erro
 stream, and nothing is looked at where no format is asked for.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import count
@@ -37,16 +38,24 @@ class CheckedTurns:
         self._asking = asking
 
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
-        check = _check_for(request)
+        check = await _check_for(request.text.format) if _asks_for_form(request) else None
         response = await self._asking.create(request, told)
         if check and (fault := check.fault(response)):
             failed_event(_unended(response), UpstreamFailed(fault), count())
         return response
 
     def stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
-        check = _check_for(request)
-        batches = self._asking.stream(request, told)
-        return _checked(check, batches) if check else batches
+        return self._checked(request, told) if _asks_for_form(request) else self._asking.stream(request, told)
+
+    async def _checked(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
+        check = await _check_for(request.text.format)
+        async with aclosing(self._asking.stream(request, told)) as batches:
+            async for batch in batches:
+                last = batch.events[-1] if batch.events else ResponseEvent()
+                if last.HasField("completed") and (fault := check.fault(last.completed.response)):
+                    yield ResponseEventBatch(events=[*batch.events[:-1], *_failure(last, fault)])
+                else:
+                    yield batch
 
 
 class FormatCheck:
@@ -77,20 +86,13 @@ class FormatCheck:
         return self._schema.wrong_with(value) if self._schema else ""
 
 
-def _check_for(request: CreateResponseRequest) -> FormatCheck | None:
-    if not request.HasField("text") or request.text.format.WhichOneof("format") not in _FORMATS:
-        return None
-    return FormatCheck(request.text.format)
+def _asks_for_form(request: CreateResponseRequest) -> bool:
+    return request.HasField("text") and request.text.format.WhichOneof("format") in _FORMATS
 
 
-async def _checked(check: FormatCheck, batches: AsyncGenerator[ResponseEventBatch]) -> AsyncGenerator[ResponseEventBatch]:
-    async with aclosing(batches):
-        async for batch in batches:
-            last = batch.events[-1] if batch.events else ResponseEvent()
-            if last.HasField("completed") and (fault := check.fault(last.completed.response)):
-                yield ResponseEventBatch(events=[*batch.events[:-1], *_failure(last, fault)])
-            else:
-                yield batch
+async def _check_for(form: TextFormat) -> FormatCheck:
+    # A long schema takes a while to be understood, and others run meanwhile.
+    return await asyncio.to_thread(FormatCheck, form)
 
 
 def _failure(end: ResponseEvent, fault: str) -> list[ResponseEvent]:
