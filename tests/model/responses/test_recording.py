@@ -183,6 +183,23 @@ async def test_a_store_that_is_back_in_time_has_all_of_it(store: UnsteadyStore) 
         assert await alice.follow(seen[0]["response"]["id"]) == seen
 
 
+async def test_what_waited_long_is_stored_in_pieces_that_a_reader_can_hold(
+    store: UnsteadyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "PIECE_BYTES", 500)
+    monkeypatch.setattr(recording, "_FIRST_PAUSE", 60.0)
+    async with over_dialect(Turning(saying(*map(str, range(50)))), store) as (alice, _):
+        events = await alice.stream()
+        name = events[0]["response"]["id"]
+        pieces = await store.events(name, -1)
+
+        assert await alice.follow(name) == events
+    assert store.writes == 1
+    assert len(pieces) > 5
+    assert [piece.first for piece in pieces[1:]] == [piece.last + 1 for piece in pieces[:-1]]
+    assert sum(len(piece.data) > 500 for piece in pieces) <= 3, "only what is larger alone"
+
+
 async def test_a_store_that_is_away_is_not_asked_with_each_event(store: UnsteadyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "_ENOUGH", 1)
     monkeypatch.setattr(recording, "_FIRST_PAUSE", 60.0)

@@ -8,13 +8,10 @@ from trivet.kernel.errors import Overloaded
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model_service.domain.store import Change, ResponseStore, StoredEvents
 from trivet.model_service.responses.background.announcements import Announcements
-from trivet.model_service.responses.keeping.records import stored_events
+from trivet.model_service.responses.keeping.records import PIECE_BYTES, stored_events
 
 _TOGETHER: Final = 64
 """Events that are stored as one at most, and as soon as they are there."""
-
-_BYTES: Final = 256 * 1024
-"""How large several events that are stored as one may be: a reader has them in memory as a whole."""
 
 _SECONDS: Final = 0.05
 """The longest that an event waits for others to be stored with."""
@@ -118,7 +115,7 @@ def batches(events: Iterable[ResponseEvent], first: int) -> list[StoredEvents]:
     together: list[ResponseEvent] = []
     size = 0
     for event in events:
-        if together and (len(together) == _TOGETHER or size + event.ByteSize() > _BYTES):
+        if together and (len(together) == _TOGETHER or size + event.ByteSize() > PIECE_BYTES):
             made.append(stored_events(together, first))
             first, together, size = first + len(together), [], 0
         together.append(event)

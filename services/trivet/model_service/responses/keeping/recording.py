@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from trivet.kernel.errors import Overloaded, ServiceError
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
@@ -14,7 +14,7 @@ from trivet.model_service.domain.store import Change, Store, StoredEvents, Store
 from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.item_ids import item_id, item_ids, new_item_id, set_item_id
-from trivet.model_service.responses.keeping.records import all_events, stored_events, stored_item
+from trivet.model_service.responses.keeping.records import PIECE_BYTES, all_events, stored_events, stored_item
 from trivet.model_service.responses.plan import Plan, record_of
 
 _log = logging.getLogger("trivet.model")
@@ -54,6 +54,27 @@ def _apart(response: Response, taken: set[str]) -> Iterator[Item]:
         yield kept
 
 
+class _Said(NamedTuple):
+    """Some events as they are stored: batches that are put together are a batch."""
+
+    events: int
+    data: bytes
+
+
+def _pieces(waiting: Iterable[_Said], first: int) -> list[StoredEvents]:
+    """The events as they are stored, the first with the number `first`."""
+    made: list[StoredEvents] = []
+    together: list[bytes] = []
+    next_one, size = first, 0
+    for said in waiting:
+        if together and size + len(said.data) > PIECE_BYTES:
+            made.append(StoredEvents(first, next_one - 1, b"".join(together)))
+            first, together, size = next_one, [], 0
+        together.append(said.data)
+        next_one, size = next_one + said.events, size + len(said.data)
+    return [*made, StoredEvents(first, next_one - 1, b"".join(together))] if together else made
+
+
 class Recording:
     """Takes the batches of one stream, and writes them behind it; `finish` or `break_off` is its end.
 
@@ -66,7 +87,7 @@ class Recording:
         self._plan = plan
         self._runner = runner
         self._told = Response()
-        self._waiting: list[bytes] = []
+        self._waiting: list[_Said] = []
         self._bytes = 0
         self._taken = 0
         self._written = 0
@@ -88,8 +109,9 @@ class Recording:
         self._taken += len(batch.events)
         if self._useless:
             return
-        self._waiting.append(batch.SerializeToString())
-        self._bytes += len(self._waiting[-1])
+        said = _Said(len(batch.events), batch.SerializeToString())
+        self._waiting.append(said)
+        self._bytes += len(said.data)
         if self._bytes > _MOST:
             self._give_up("the store is too slow")
         elif self._behind is None:
@@ -180,6 +202,9 @@ class Recording:
     async def _try_to_write(self, change: Change) -> bool:
         try:
             return await self._write(change)
+        except Overloaded:
+            # The store says in the log that it is away.
+            return False
         except Exception:  # noqa: BLE001 - the stream goes on whatever happens here: it is tried again with what comes next
             _log.exception("response %s: %d bytes cannot be stored now", self._told.id, self._bytes)
             return False
@@ -188,9 +213,8 @@ class Recording:
         """Write what waits, together with `change`; whether the response is still ours to write to."""
         waiting, size, end = self._waiting, self._bytes, self._taken
         self._waiting, self._bytes = [], 0
-        events = [StoredEvents(self._written, end - 1, b"".join(waiting))] if waiting else []
         try:
-            written = await self._add_or_change(replace(change, events=events))
+            written = await self._add_or_change(replace(change, events=_pieces(waiting, self._written)))
         except BaseException:
             self._waiting, self._bytes = waiting + self._waiting, size + self._bytes
             raise

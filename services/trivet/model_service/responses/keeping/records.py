@@ -1,6 +1,7 @@
 """What the store keeps of responses and conversations, as bytes and back."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_item_pb2 import Item, ItemList
@@ -8,8 +9,11 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import ResponseStore, StoredEvents, StoredItem, StoredResponse
 from trivet.model_service.responses.item_ids import item_id
 
-ENDED = frozenset({"completed", "incomplete", "failed", "cancelled"})
+ENDED: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
 """The statuses of a response that has ended."""
+
+PIECE_BYTES: Final = 256 * 1024
+"""How large several events that are stored as one may be: a reader has them in memory as a whole."""
 
 
 def pack_items(items: Iterable[Item]) -> bytes:
