@@ -15,6 +15,7 @@ from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.faces.responses_echo import complete
 from trivet.model_service.faces.responses_failure import failure_events
+from trivet.model_service.faces.responses_interrupted import InterruptedItem
 
 Json = dict[str, Any]
 
@@ -95,6 +96,7 @@ class NativeStream:
         self._in_progress = False
         self._items: list[Item] = []
         self._names: dict[str, str] = {}
+        self._open: dict[int, list[ResponseEvent]] = {}
         self.finished = False
 
     @property
@@ -117,13 +119,13 @@ class NativeStream:
             yield self._passed_on(event)
 
     def fail(self, error: ServiceError) -> list[ResponseEvent]:
-        """The events that end a stream that broke off with `error`."""
+        """The events that end a stream that broke off with `error`, and the items that were being made."""
         self.finished = True
-        begun = list(self._begin("error", {}))
+        ending = [*self._begin("error", {}), *self._close_open()]
         response = self._response or Response()
         response.ClearField("output")
         response.output.extend(self._items)
-        return [*begun, *failure_events(response, error, count(self._next))]
+        return [*ending, *failure_events(response, error, count(self._next))]
 
     def _begin(self, kind: str, answer: Json) -> Iterator[ResponseEvent]:
         """Brings the stream to where an event of this kind may come."""
@@ -163,9 +165,22 @@ class NativeStream:
             response.output.extend(self._items)
         return response
 
+    def _close_open(self) -> Iterator[ResponseEvent]:
+        for index, (added, *said) in sorted(self._open.items()):
+            item = InterruptedItem(index, added.output_item_added.item)
+            for event in said:
+                kind = event.WhichOneof("event") or ""
+                item.take(kind, getattr(event, kind))
+            for event in item.close():
+                getattr(event, event.WhichOneof("event") or "").sequence_number = self._next
+                self._next += 1
+                yield event
+            self._items.append(item.item)
+
     def _passed_on(self, event: Json) -> ResponseEvent:
         passed: ResponseEvent = codec_for(ResponseEvent).decode(event | {"sequence_number": self._next})
         self._next += 1
+        self._keep(passed)
         if passed.HasField("output_item_added"):
             _complete_item(passed.output_item_added.item, "in_progress")
             call = passed.output_item_added.item.function_call
@@ -178,6 +193,17 @@ class NativeStream:
             _complete_item(passed.output_item_done.item, "completed")
             self._items.append(passed.output_item_done.item)
         return passed
+
+    def _keep(self, event: ResponseEvent) -> None:
+        """Keep what is said of an item until it is done: only a stream that breaks off needs it."""
+        kind = event.WhichOneof("event") or "unknown"
+        index: int = -1 if kind == "unknown" else getattr(getattr(event, kind), "output_index", -1)
+        if kind == "output_item_added":
+            self._open[index] = [event]
+        elif kind == "output_item_done":
+            self._open.pop(index, None)
+        elif index in self._open:
+            self._open[index].append(event)
 
     def _state(self, kind: str, response: Response, more: Json | None = None) -> ResponseEvent:
         extra = orjson.dumps(more).decode() if more else ""

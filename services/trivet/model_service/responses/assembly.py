@@ -17,7 +17,7 @@ from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_pb2 import Response, ResponseUsage
 from trivet.model_service.faces.responses_failure import failure_events
-from trivet.model_service.responses.interrupted import InterruptedItem
+from trivet.model_service.faces.responses_interrupted import InterruptedItem
 
 BEGINNINGS: Final = frozenset({"created", "queued", "in_progress"})
 """The events that tell how a response begins, by their names in `ResponseEvent`."""

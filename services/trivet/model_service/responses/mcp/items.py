@@ -8,8 +8,8 @@ from trivet.model.v1 import response_event_tool_pb2 as body
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_item_mcp_pb2 import McpCall, McpListTools
 from trivet.model.v1.response_item_pb2 import Item
+from trivet.model_service.faces.responses_interrupted import InterruptedItem
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.interrupted import InterruptedItem
 from trivet.model_service.responses.item_ids import new_item_id
 from trivet.model_service.responses.mcp.tools import Listing, definition
 

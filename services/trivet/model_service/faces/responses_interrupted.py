@@ -1,4 +1,4 @@
-"""Items whose stream broke off because their process died: how far they came, and how they are ended."""
+"""Items whose stream broke off, with its upstream or its process: how far they came, and how they are ended."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -73,7 +73,7 @@ class InterruptedItem:
         return "" if self._body is None else str(self._body.id)
 
     def take(self, kind: str, said: Any) -> None:
-        """One event of the item, by its name in `ResponseEvent`."""
+        """One event of the item, by its name in `ResponseEvent`; one that its kind does not have says nothing."""
         self.seen.add(kind)
         if kind == "content_part_added" or kind == "reasoning_summary_part_added":
             self._begin_part(said.part, summary=kind != "content_part_added")
@@ -88,11 +88,10 @@ class InterruptedItem:
             part_kind, field = _TEXTS_DONE[kind]
             setattr(getattr(self._part, part_kind), field, getattr(said, field))
             self._said_all = True
-        elif kind in _PIECES:
-            field = _PIECES[kind]
+        elif (field := _PIECES.get(kind, "")) and hasattr(self._body, field):
             setattr(self._body, field, getattr(self._body, field) + said.delta)
-        elif kind in _PIECES_DONE:
-            setattr(self._body, _PIECES_DONE[kind], getattr(said, _PIECES_DONE[kind]))
+        elif (field := _PIECES_DONE.get(kind, "")) and hasattr(self._body, field):
+            setattr(self._body, field, getattr(said, field))
             self._said_all = True
 
     def close(self) -> Iterator[ResponseEvent]:
@@ -114,13 +113,15 @@ class InterruptedItem:
 
     def _begin_part(self, part: ContentPart, *, summary: bool) -> None:
         parts = self._parts(summary=summary)
+        if parts is None:
+            return
         parts.add().CopyFrom(part)
         self._part, self._part_kind, self._said_all = parts[-1], part.WhichOneof("kind") or "", False
 
     def _parts(self, *, summary: bool) -> Any:
         if self._kind == "message":
             return self._body.content.parts.parts
-        return self._body.summary if summary else self._body.content
+        return getattr(self._body, "summary" if summary else "content", None)
 
     def _add_text(self, kind: str, said: Any) -> None:
         part_kind, field = _TEXTS[kind]
