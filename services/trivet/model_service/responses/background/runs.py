@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -57,6 +58,9 @@ class Runs:
         self._woken = asyncio.Event()
         self._free = asyncio.Semaphore(settings.max_running)
         self._running: dict[asyncio.Task[None], Run] = {}
+        # By owner, how many ever were.
+        self._admitted: Counter[str] = Counter()
+        self._added: Counter[str] = Counter()
         self._claiming: asyncio.Task[None] | None = None
 
     # ---- what callers ask for --------------------------------------------------------------------------------------
@@ -68,12 +72,15 @@ class Runs:
             RateLimited: too much is queued.
             Overloaded: the store cannot be reached.
         """
-        await self._admit(plan.owner)
         assembly = Assembly(plan.told)
         events = assembly.begin(queued=True)
         record = record_of(plan, plan.told, streamed=True)
         sealed = replace(record, request=with_caller(record.request, Caller.current()))
-        await self._store.add(sealed, Change(events=batches(events, 0)))
+        await self._admit(plan.owner)
+        try:
+            await self._store.add(sealed, Change(events=batches(events, 0)))
+        finally:
+            self._added[plan.owner] += 1
         self._woken.set()
         return assembly.response
 
@@ -98,11 +105,15 @@ class Runs:
         raise Overloaded("The response could not be cancelled; try again.")
 
     async def _admit(self, owner: str) -> None:
+        added = Counter(self._added)
         of_all, of_owner = await self._store.waiting(owner)
-        if of_owner >= self._settings.max_queued_per_key:
+        # Of those that were not added yet when the store began to count, it may know nothing.
+        unseen = self._admitted - added
+        if of_owner + unseen[owner] >= self._settings.max_queued_per_key:
             raise RateLimited("Too many of your responses wait to be made in the background.", retry_after=_RETRY_SECONDS)
-        if of_all >= self._settings.max_queued:
+        if of_all + unseen.total() >= self._settings.max_queued:
             raise RateLimited("Too many responses wait to be made in the background.", retry_after=_RETRY_SECONDS)
+        self._admitted[owner] += 1
 
     async def _cancelled(self, stored: StoredResponse) -> Response | None:
         taker = self._new_name()
@@ -192,6 +203,8 @@ class Runs:
 
     async def _end_strays(self) -> None:
         """End what processes that are no more were answering in the foreground: nobody waits for it."""
+        # After a store that was away for longer than a claim lasts: what this process answers itself is no stray.
+        await self._renew()
         while stored := await self._store.claim_stray(taker := self._new_name()):
             _log.warning("%s was left behind by a process that ended", stored.id)
             await self._endings.end(stored, taker, lambda assembly: assembly.fail(_DIED))
