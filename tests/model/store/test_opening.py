@@ -23,6 +23,7 @@ from sqlalchemy import Connection, text
 from tests.model.store.conftest import SECRET, Opener
 from tests.model.store.samples import queued, response
 from tests.upstreams.postgres import Postgres
+from trivet.kernel.errors import Overloaded
 from trivet.model_service.adapters.store import migrating, schema
 from trivet.model_service.adapters.store.lane import each
 from trivet.model_service.adapters.store.sql_store import SqlStore, open_store
@@ -145,6 +146,15 @@ async def test_a_user_without_a_home_has_to_say_where(monkeypatch: pytest.Monkey
     with pytest.raises(CannotOpenStore, match=r"`store.url`"):
         async with open_store(StoreSettings()):
             pass
+
+
+async def test_without_room_for_a_secret_what_needs_it_is_refused_for_now(tmp_path: Path) -> None:
+    (tmp_path / "t.db.key").mkdir()
+    async with open_store(StoreSettings.model_validate({"url": f"sqlite:///{tmp_path}/t.db"})) as store:
+        with pytest.raises(Overloaded):
+            await store.add(queued())
+        (tmp_path / "t.db.key").rmdir()
+        await store.add(queued())
 
 
 async def test_processes_without_a_secret_share_one_that_they_make(tmp_path: Path) -> None:

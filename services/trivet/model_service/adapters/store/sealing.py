@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trivet.kernel.errors import Overloaded
+
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
@@ -17,7 +19,10 @@ _log = logging.getLogger("trivet.store")
 
 
 class Seal:
-    """Encrypts and decrypts by the secret that `secret` gives, which is not asked before it is needed."""
+    """Encrypts and decrypts by the secret that `secret` gives, which is not asked before it is needed.
+
+    Where it gives none but an OSError, both raise Overloaded.
+    """
 
     def __init__(self, secret: Callable[[], str]) -> None:
         self._secret = secret
@@ -43,7 +48,12 @@ class Seal:
         # Most processes never have a background run, and need not load it.
         from cryptography.fernet import Fernet
 
-        return Fernet(base64.urlsafe_b64encode(hashlib.sha256(self._secret().encode()).digest()))
+        try:
+            secret = self._secret()
+        except OSError as error:
+            _log.error("the key of background runs can neither be read nor made: %s", error)
+            raise Overloaded("The store cannot be used now; try again.") from error
+        return Fernet(base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()))
 
 
 def secret_beside(database: Path) -> str:
