@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests.checkers.responses_stream import check_responses_stream
-from tests.e2e.frames import Json
+from tests.e2e.frames import Json, data_of, read_until
 from tests.e2e.kill_farm import ROUNDS, Farm, Seen, client, farm, repeated
 from tests.e2e.kill_readers import ENDS, begin, follow, poll, replay
 from tests.upstreams.postgres import Postgres, postgres_server
@@ -119,6 +119,20 @@ async def test_a_process_that_is_told_to_end_hands_over_at_once(new_store: Calla
 
     assert code == 0
     check(one, replays[0], tools=True)
+
+
+async def test_a_stream_that_outlasts_the_grace_is_stored_as_failed(new_store: Callable[[str], str], tmp_path: Path) -> None:
+    async with asyncio.timeout(BOUND), farm(tmp_path, new_store("sqlite"), 1) as there, client() as http:
+        there.model.going.clear()
+        async with http.post(f"{there.url()}/v1/responses", json={"model": "lab/m", "input": "job", "stream": True}) as said:
+            name = data_of(await read_until(said, b"\n\n"))[0]["response"]["id"]
+            await asyncio.to_thread(there.processes[0].stop)
+            assert b'"overloaded"' in await said.read()
+        await there.start(0)
+        async with http.get(f"{there.url()}/v1/responses/{name}") as kept:
+            response = await kept.json()
+
+    assert (response["status"], response["error"]["code"]) == ("failed", "server_error")
 
 
 async def test_a_process_that_stood_still_writes_nothing_more(new_store: Callable[[str], str], tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ from trivet.kernel.settings import ServerSettings, split_host_port
 _FAREWELL_SECONDS = 5.0
 """How long a request that was interrupted may take to tell its client."""
 
+_FIRST_WORD_SECONDS = 0.5
+"""For services that stop at the same time to end their calls themselves: a cancelled call looks to them as if its client had left."""
+
 
 class _StrangersAreNoErrors(logging.Filter):
     """What is no HTTP is the sender's fault and answered with 400: a line for debugging, not an error with a stack."""
@@ -80,7 +83,8 @@ async def open_bridge(
         yield Bridge(runner)
     finally:
         # Ahead of aiohttp, which would cut the connections of what still runs then.
-        interrupting = asyncio.get_running_loop().call_later(server.grace_seconds, app[GATEWAY].interrupt)
+        late = server.grace_seconds + _FIRST_WORD_SECONDS
+        interrupting = asyncio.get_running_loop().call_later(late, app[GATEWAY].interrupt)
         await runner.cleanup()
         interrupting.cancel()
 
