@@ -27,7 +27,7 @@ from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.item_ids import own
 from trivet.model_service.responses.making import ResponseMaker
-from trivet.model_service.responses.mcp.journal import Step
+from trivet.model_service.responses.mcp.steps import Step
 from trivet.model_service.responses.mcp.tools import McpTools
 from trivet.model_service.responses.plan import Plan
 from trivet.model_service.turns import ModelTurns

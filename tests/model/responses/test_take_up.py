@@ -12,7 +12,7 @@ from tests.model.responses.recorded import copies
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.mcp.journal import Step
+from trivet.model_service.responses.mcp.steps import Step
 from trivet.model_service.responses.plan import Plan
 
 OWN: Json = {"type": "function", "name": "own", "parameters": {"type": "object"}, "strict": False}

@@ -12,8 +12,8 @@ from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.mcp.approvals import approved_calls
 from trivet.model_service.responses.mcp.conversation import MOST_TURNS, CallBox, ResponseConversation
 from trivet.model_service.responses.mcp.items import ListingShow, listed
-from trivet.model_service.responses.mcp.journal import Journal, Step, call_step
 from trivet.model_service.responses.mcp.servers import read_servers
+from trivet.model_service.responses.mcp.steps import RecordedSteps, Step, call_step
 from trivet.model_service.responses.mcp.tools import McpTools, Toolset
 from trivet.model_service.responses.plan import Plan, turn_request
 from trivet.model_service.turns import ModelTurns
@@ -79,7 +79,7 @@ class ResponseMaker:
         known = listed([*plan.history, *plan.input, *assembly.response.output])
         tools = await self._open(plan, known)
         listing = ListingShow(assembly, tools.listings, known)
-        conversation = ResponseConversation(self._turns, plan, assembly, tools, Journal.read(steps))
+        conversation = ResponseConversation(self._turns, plan, assembly, tools, RecordedSteps.read(steps))
         begun = [*assembly.begin(), *conversation.close_interrupted(), *listing.events()]
         conversation.allow(allowed)
         if begun and (taken_up or conversation.begins_with_calls):

@@ -14,7 +14,7 @@ from trivet.model_service.responses.assembly import Assembly, TurnSplice
 from trivet.model_service.responses.item_ids import new_item_id
 from trivet.model_service.responses.mcp.choice import first_choice, later_choice, no_choice
 from trivet.model_service.responses.mcp.items import CallShow, call_id
-from trivet.model_service.responses.mcp.journal import Journal, RecordedTurn, Step
+from trivet.model_service.responses.mcp.steps import RecordedSteps, RecordedTurn, Step
 from trivet.model_service.responses.mcp.tools import Toolset, failed, tool_failure
 from trivet.model_service.responses.plan import Plan, turn_request
 from trivet.model_service.turns import ModelTurns
@@ -45,19 +45,19 @@ _FOR_THE_CALLER: Final = frozenset(
 class ResponseConversation:
     """Asks the model for turn after turn, and gathers what it says in the assembly; a `Conversation` of the loop.
 
-    What `journal` has is not done again: an interrupted turn is asked for anew, and calls that it records are gone on with.
+    What `steps` has is not done again: an interrupted turn is asked for anew, and calls that it records are gone on with.
     `ending` is how the response ends when the loop has.
     """
 
-    def __init__(self, turns: ModelTurns, plan: Plan, assembly: Assembly, tools: Toolset, journal: Journal) -> None:
+    def __init__(self, turns: ModelTurns, plan: Plan, assembly: Assembly, tools: Toolset, steps: RecordedSteps) -> None:
         self.ending = Response(status="completed")
-        self.finished: dict[str, McpCall] = dict(journal.calls)
+        self.finished: dict[str, McpCall] = dict(steps.calls)
         self.to_run: dict[str, McpCall] = {}
         self._turns = turns
         self._plan = plan
         self._assembly = assembly
         self._tools = tools
-        self._journal = journal
+        self._steps = steps
         self._going_on: RecordedTurn | None = None
         self._told = _begun(plan.told)
         self._choice = first_choice(plan.request.tool_choice, tools) if plan.request.HasField("tool_choice") else None
@@ -66,20 +66,20 @@ class ResponseConversation:
         self._number = self._ran = 0
         self._no_more = self._is_over = False
         self._left_out: set[int] = set()
-        if journal.turns:
-            self._go_on(journal.turns)
+        if steps.turns:
+            self._go_on(steps.turns)
 
     # ---- its course ------------------------------------------------------------------------------------------------
 
     def close_interrupted(self) -> list[ResponseEvent]:
-        """The events that end what was interrupted in a turn that the journal does not have: it will be asked for anew."""
+        """The events that end what was interrupted in a turn that was not recorded: it will be asked for anew."""
         closing = self._assembly.close_interrupted()
         self._leave_out()
         return closing
 
     def allow(self, calls: Sequence[McpCall]) -> None:
         """Make these calls before the model is asked for the first time."""
-        if calls and not self._journal.turns:
+        if calls and not self._steps.turns:
             items = [Item(mcp_call=self._admitted(call)) for call in calls]
             shown = len(self._assembly.response.output)
             self._first = CallsTurn(self, RecordedTurn(0, items, is_last=False, shown=shown), is_new=True)
@@ -153,7 +153,7 @@ class ResponseConversation:
     # ---- what is inside --------------------------------------------------------------------------------------------
 
     def _go_on(self, turns: Sequence[RecordedTurn]) -> None:
-        """Go on where the journal ends."""
+        """Go on where the steps end."""
         last = turns[-1]
         self._number = last.number
         self._ran = sum(len(turn.to_run) for turn in turns)
@@ -171,7 +171,7 @@ class ResponseConversation:
 
     def _leave_out(self) -> None:
         """Keep what an interrupted turn said from the model."""
-        turns, output = self._journal.turns, self._assembly.response.output
+        turns, output = self._steps.turns, self._assembly.response.output
         recorded = {call_id(item) for turn in turns for item in turn.items}
         shown = turns[-1].shown if turns else 0
         self._left_out = {index for index in range(shown, len(output)) if call_id(output[index]) not in recorded}

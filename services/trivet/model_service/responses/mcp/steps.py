@@ -59,15 +59,15 @@ class RecordedTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Journal:
+class RecordedSteps:
     """The steps of a run: its turns, the oldest first, and its finished calls by id."""
 
     turns: Sequence[RecordedTurn] = ()
     calls: Mapping[str, McpCall] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, steps: Mapping[str, bytes]) -> "Journal":
-        """The journal of a run that is taken up."""
+    def read(cls, steps: Mapping[str, bytes]) -> "RecordedSteps":
+        """The steps of a run that is taken up."""
         numbers = sorted(int(name.removeprefix(_TURN)) for name in steps if name.startswith(_TURN))
         turns = [RecordedTurn.from_step(number, steps[f"{_TURN}{number}"]) for number in numbers]
         finished = {name.removeprefix(_CALL): data for name, data in steps.items() if name.startswith(_CALL)}
