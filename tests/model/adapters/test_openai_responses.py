@@ -327,6 +327,14 @@ async def test_a_response_passes_through_with_the_caller_s_model_and_the_provide
     assert found["presence_penalty"] == 0.0
 
 
+async def test_a_completed_response_tells_when_that_was(upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
+    upstream.play(answer(completed(completed_at=None)))
+
+    found = as_json(await created(dialect, asked()))
+
+    assert found["completed_at"] >= found["created_at"]
+
+
 async def test_what_an_upstream_leaves_out_the_request_tells(upstream: ScriptedUpstream, dialect: OpenAIResponses) -> None:
     upstream.play(answer({"id": "resp_1", "output": [], "created_at": 1700000000.5, "completed_at": 1700000002.5}))
     tool = {"type": "function", "name": "f"}

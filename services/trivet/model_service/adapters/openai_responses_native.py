@@ -1,5 +1,6 @@
 """What a Responses upstream says, passed on as a response of ours: complete, renumbered, and properly ended."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any, Final
@@ -64,6 +65,8 @@ class NativeResponse:
         _clear(response, (field.name for field, _ in decoded.ListFields()))
         response.MergeFrom(decoded)
         complete(response)
+        if response.status == "completed" and not response.HasField("completed_at"):
+            response.completed_at = int(time.time())
         for item in response.output:
             _complete_item(item, "completed")
         return response
