@@ -117,6 +117,7 @@ async def test_an_empty_conversation_has_an_empty_page(store: UnsteadyStore) -> 
         ("CreateConversation", {"metadata": {"k": "v" * 513}}, "metadata.k"),
         ("CreateConversation", {"items": [{"type": "item_reference", "id": "msg_1"}]}, "items[0]"),
         ("CreateConversation", {"items": [said("x") | {"id": "a"}, said("y") | {"id": "a"}]}, "items[1].id"),
+        ("CreateConversation", {"items": [said("x") | {"id": "i" * 513}]}, "items[0].id"),
         ("UpdateConversation", {"metadata": {"k" * 65: "v"}}, "metadata"),
         ("AddConversationItems", {"items": []}, "items"),
         ("AddConversationItems", {"items": [said("x")] * 21}, "items"),

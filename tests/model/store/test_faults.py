@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from tests.model.store.conftest import SECRET
 from tests.model.store.samples import batches, going, queued, response
@@ -112,6 +114,16 @@ async def test_a_server_that_is_down(in_server: SqlStore, postgres: Postgres, ca
     await in_server.add(kept[1])
     assert await in_server.get(kept[0].id, "me") == kept[0]
     assert await in_server.get(kept[1].id, "me") == kept[1]
+
+
+async def test_what_is_too_large_for_the_server_is_the_fault_of_nobody_else(in_server: SqlStore) -> None:
+    small, large = response(), response(item_ids=[secrets.token_hex(5000)])
+
+    outcomes = await asyncio.gather(in_server.add(small), in_server.add(large), return_exceptions=True)
+
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], SQLAlchemyError)
+    assert await in_server.get(small.id, "me") == small
 
 
 async def test_a_server_that_was_started_again_is_not_noticed(in_server: SqlStore, postgres: Postgres) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import orjson
 
+from trivet.kernel.errors import InvalidRequest
 from trivet.model.v1.response_item_pb2 import Item
 
 _PREFIXES: Final = {
@@ -36,6 +37,9 @@ _PREFIXES: Final = {
     "compaction": "cmp",
 }
 
+LONGEST: Final = 512
+"""Characters of an id: with four bytes each it still fits into an index of PostgreSQL."""
+
 _HAVE_ENDED: Final = frozenset({"message", "function_call", "function_call_output"})
 """Kinds of items that are listed with a status, which callers seldom give."""
 
@@ -54,8 +58,15 @@ def item_id(item: Item) -> str:
 
 
 def item_ids(items: Iterable[Item]) -> list[str]:
-    """The ids of items."""
-    return list(map(item_id, items))
+    """The ids of items by which they are found: all but those that are longer than `LONGEST`, which only an upstream gives."""
+    return [name for name in map(item_id, items) if len(name) <= LONGEST]
+
+
+def refuse_long_id(item: Item, place: str) -> None:
+    """Raise InvalidRequest if the id of what a caller gave is longer than a store can look up; `place` is the item's."""
+    if len(name := item_id(item)) > LONGEST:
+        told = f"Invalid '{place}.id': expected a string of at most {LONGEST} characters, but got {len(name)}."
+        raise InvalidRequest(told, f"{place}.id")
 
 
 def set_item_id(item: Item, given: str) -> None:

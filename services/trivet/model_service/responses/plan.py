@@ -15,7 +15,7 @@ from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.assembly import unmake
 from trivet.model_service.responses.background_options import check_background_options
 from trivet.model_service.responses.history import History, own_input, pack_input
-from trivet.model_service.responses.item_ids import item_id, item_ids, own
+from trivet.model_service.responses.item_ids import item_id, item_ids, own, refuse_long_id
 from trivet.model_service.responses.keeping.records import response_of
 from trivet.model_service.responses.mcp.history import Names, has_mcp_items, model_items
 from trivet.model_service.responses.metadata import check_metadata
@@ -114,6 +114,8 @@ class Planner:
             given.message.content.text = request.input.text
             return own([given])
         items = request.input.items.items
+        for index, item in enumerate(items):
+            refuse_long_id(item, f"input[{index}]")
         referred = _referred(request.input)
         if not referred:
             return own(items)

@@ -11,7 +11,7 @@ Fault = Literal["away", "again", "own"]
 # The first two characters of what PostgreSQL calls an error: a connection that broke, a transaction that another one stood in
 # the way of, a server that stops or starts. The connection is dropped in any case, and the next one may do.
 _PASSING = ("08", "40", "57")
-_OUT_OF_RESOURCES = ("53", "54", "55", "58")
+_OUT_OF_RESOURCES = ("53", "55", "58")
 
 
 def fault_of(error: BaseException) -> Fault:

@@ -10,7 +10,7 @@ from trivet.model.v1.conversation_pb2 import ListConversationItemsRequest
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_stored_pb2 import ItemPage
 from trivet.model_service.domain.store import ConversationStore, StoredConversation
-from trivet.model_service.responses.item_ids import item_id, own
+from trivet.model_service.responses.item_ids import item_id, own, refuse_long_id
 from trivet.model_service.responses.keeping.input_items import DEFAULT_LIMIT, page
 from trivet.model_service.responses.keeping.records import item_of, stored_item
 from trivet.model_service.responses.metadata import check_metadata
@@ -91,6 +91,7 @@ def _new_items(items: Iterable[Item]) -> list[Item]:
         if item.HasField("item_reference"):
             told = f"Invalid 'items[{index}]': a conversation keeps items, and no references to them."
             raise InvalidRequest(told, f"items[{index}]")
+        refuse_long_id(item, f"items[{index}]")
     kept = own(given)
     taken: set[str] = set()
     for index, name in enumerate(map(item_id, kept)):

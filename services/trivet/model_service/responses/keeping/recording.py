@@ -13,7 +13,7 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Change, Store, StoredEvents, StoredItem
 from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.background.announcements import Announcements
-from trivet.model_service.responses.item_ids import item_id, item_ids, new_item_id, set_item_id
+from trivet.model_service.responses.item_ids import LONGEST, item_id, item_ids, new_item_id, set_item_id
 from trivet.model_service.responses.keeping.records import PIECE_BYTES, all_events, stored_events, stored_item
 from trivet.model_service.responses.plan import Plan, record_of
 
@@ -41,11 +41,12 @@ def items_of(plan: Plan, response: Response) -> list[StoredItem]:
 
 
 def _apart(response: Response, taken: set[str]) -> Iterator[Item]:
-    """The output, each item under an id of its own: some upstreams count them anew with each answer, or give none."""
+    """The output, each item under an id of its own: some upstreams count them anew with each answer, or give none or a
+    very long one."""
     for item in response.output:
         kept = item
         name = item_id(item)
-        if not name or name in taken:
+        if not name or name in taken or len(name) > LONGEST:
             kept = Item()
             kept.CopyFrom(item)
             name = new_item_id(item.WhichOneof("kind") or "")
