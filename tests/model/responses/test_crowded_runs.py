@@ -22,6 +22,21 @@ async def test_a_queue_takes_no_more_than_it_holds_of_what_comes_at_once(tmp_pat
     assert [type(one) is RateLimited for one in came] == [False] * 3 + [True] * 5 + [False] * 2 + [True] * 6
 
 
+async def test_a_queue_takes_all_that_it_holds_though_they_come_while_others_are_being_added(tmp_path: Path) -> None:
+    async with kept.sqlite(tmp_path) as store:
+        idle = process(store, Maker(turn()), max_queued_per_key=60)
+
+        async def later(turns_of_the_loop: int) -> None:
+            for _ in range(turns_of_the_loop):
+                await asyncio.sleep(0)
+            await idle.runs.start(plan())
+
+        await asyncio.gather(*map(later, range(60)))
+        waiting = await store.waiting(OWNER)
+
+    assert waiting == (60, 60)
+
+
 async def test_what_a_process_answers_itself_is_no_stray_though_the_store_was_away_for_long(tmp_path: Path) -> None:
     async with kept.sqlite(tmp_path) as store:
         one = process(store, Maker(turn()), "one")

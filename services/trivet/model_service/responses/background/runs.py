@@ -4,8 +4,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
@@ -58,9 +57,8 @@ class Runs:
         self._woken = asyncio.Event()
         self._free = asyncio.Semaphore(settings.max_running)
         self._running: dict[asyncio.Task[None], Run] = {}
-        # By owner, how many ever were.
-        self._admitted: Counter[str] = Counter()
-        self._added: Counter[str] = Counter()
+        # What is on its way into the queue, with its owner.
+        self._coming: dict[asyncio.Future[None], str] = {}
         self._claiming: asyncio.Task[None] | None = None
 
     # ---- what callers ask for --------------------------------------------------------------------------------------
@@ -76,11 +74,15 @@ class Runs:
         events = assembly.begin(queued=True)
         record = record_of(plan, plan.told, streamed=True)
         sealed = replace(record, request=with_caller(record.request, Caller.current()))
-        await self._admit(plan.owner)
+        before = dict(self._coming)
+        came = asyncio.get_running_loop().create_future()
+        self._coming[came] = plan.owner
         try:
+            await self._admit(plan.owner, before)
             await self._store.add(sealed, Change(events=batches(events, 0)))
         finally:
-            self._added[plan.owner] += 1
+            del self._coming[came]
+            came.set_result(None)
         self._woken.set()
         return assembly.response
 
@@ -104,16 +106,19 @@ class Runs:
                 return response
         raise Overloaded("The response could not be cancelled; try again.")
 
-    async def _admit(self, owner: str) -> None:
-        added = Counter(self._added)
+    async def _admit(self, owner: str, before: Mapping[asyncio.Future[None], str]) -> None:
+        """Refuse what is too much; `before` is what was on its way already, and may not be in the queue yet."""
         of_all, of_owner = await self._store.waiting(owner)
-        # Of those that were not added yet when the store began to count, it may know nothing.
-        unseen = self._admitted - added
-        if of_owner + unseen[owner] >= self._settings.max_queued_per_key:
+        most, most_of_owner = self._settings.max_queued, self._settings.max_queued_per_key
+        coming = sum(one == owner for one in before.values())
+        if before and (of_all + len(before) >= most or of_owner + coming >= most_of_owner):
+            # Some may be counted twice. Once each of them is in the queue, or was refused, none is.
+            await asyncio.wait(before)
+            of_all, of_owner = await self._store.waiting(owner)
+        if of_owner >= most_of_owner:
             raise RateLimited("Too many of your responses wait to be made in the background.", retry_after=_RETRY_SECONDS)
-        if of_all + unseen.total() >= self._settings.max_queued:
+        if of_all >= most:
             raise RateLimited("Too many responses wait to be made in the background.", retry_after=_RETRY_SECONDS)
-        self._admitted[owner] += 1
 
     async def _cancelled(self, stored: StoredResponse) -> Response | None:
         taker = self._new_name()
