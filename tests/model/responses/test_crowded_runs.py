@@ -4,6 +4,9 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.model.responses import kept
 from tests.model.responses.kept import OWNER
@@ -22,19 +25,35 @@ async def test_a_queue_takes_no_more_than_it_holds_of_what_comes_at_once(tmp_pat
     assert [type(one) is RateLimited for one in came] == [False] * 3 + [True] * 5 + [False] * 2 + [True] * 6
 
 
-async def test_a_queue_takes_all_that_it_holds_though_they_come_while_others_are_being_added(tmp_path: Path) -> None:
+async def test_what_is_queued_while_it_is_still_on_its_way_is_not_counted_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with kept.sqlite(tmp_path) as store:
-        idle = process(store, Maker(turn()), max_queued_per_key=60)
+        idle = process(store, Maker(turn()), max_queued_per_key=2)
+        add, waiting = store.add, store.waiting
+        added, counted, gate = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-        async def later(turns_of_the_loop: int) -> None:
-            for _ in range(turns_of_the_loop):
-                await asyncio.sleep(0)
-            await idle.runs.start(plan())
+        async def slowly(*given: Any, **named: Any) -> None:
+            await add(*given, **named)
+            added.set()
+            await gate.wait()
 
-        await asyncio.gather(*map(later, range(60)))
-        waiting = await store.waiting(OWNER)
+        async def told(owner: str) -> tuple[int, int]:
+            counts = await waiting(owner)
+            if added.is_set():
+                counted.set()
+            return counts
 
-    assert waiting == (60, 60)
+        monkeypatch.setattr(store, "add", slowly)
+        monkeypatch.setattr(store, "waiting", told)
+        async with asyncio.timeout(30), asyncio.TaskGroup() as callers:
+            callers.create_task(idle.runs.start(plan()))
+            await added.wait()
+            callers.create_task(idle.runs.start(plan()))
+            await counted.wait()
+            gate.set()
+
+        assert await waiting(OWNER) == (2, 2)
 
 
 async def test_what_a_process_answers_itself_is_no_stray_though_the_store_was_away_for_long(tmp_path: Path) -> None:
