@@ -187,6 +187,7 @@ async def test_no_event_is_numbered_twice(store: SqlStore) -> None:
         (9, 1, [10]),
         (12, 200, []),
         (99, 200, []),
+        (2**63 - 1, 200, []),
         (-1, 2, [0, 3]),
         (3, 1, [4]),
     ],

@@ -261,7 +261,7 @@ _LINEAGE = select(*RESPONSE).join(_line, responses.c.id == _line.c.id).order_by(
 # The batch that holds the number, which may begin before it: found by the key, however many there are.
 _reached = (
     select(func.max(events.c.first))
-    .where(events.c.response_id == bindparam("of_id"), events.c.first <= bindparam("next"))
+    .where(events.c.response_id == bindparam("of_id"), events.c.first <= bindparam("after"))
     .scalar_subquery()
 )
 _EVENTS = (
@@ -269,7 +269,7 @@ _EVENTS = (
     .where(
         events.c.response_id == bindparam("of_id"),
         events.c.first >= func.coalesce(_reached, 0),
-        events.c.last >= bindparam("next"),
+        events.c.last > bindparam("after"),
     )
     .order_by(events.c.first)
     .limit(bindparam("most"))
@@ -305,7 +305,7 @@ def lineage(connection: Connection, key: tuple[str, str]) -> Sequence[StoredResp
 def events_after(connection: Connection, key: tuple[str, int, int]) -> Sequence[StoredEvents]:
     """Events of a response after a number, at most so many batches."""
     response_id, after, limit = key
-    rows = connection.execute(_EVENTS, {"of_id": response_id, "next": after + 1, "most": limit})
+    rows = connection.execute(_EVENTS, {"of_id": response_id, "after": after, "most": limit})
     return [StoredEvents(*row) for row in rows]
 
 
