@@ -20,7 +20,7 @@ from trivet.model_service.conversation_servicer import ConversationServicer
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.domain.store import Store
-from trivet.model_service.responses.background.announcements import Announcements
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.background.follower import Follower
 from trivet.model_service.responses.background.runs import Runs
 from trivet.model_service.responses.creation import Creation

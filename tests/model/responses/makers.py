@@ -14,8 +14,8 @@ from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.adapters.store.sql_store import SqlStore
 from trivet.model_service.domain.store import StoredResponse
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import Assembly, TurnSplice
-from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.background.follower import Follower
 from trivet.model_service.responses.background.runs import Runs
 from trivet.model_service.responses.keeping.records import response_of

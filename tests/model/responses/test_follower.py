@@ -19,8 +19,8 @@ from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.adapters.store.sql_store import SqlStore
 from trivet.model_service.domain.store import Change
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.background import follower as following
-from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.background.follower import Follower
 
 Events = list[ResponseEvent]

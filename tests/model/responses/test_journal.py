@@ -16,7 +16,7 @@ from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.adapters.store.sql_store import SqlStore
 from trivet.model_service.domain.store import Change
-from trivet.model_service.responses.background.announcements import Announcements
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.background.journal import Journal, Lost, batches
 from trivet.model_service.responses.keeping.records import all_events, events_of
 

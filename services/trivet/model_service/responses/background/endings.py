@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Change, ResponseStore, StoredResponse
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.background.journal import batches
 from trivet.model_service.responses.item_ids import item_ids
 from trivet.model_service.responses.keeping.records import all_events, response_of

@@ -6,8 +6,8 @@ from typing import Final
 from trivet.kernel.errors import InvalidRequest, ResponseNotFound
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model_service.domain.store import ResponseStore, StoredEvents, StoredResponse
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import ENDS
-from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.keeping.records import ENDED
 
 _AT_ONCE: Final = 16

@@ -7,7 +7,7 @@ from typing import Any, Final
 from trivet.kernel.errors import Overloaded
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model_service.domain.store import Change, ResponseStore, StoredEvents
-from trivet.model_service.responses.background.announcements import Announcements
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.keeping.records import PIECE_BYTES, stored_events
 
 _TOGETHER: Final = 64

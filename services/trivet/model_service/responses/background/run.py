@@ -15,8 +15,8 @@ from trivet.kernel.errors import InternalError, Overloaded, RequestTimeout, Serv
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Store, StoredResponse
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.background.endings import Endings, expiry, restored
 from trivet.model_service.responses.background.journal import Journal, Lost
 from trivet.model_service.responses.item_ids import item_ids

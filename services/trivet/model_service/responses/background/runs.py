@@ -14,8 +14,8 @@ from trivet.kernel.detached import Caller
 from trivet.kernel.errors import InvalidRequest, Overloaded, RateLimited, ResponseNotFound
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Change, Store, StoredResponse
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.background.endings import Endings
 from trivet.model_service.responses.background.journal import batches
 from trivet.model_service.responses.background.run import Making, Planning, Run, Surroundings, with_caller

@@ -12,8 +12,8 @@ from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Change, Store
 from trivet.model_service.faces.responses_failure import failure_events
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import ENDS
-from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.keeping.recording import Recording, items_of
 from trivet.model_service.responses.plan import Plan, record_of
 

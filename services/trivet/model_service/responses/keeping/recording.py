@@ -11,8 +11,8 @@ from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Change, Store, StoredEvents, StoredItem
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.assembly import Assembly
-from trivet.model_service.responses.background.announcements import Announcements
 from trivet.model_service.responses.item_ids import LONGEST, item_id, item_ids, new_item_id, set_item_id
 from trivet.model_service.responses.keeping.records import PIECE_BYTES, all_events, stored_events, stored_item
 from trivet.model_service.responses.plan import Plan, record_of

@@ -5,7 +5,7 @@ from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_stored_pb2 import ItemPage, ListInputItemsRequest
 from trivet.model_service.domain.store import Store, StoredResponse
-from trivet.model_service.responses.background.announcements import Announcements
+from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.history import History, own_input
 from trivet.model_service.responses.keeping.input_items import page_of
 from trivet.model_service.responses.keeping.records import response_of
