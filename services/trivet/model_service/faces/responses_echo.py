@@ -1,6 +1,5 @@
 """What a response repeats of its request."""
 
-import secrets
 import time
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from trivet.model.v1 import response_config_pb2 as config
 from trivet.model.v1 import response_pb2 as pb
 from trivet.model.v1 import response_request_pb2 as request_pb
 from trivet.model.v1 import response_tool_pb2 as tool_pb
+from trivet.model_service.domain.identity import new_id
 
 _REPEATED: Final = (
     "previous_response_id",
@@ -36,7 +36,7 @@ _REPEATED: Final = (
 
 def new_response_id() -> str:
     """A fresh id of a response, which nobody can guess."""
-    return f"resp_{secrets.token_hex(24)}"
+    return new_id("resp")
 
 
 def begin(request: request_pb.CreateResponseRequest, provider: str) -> pb.Response:

@@ -7,8 +7,9 @@ from trivet.model.v1 import response_content_pb2 as content
 from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1 import response_item_pb2 as pb
 from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model_service.domain.identity import new_id
 from trivet.model_service.domain.turn import AnnotationAdded, RefusalDelta, TextDelta, TokenLogprob, TurnEvent
-from trivet.model_service.faces.responses_output import OutputItem, new_id
+from trivet.model_service.faces.responses_output import OutputItem
 from trivet.model_service.faces.upstream_json import read_upstream_json
 
 

@@ -5,7 +5,6 @@ An item is opened, fed and closed, and is whole afterwards: `item` then is what 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from uuid import uuid4
 
 import orjson
 
@@ -13,13 +12,9 @@ from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1 import response_event_tool_pb2 as tool_body
 from trivet.model.v1 import response_item_pb2 as pb
 from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model_service.domain.identity import new_id
 from trivet.model_service.domain.turn import HostedItem, ToolCallDelta, ToolCallStarted, TurnEvent
 from trivet.model_service.faces.upstream_json import read_upstream_json
-
-
-def new_id(prefix: str) -> str:
-    """A fresh id: `new_id("msg")` is `msg_...`."""
-    return f"{prefix}_{uuid4().hex}"
 
 
 class OutputItem(ABC):

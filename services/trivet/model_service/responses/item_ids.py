@@ -1,6 +1,5 @@
 """The ids of items: one of ours for every item that comes without."""
 
-import secrets
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -8,6 +7,7 @@ import orjson
 
 from trivet.kernel.errors import InvalidRequest
 from trivet.model.v1.response_item_pb2 import Item
+from trivet.model_service.domain.identity import new_id
 
 _PREFIXES: Final = {
     "message": "msg",
@@ -46,7 +46,7 @@ _HAVE_ENDED: Final = frozenset({"message", "function_call", "function_call_outpu
 
 def new_item_id(kind: str) -> str:
     """A fresh id for an item of this kind, which is the name of its field in `Item`."""
-    return f"{_PREFIXES.get(kind, 'item')}_{secrets.token_hex(24)}"
+    return new_id(_PREFIXES.get(kind, "item"))
 
 
 def item_id(item: Item) -> str:

@@ -1,6 +1,5 @@
 """Conversations, as their RPCs have them."""
 
-import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -9,6 +8,7 @@ from trivet.kernel.errors import ConversationNotFound, InvalidRequest, ItemNotFo
 from trivet.model.v1.conversation_pb2 import ListConversationItemsRequest
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_stored_pb2 import ItemPage
+from trivet.model_service.domain.identity import new_id
 from trivet.model_service.domain.store import ConversationStore, StoredConversation
 from trivet.model_service.responses.item_ids import item_id, own, refuse_long_id
 from trivet.model_service.responses.keeping.input_items import DEFAULT_LIMIT, page
@@ -26,7 +26,7 @@ class Conversations:
         """A new conversation. Raises InvalidRequest."""
         check_metadata(metadata)
         kept = _new_items(items)
-        conversation = StoredConversation(f"conv_{secrets.token_hex(24)}", owner, int(time.time()), dict(metadata))
+        conversation = StoredConversation(new_id("conv"), owner, int(time.time()), dict(metadata))
         await self._store.add_conversation(conversation, [stored_item(item) for item in kept])
         return conversation
 
