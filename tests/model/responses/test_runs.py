@@ -27,7 +27,7 @@ from trivet.model_service.responses.background.journal import batches
 from trivet.model_service.responses.keeping.records import ENDED, all_events, response_of
 from trivet.model_service.responses.plan import Plan
 
-BOUND = 20
+BOUND = 60
 ENDS = {"completed", "incomplete", "failed"}
 
 
