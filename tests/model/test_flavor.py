@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
-from trivet.model_service.server import flavor_of
+from trivet.model_service.providers import flavor_of
 from trivet.model_service.settings import ProviderSettings
 
 

@@ -26,6 +26,7 @@ from trivet.model_service.responses.include import Shown
 from trivet.model_service.responses.keeping.stored import StoredResponses
 from trivet.model_service.responses.owner import current_owner
 from trivet.model_service.responses.turns.contexts import Contexts
+from trivet.model_service.routing.router import Router, Target
 from trivet.model_service.turns import ModelTurns
 
 
@@ -35,6 +36,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(
         self,
         registry: Registry,
+        router: Router,
         turns: ModelTurns,
         *,
         creation: Creation,
@@ -44,6 +46,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         contexts: Contexts,
     ) -> None:
         self._registry = registry
+        self._router = router
         self._turns = turns
         self._creation = creation
         self._stored = stored
@@ -96,26 +99,32 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Any) -> ChatCompletion:
         """The whole answer."""
-        provider, model = self._registry.resolve(request.model)
         await self._turns.vet(request)
-        if isinstance(provider.dialect, NativeChat):
-            return await provider.dialect.create_chat_completion(request, model)
-        turn = parse_chat(request, model, stream=False)
-        return await chat.collect(WholeChat(request.model), provider.dialect.turn(turn))
+
+        async def asking(target: Target) -> ChatCompletion:
+            dialect = target.provider.dialect
+            if isinstance(dialect, NativeChat):
+                return await dialect.create_chat_completion(request, target.model)
+            turn = parse_chat(request, target.model, stream=False)
+            return await chat.collect(WholeChat(request.model), dialect.turn(turn))
+
+        return await self._router.ask("chat.completions", request.model, asking)
 
     async def StreamChatCompletion(
         self, request: CreateChatCompletionRequest, context: Any
     ) -> AsyncGenerator[ChatCompletionChunkBatch]:
         """The answer, chunk by chunk."""
-        provider, model = self._registry.resolve(request.model)
         await self._turns.vet(request)
-        if isinstance(provider.dialect, NativeChat):
-            batches = provider.dialect.stream_chat_completion(request, model)
-        else:
-            turn = parse_chat(request, model, stream=True)
+
+        def asking(target: Target) -> AsyncGenerator[ChatCompletionChunkBatch]:
+            dialect = target.provider.dialect
+            if isinstance(dialect, NativeChat):
+                return dialect.stream_chat_completion(request, target.model)
+            turn = parse_chat(request, target.model, stream=True)
             chunks = ChatChunks(request.model, include_usage=request.stream_options.include_usage)
-            batches = chat.stream(chunks, provider.dialect.turn(turn))
-        async with aclosing(batches):
+            return chat.stream(chunks, dialect.turn(turn))
+
+        async with aclosing(self._router.stream("chat.completions", request.model, asking)) as batches:
             async for batch in batches:
                 yield batch
 

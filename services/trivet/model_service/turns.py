@@ -16,6 +16,7 @@ from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_request import parse
 from trivet.model_service.faces.responses_tools import namespaced
 from trivet.model_service.faces.urls import fetched_urls
+from trivet.model_service.routing.router import Router, Target
 
 
 class ModelTurns:
@@ -25,8 +26,9 @@ class ModelTurns:
     and what it repeats of its request stay. They raise what `Dialect.turn` raises, and ModelNotFound and AddressRefused.
     """
 
-    def __init__(self, registry: Registry, guard: AddressGuard) -> None:
+    def __init__(self, registry: Registry, router: Router, guard: AddressGuard) -> None:
         self._registry = registry
+        self._router = router
         self._guard = guard
 
     def provider_of(self, model: str) -> str:
@@ -43,26 +45,32 @@ class ModelTurns:
 
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         """The whole response."""
-        provider, model = self._registry.resolve(request.model)
         await self.vet(request)
-        if isinstance(provider.dialect, NativeResponses):
-            return await provider.dialect.create_response(request, model, told)
-        turn = parse(request, model, stream=False)
-        return await responses.collect(ResponseRenderer(told, namespaced(request.tools)), provider.dialect.turn(turn))
+
+        async def asking(target: Target) -> Response:
+            dialect = target.provider.dialect
+            if isinstance(dialect, NativeResponses):
+                return await dialect.create_response(request, target.model, told)
+            turn = parse(request, target.model, stream=False)
+            return await responses.collect(ResponseRenderer(told, namespaced(request.tools)), dialect.turn(turn))
+
+        return await self._router.ask("responses", request.model, asking)
 
     async def stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
         """The events of the response, numbered from 0: `created` and `in_progress` first, exactly one end last.
 
         An error before the first event is raised, a later one is told by the last two events.
         """
-        provider, model = self._registry.resolve(request.model)
         await self.vet(request)
-        if isinstance(provider.dialect, NativeResponses):
-            batches = provider.dialect.stream_response(request, model, told)
-        else:
-            turn = parse(request, model, stream=True)
-            batches = responses.stream(ResponseRenderer(told, namespaced(request.tools)), provider.dialect.turn(turn))
-        async with aclosing(batches):
+
+        def asking(target: Target) -> AsyncGenerator[ResponseEventBatch]:
+            dialect = target.provider.dialect
+            if isinstance(dialect, NativeResponses):
+                return dialect.stream_response(request, target.model, told)
+            turn = parse(request, target.model, stream=True)
+            return responses.stream(ResponseRenderer(told, namespaced(request.tools)), dialect.turn(turn))
+
+        async with aclosing(self._router.stream("responses", request.model, asking)) as batches:
             async for batch in batches:
                 yield batch
 

@@ -30,6 +30,7 @@ from trivet.model_service.responses.making import ResponseMaker
 from trivet.model_service.responses.mcp.steps import Step
 from trivet.model_service.responses.mcp.tools import McpTools
 from trivet.model_service.responses.plan import Plan
+from trivet.model_service.routing.router import Router
 from trivet.model_service.turns import ModelTurns
 from trivet.tool.v1.tool_service_pb2_grpc import ToolServiceStub, add_ToolServiceServicer_to_server
 from trivet.tool_service.server import open_tool_service
@@ -155,7 +156,8 @@ async def mcp_world(*, allow_private: bool = True) -> AsyncIterator[McpWorld]:
         http = [UpstreamHttp(name, Endpoint(upstream.base_url, ""), limits=UpstreamLimits(5, 20, 60)) for name in DIALECTS]
         dialects = OpenAIChat(http[0]), OpenAIResponses(http[1])
         providers = [Provider(name, dialect) for name, dialect in zip(DIALECTS, dialects, strict=True)]
-        turns = ModelTurns(Registry(providers), AddressGuard(allow_private=True))
+        registry = Registry(providers)
+        turns = ModelTurns(registry, Router(registry), AddressGuard(allow_private=True))
         async with (
             open_tool_service(settings) as servicer,
             serving(add_ToolServiceServicer_to_server, servicer) as channel,

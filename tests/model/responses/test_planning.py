@@ -22,6 +22,7 @@ from trivet.model_service.domain.store import Change, StoredConversation
 from trivet.model_service.responses.item_ids import item_id
 from trivet.model_service.responses.keeping.records import stored_item
 from trivet.model_service.responses.plan import Plan, Planner, record_of, turn_request
+from trivet.model_service.routing.router import Router
 from trivet.model_service.turns import ModelTurns
 
 ALICE = "alice"
@@ -44,7 +45,8 @@ async def native(store: SqlStore) -> AsyncIterator[Planner]:
     """Plans for a provider of the Responses API."""
     async with ScriptedUpstream() as upstream:
         dialect = OpenAIResponses(UpstreamHttp("lab", Endpoint(upstream.base_url)))
-        yield Planner(ModelTurns(registry_of(dialect), AddressGuard()), store)
+        registry = registry_of(dialect)
+        yield Planner(ModelTurns(registry, Router(registry), AddressGuard()), store)
         await dialect.aclose()
 
 

@@ -15,6 +15,7 @@ from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.domain.turn import TextDelta, TurnEvent, TurnFinished, TurnRequest, TurnStarted, Usage
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.turns.managed_turns import ManagedTurns
+from trivet.model_service.routing.router import Router
 
 Answer = list[list[TurnEvent]] | ServiceError
 
@@ -62,7 +63,8 @@ def registry_of(dialect: Dialect) -> Registry:
 
 
 def managed(dialect: Dialect) -> ManagedTurns:
-    return ManagedTurns(registry_of(dialect), AddressGuard(), Words())
+    registry = registry_of(dialect)
+    return ManagedTurns(registry, Router(registry), AddressGuard(), tokenizer=Words())
 
 
 def asking(**changes: Any) -> CreateResponseRequest:

@@ -44,6 +44,20 @@ class Endpoint:
     api_key: str = ""
 
 
+Authorize = Callable[[str, str, Mapping[str, str], bytes, str], Mapping[str, str]]
+"""What a request is authorized by: method, URL, headers, body and the API key become the headers to add."""
+
+
+def bearer(_method: str, _url: str, _headers: Mapping[str, str], _body: bytes, key: str) -> Mapping[str, str]:
+    """The key as a bearer token, where there is one."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def key_header(name: str) -> Authorize:
+    """The key under a header of its own, where there is one."""
+    return lambda _method, _url, _headers, _body, key: {name: key} if key else {}
+
+
 def is_done(event: SseEvent) -> bool:
     """Whether this is the `[DONE]` that ends a stream of chat chunks."""
     return event.data == b"[DONE]"
@@ -63,8 +77,10 @@ class UpstreamHttp:
         *,
         headers: Mapping[str, str] | None = None,
         limits: UpstreamLimits | None = None,
+        authorize: Authorize = bearer,
     ) -> None:
         """`endpoint` may be a function, for a provider that is started when it is first called."""
+        self._authorize = authorize
         self._endpoint = endpoint
         self._headers = {"User-Agent": "trivet", **(headers or {})}
         self._limits = limits or UpstreamLimits()
@@ -151,10 +167,9 @@ class UpstreamHttp:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         endpoint = await self._located()
         sent = CIMultiDict(headers)
-        if endpoint.api_key:
-            sent["Authorization"] = f"Bearer {endpoint.api_key}"
-        sent.update(self._headers)
         url = f"{endpoint.base_url.rstrip('/')}/{path}"
+        sent.update(self._authorize(method, url, sent, body or b"", endpoint.api_key))
+        sent.update(self._headers)
         with self._failures():
             response = await self._sent(method, url, data=body, headers=sent)
             try:

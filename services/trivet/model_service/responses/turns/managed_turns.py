@@ -13,6 +13,7 @@ from trivet.model_service.responses.turns.context_management import CompactedTur
 from trivet.model_service.responses.turns.reasoning import RememberedReasoning
 from trivet.model_service.responses.turns.structured import CheckedTurns
 from trivet.model_service.responses.turns.truncation import FittedTurns
+from trivet.model_service.routing.router import Router
 from trivet.model_service.turns import ModelTurns
 
 
@@ -22,10 +23,10 @@ class ManagedTurns(ModelTurns):
     A request that asks for nothing of it costs a few calls of functions, and its events nothing.
     """
 
-    def __init__(self, registry: Registry, guard: AddressGuard, tokenizer: Tokenizer) -> None:
-        super().__init__(registry, guard)
+    def __init__(self, registry: Registry, router: Router, guard: AddressGuard, *, tokenizer: Tokenizer) -> None:
+        super().__init__(registry, router, guard)
         self.compactor = Compactor(registry, self)
-        fitted = FittedTurns(RememberedReasoning(ModelTurns(registry, guard), registry))
+        fitted = FittedTurns(RememberedReasoning(ModelTurns(registry, router, guard), registry))
         self._asking = CheckedTurns(CompactedTurns(fitted, registry, self.compactor, tokenizer))
 
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:

@@ -1,0 +1,1 @@
+"""Which target answers a call to a model, and what is done when it does not."""
