@@ -122,8 +122,8 @@ UPGRADE ?=
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(UPGRADE)
 .PHONY: lock
 lock: ## make the lock files of pyproject.toml
-	@$(LOCK) pyproject.toml --extra local --extra tokens --group dev --output-file requirements/dev.txt
-	@$(LOCK) pyproject.toml --extra local --extra tokens --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	@$(LOCK) pyproject.toml --extra bedrock --extra local --extra tokens --group dev --output-file requirements/dev.txt
+	@$(LOCK) pyproject.toml --extra bedrock --extra local --extra tokens --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	@$(LOCK) --group pyproject.toml:build --constraint requirements/dev.txt --output-file requirements/build.txt
 
 .PHONY: clean
