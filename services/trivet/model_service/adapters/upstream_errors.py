@@ -16,6 +16,7 @@ from trivet.kernel.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
+from trivet.model_service.adapters.google_error_details import refuses_key, retry_delay
 
 _MESSAGE_CHARACTERS = 2000
 _LEAST_SECRET = 8
@@ -74,7 +75,8 @@ class UpstreamErrors:
 
     def _error(self, status: int, error: Mapping[str, Any], retry_after: float | None) -> ServiceError:
         told = self._told(error)
-        if status in {401, 402, 403}:
+        retry_after = retry_delay(error) if retry_after is None else retry_after
+        if status in {401, 402, 403} or refuses_key(error):
             return UpstreamFailed(f"The provider `{self._provider}` refused its credentials.")
         if status == 429:
             return RateLimited(told or f"The provider `{self._provider}` limits its rate.", retry_after)

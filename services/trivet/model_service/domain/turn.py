@@ -168,7 +168,7 @@ class TurnRequest:
 
     `extra` has the parameters that no field stands for: name -> JSON text. They are passed on as they are, so that
     provider-specific parameters work; the upstream judges them. `reasoning_summary_param` is the path of that parameter
-    in the caller's request, for errors.
+    in the caller's request, for errors; `paths` has those of other parameters that do not stand at its top under their name.
     """
 
     model: str
@@ -198,6 +198,11 @@ class TurnRequest:
     prompt_cache_key: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+    def path(self, parameter: str) -> str:
+        """Where a parameter of the turn stands in the caller's request."""
+        return self.paths.get(parameter, parameter)
 
 
 # ---- what comes back -----------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ INCLUDES: Final = frozenset(
     }
 )
 _MADE_BY_MODELS: Final = (items.ReasoningItem, items.FunctionCall, items.CustomToolCall, Caller, content.OutputText)
+_PATHS: Final = {"verbosity": "text.verbosity", "reasoning_effort": "reasoning.effort"}
 _FIELDS: Final = frozenset(pb.CreateResponseRequest.DESCRIPTOR.fields_by_name)
 
 
@@ -88,6 +89,7 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         safety_identifier=_optional(request, "safety_identifier"),
         prompt_cache_key=_optional(request, "prompt_cache_key"),
         extra=dict(_extra(request)),
+        paths=_PATHS,
     )
 
 

@@ -25,7 +25,8 @@ MOST_TRIES: Final = 6
 _CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 
 _WORDS: Final = re.compile(
-    r"context (length|size|window)|maximum (model|sequence|input) length|prompt is too long|input is too long|too many (input )?tokens",
+    r"context (length|size|window)|maximum (model|sequence|input) length|prompt is too long|input is too long|too many (input )?tokens"
+    r"|token count.* exceeds the maximum",
     re.IGNORECASE,
 )
 """How servers without such a code say it."""

@@ -1,0 +1,148 @@
+"""The Gemini dialect: Google's Gemini API, and the same models at Vertex AI."""
+
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from trivet.kernel.errors import ServiceError, UpstreamFailed, UpstreamRejected
+from trivet.model_service.adapters.gemini_events import AnswerReader
+from trivet.model_service.adapters.gemini_request import gemini_body
+from trivet.model_service.adapters.sse import SseEvent
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.domain.ports import ModelInfo
+from trivet.model_service.domain.turn import CustomTool, TurnEvent, TurnRequest
+
+BASE_URL: Final = "https://generativelanguage.googleapis.com/v1beta"
+KEY_HEADER: Final = "x-goog-api-key"
+
+_GENERATES: Final = "generateContent"
+_PAGE: Final = 1000
+_MOST_PAGES: Final = 20
+
+Json = dict[str, Any]
+
+
+class Gemini:
+    """A `Dialect` and a `CountsTokens` over one provider. `vertex`: it is Vertex AI, which counts by a body of another form."""
+
+    def __init__(self, http: UpstreamHttp, *, vertex: bool = False) -> None:
+        self._http = http
+        self._vertex = vertex
+        self._counts = True
+
+    async def turn(self, request: TurnRequest) -> AsyncGenerator[list[TurnEvent]]:
+        """See `Dialect.turn`."""
+        body = gemini_body(request)
+        reader = AnswerReader(self._http.invalid, {tool.name for tool in request.tools if isinstance(tool, CustomTool)})
+        pieces = self._stream(request.model, body, reader) if request.stream else self._single(request.model, body)
+        async with aclosing(pieces) as batches:
+            async for batch in batches:
+                events, error = self._read(reader, batch)
+                if events:
+                    yield events
+                if error:
+                    raise error
+        with self._as_its_api_says():
+            last = list(reader.finish())
+        yield last
+
+    async def count_tokens(self, request: TurnRequest) -> int | None:
+        """See `CountsTokens.count_tokens`."""
+        if not self._counts:
+            return None
+        body = gemini_body(request)
+        if not self._vertex:
+            body = {"generateContentRequest": {"model": f"models/{request.model}"} | body}
+        try:
+            answer = await self._http.post_json(_path(request.model, "countTokens"), body)
+        except UpstreamRejected as error:
+            # A server that has no such path never will: it is asked once.
+            self._counts = error.metadata.get("http_status") not in {"404", "405"}
+            return None
+        counted = answer.get("totalTokens")
+        return counted if isinstance(counted, int) else None
+
+    async def list_models(self) -> list[ModelInfo]:
+        """See `Dialect.list_models`: those that generate content."""
+        found: list[ModelInfo] = []
+        token = ""
+        for _ in range(_MOST_PAGES):
+            query = {"pageSize": _PAGE} | ({"pageToken": token} if token else {})
+            page = await self._http.get_json(f"models?{urlencode(query)}")
+            with self._as_its_api_says():
+                found += _models(page)
+            token = page.get("nextPageToken") or ""
+            if not token:
+                return found
+        raise self._http.invalid("does not come to the end of its list of models")
+
+    async def aclose(self) -> None:
+        """See `Dialect.aclose`."""
+        await self._http.aclose()
+
+    # ---- calls -----------------------------------------------------------------------------------------------------
+
+    async def _single(self, model: str, body: Json) -> AsyncGenerator[Iterable[Json]]:
+        yield [self._told(await self._http.post_json(_path(model, _GENERATES), body))]
+
+    async def _stream(self, model: str, body: Json, reader: AnswerReader) -> AsyncGenerator[Iterable[Json]]:
+        path = _path(model, "streamGenerateContent?alt=sse")
+        # Nothing marks the last event: what is found out about the sources may come after the reason to finish.
+        try:
+            async with aclosing(self._http.post_stream(path, body, is_last=_never, whole="candidates")) as batches:
+                async for batch in batches:
+                    yield (self._piece(event) for event in batch if event.data)
+        except UpstreamFailed:
+            if not reader.whole:
+                raise
+
+    def _piece(self, event: SseEvent) -> Json:
+        try:
+            piece = orjson.loads(event.data)
+        except orjson.JSONDecodeError as error:
+            raise self._http.invalid("sent an event that is not JSON") from error
+        if not isinstance(piece, dict):
+            raise self._http.invalid("sent an event that is not a JSON object")
+        return self._told(piece)
+
+    def _told(self, answer: Json) -> Json:
+        if answer.get("error"):
+            raise self._http.error(answer["error"])
+        return answer
+
+    def _read(self, reader: AnswerReader, pieces: Iterable[Json]) -> tuple[list[TurnEvent], ServiceError | None]:
+        """The events of a batch, and the error it ends in: what came before the fault still goes out."""
+        events: list[TurnEvent] = []
+        try:
+            with self._as_its_api_says():
+                for piece in pieces:
+                    for event in reader.read(piece):
+                        events.append(event)  # noqa: PERF402 - what came before an error is kept
+        except ServiceError as error:
+            return events, error
+        return events, None
+
+    @contextmanager
+    def _as_its_api_says(self) -> Iterator[None]:
+        """Makes what goes wrong when an answer is read the provider's mistake."""
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+            raise self._http.invalid("broke its API") from error
+
+
+def _never(_: SseEvent) -> bool:
+    return False
+
+
+def _path(model: str, method: str) -> str:
+    return f"models/{quote(model, safe='')}:{method}"
+
+
+def _models(page: Json) -> Iterator[ModelInfo]:
+    for model in page.get("models") or ():
+        if _GENERATES in (model.get("supportedGenerationMethods") or ()):
+            yield ModelInfo(model["name"].removeprefix("models/"), description=model.get("description") or "")
