@@ -33,7 +33,31 @@ RESPONSES = (
     fields.RESPONSE_SAMPLES,
     fields.MEANINGLESS_FOR_CHAT,
 )
-TRANSLATIONS = pytest.mark.parametrize("translation", [CHAT, RESPONSES], ids=["chat over responses", "responses over chat"])
+CHAT_GEMINI = (
+    "## Chat completions over `gemini`",
+    CreateChatCompletionRequest,
+    fields.chat_over_gemini,
+    fields.CHAT_NEEDED | fields.GEMINI_FILE,
+    fields.CHAT_SAMPLES,
+    fields.CHAT_MEANINGLESS_FOR_GEMINI,
+)
+RESPONSES_GEMINI = (
+    "## Responses over `gemini`",
+    CreateResponseRequest,
+    fields.responses_over_gemini,
+    fields.RESPONSE_NEEDED | fields.GEMINI_FILE,
+    fields.RESPONSE_SAMPLES,
+    fields.RESPONSES_MEANINGLESS_FOR_GEMINI,
+)
+TRANSLATIONS = pytest.mark.parametrize(
+    "translation",
+    [
+        pytest.param(CHAT, id="chat over responses"),
+        pytest.param(RESPONSES, id="responses over chat"),
+        pytest.param(CHAT_GEMINI, id="chat over gemini"),
+        pytest.param(RESPONSES_GEMINI, id="responses over gemini"),
+    ],
+)
 
 KINDS_ARE_LISTED = {"input[]", "input[].content[]", "input[].output[]", "tools[]", "tool_choice"}
 """Where a refusal is about the type of what stands there, not about all of it."""
@@ -41,9 +65,8 @@ KINDS_ARE_LISTED = {"input[]", "input[].content[]", "input[].output[]", "tools[]
 
 @TRANSLATIONS
 def test_what_a_translation_refuses_is_on_the_page(translation: tuple[Any, ...]) -> None:
-    refused = {
-        word for probe, error in _refused(translation) for word in _words_of_refusal(probe, error, translation is RESPONSES)
-    }
+    kinds = translation[1] is CreateResponseRequest
+    refused = {word for probe, error in _refused(translation) for word in _words_of_refusal(probe, error, kinds)}
     fields_told, words = _table(translation[0], "Refused")
 
     assert len(refused) > 15

@@ -5,6 +5,7 @@ The requests are made from the descriptors, so a new field fails here until it i
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -15,11 +16,13 @@ from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import ServiceError
 from trivet.kernel.validation import validate
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.adapters.gemini_request import gemini_body
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor, chat_body
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.openai_responses_request import responses_body
 from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.domain.turn import ToolCall, ToolResult, TurnRequest
 from trivet.model_service.faces.chat_request import parse_chat
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.faces.responses_request import parse as parse_response
@@ -75,6 +78,33 @@ MEANINGLESS_FOR_CHAT = {
     ),
 }
 
+OWN_REASONING = "Gemini goes on from the signatures of its own thoughts, and from nothing else that was thought"
+MEANINGLESS_FOR_GEMINI = {
+    r"parallel_tool_calls": "calls are made in parallel anyway",
+    r"user|safety_identifier|prompt_cache_key": "there is no word for it, and it changes no answer",
+    r"(response_format|text\.format)<text>": "what models write anyway",
+    r"(response_format|text\.format)<json_schema>(\.json_schema)?\.strict": "the answer is held to the schema in any case",
+    r".*<(image_url|input_image)>.*\.detail": "how finely images are looked at is no matter of the single image",
+    r".*<(file|input_file)>.*\.filename": "the data tells its type",
+}
+GEMINI_FILE = {
+    "input_file>.file_data": "data:text/plain;base64,AA==",
+    "<file>.file.file_data": "data:text/plain;base64,AA==",
+}
+
+CHAT_MEANINGLESS_FOR_GEMINI = (
+    MEANINGLESS_FOR_RESPONSES | MEANINGLESS_FOR_GEMINI | {r".*<assistant>\.reasoning_content": OWN_REASONING}
+)
+RESPONSES_MEANINGLESS_FOR_GEMINI = (
+    MEANINGLESS_FOR_CHAT
+    | MEANINGLESS_FOR_GEMINI
+    | {
+        r".*<reasoning>\.(encrypted_content|(summary|content)\[\]<\w*text>(\.text)?)": OWN_REASONING,
+        r".*<custom>\.format<text>": "what such a tool takes anyway",
+        r"tool_choice<mode>": "where there is no tool to choose",
+    }
+)
+
 OTHER_NAMES = {"tool_choice<option><allowed_tools>": "tool_choice.tools"}
 
 
@@ -84,6 +114,20 @@ def chat_over_responses(asked: Any) -> Any:
 
 def responses_over_chat(flavor: ChatFlavor) -> Way:
     return lambda asked: chat_body(parse_response(checked(CreateResponseRequest, asked), "m", stream=False), flavor)
+
+
+def chat_over_gemini(asked: Any) -> Any:
+    return gemini_body(after_calls(parse_chat(checked(CreateChatCompletionRequest, asked), "gemini-3-pro", stream=False)))
+
+
+def responses_over_gemini(asked: Any) -> Any:
+    return gemini_body(after_calls(parse_response(checked(CreateResponseRequest, asked), "gemini-3-pro", stream=False)))
+
+
+def after_calls(turn: TurnRequest) -> TurnRequest:
+    """The turn with the calls that it has results of, by whose names Gemini knows them."""
+    calls = [ToolCall(entry.call_id, "f", "{}") for entry in turn.conversation if isinstance(entry, ToolResult)]
+    return replace(turn, conversation=(*calls, *turn.conversation))
 
 
 def chat_over_chat(asked: Any) -> Any:
@@ -141,6 +185,14 @@ def sent_by(call: Callable[[UpstreamHttp], Any]) -> Any:
         pytest.param(
             CreateResponseRequest, responses_over_responses, RESPONSE_NEEDED, RESPONSE_SAMPLES,
             {r"stream(_options.*)?": BY_THE_RPC, r"store": KEPT_HERE}, id="responses over responses",
+        ),
+        pytest.param(
+            CreateChatCompletionRequest, chat_over_gemini, CHAT_NEEDED | GEMINI_FILE, CHAT_SAMPLES, CHAT_MEANINGLESS_FOR_GEMINI,
+            id="chat over gemini",
+        ),
+        pytest.param(
+            CreateResponseRequest, responses_over_gemini, RESPONSE_NEEDED | GEMINI_FILE, RESPONSE_SAMPLES,
+            RESPONSES_MEANINGLESS_FOR_GEMINI, id="responses over gemini",
         ),
     ],
 )  # fmt: skip

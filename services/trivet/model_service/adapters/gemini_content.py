@@ -152,11 +152,12 @@ def media_part(part: Part, where: str) -> Json:
         case Audio():
             return _blob(f"audio/{part.format}", part.data)
         case Image():
-            return _file(part.url, part.file_id, where)
+            return _file(_only(where, url=part.url, file_id=part.file_id), where)
         case File():
+            source = _only(where, data=part.data, url=part.url, file_id=part.file_id)
             if part.data and not part.data.startswith("data:"):
                 return _blob(_type_of(part.filename, where), part.data)
-            return _file(part.data or part.url, part.file_id, where)
+            return _file(source, where)
 
 
 def _inline(part: Part, where: str) -> Json:
@@ -167,11 +168,17 @@ def _inline(part: Part, where: str) -> Json:
     return found
 
 
-def _file(url: str, file_id: str, where: str) -> Json:
-    if file_id:
-        if not _FILE_ID.fullmatch(file_id):
-            raise UnsupportedParameter("This model's provider names its files as in `files/abc-123`.", where)
-        return {"fileData": {"fileUri": f"{_FILES}{file_id}"}}
+def _only(where: str, *, data: str = "", url: str = "", file_id: str = "") -> str:
+    """The one source that is given; an id of a file as its URL."""
+    given = [source for source in (data, url, file_id) if source]
+    if len(given) != 1:
+        raise InvalidRequest("An image or a file is given by one of its data, a URL and an id.", where)
+    if file_id and not _FILE_ID.fullmatch(file_id):
+        raise UnsupportedParameter("This model's provider names its files as in `files/abc-123`.", where)
+    return f"{_FILES}{file_id}" if file_id else given[0]
+
+
+def _file(url: str, where: str) -> Json:
     if url[:5].lower() != "data:":
         kind = mimetypes.guess_type(urlsplit(url).path)[0]
         return {"fileData": ({"mimeType": kind} if kind else {}) | {"fileUri": url}}

@@ -32,8 +32,8 @@ _BUDGETS: Final = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "hig
 
 _LEVELS: Final = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH"}
 
-_TIERS: Final = {"default": "standard", "flex": "flex", "priority": "priority"}
-"""What OpenAI calls a tier -> Google's name for it."""
+_TIERS: Final = {"auto": "", "default": "standard", "flex": "flex", "priority": "priority"}
+"""What OpenAI calls a tier -> Google's name for it; "" is that of the project."""
 
 _OPEN: Final = ("generationConfig", "toolConfig")
 """Objects that a caller may add keys of this API to."""
@@ -58,8 +58,8 @@ def gemini_body(request: TurnRequest) -> Json:
     body |= _tools(request.tools, request.tool_choice)
     if config := _config(request):
         body["generationConfig"] = config
-    if request.service_tier not in {None, "auto"}:
-        body["serviceTier"] = _named("service_tier", request.service_tier, _TIERS)
+    if request.service_tier is not None and (tier := _named("service_tier", request.service_tier, _TIERS)):
+        body["serviceTier"] = tier
     return _with_extra(body, request)
 
 
@@ -137,7 +137,7 @@ def _tools(tools: Sequence[Tool], choice: ToolChoice | None) -> Json:
     found: Json = {"tools": [{"functionDeclarations": [_declaration(tool) for tool in tools]}]} if tools else {}
     strict = any(isinstance(tool, FunctionTool) and tool.strict for tool in tools)
     # Without a function to choose from, Gemini refuses any choice, even none.
-    if choice is not None and (tools or choice.mode == "required"):
+    if choice is not None and (tools or choice.kind != "mode" or choice.mode == "required"):
         found["toolConfig"] = {"functionCallingConfig": _choice(choice, strict)}
     elif strict:
         found["toolConfig"] = {"functionCallingConfig": {"mode": "VALIDATED"}}
@@ -151,7 +151,7 @@ def _declaration(tool: Tool) -> Json:
     if tool.description:
         known["description"] = tool.description
     if isinstance(tool, CustomTool):
-        if tool.format:
+        if tool.format and orjson.loads(tool.format).get("type") != "text":
             raise UnsupportedParameter("This model's provider takes no grammars for the input of tools.", "tools")
         only = {CUSTOM_INPUT: {"type": "string"}}
         return known | {"parametersJsonSchema": {"type": "object", "properties": only, "required": [CUSTOM_INPUT]}}
