@@ -19,6 +19,9 @@ BASE_URL: Final = "https://generativelanguage.googleapis.com/v1beta"
 KEY_HEADER: Final = "x-goog-api-key"
 
 _GENERATES: Final = "generateContent"
+_COUNTED: Final = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
+"""What Vertex AI takes to count; the Gemini API takes a whole request."""
+
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 20
 
@@ -54,7 +57,9 @@ class Gemini:
         if not self._counts:
             return None
         body = gemini_body(request)
-        if not self._vertex:
+        if self._vertex:
+            body = {key: value for key, value in body.items() if key in _COUNTED}
+        else:
             body = {"generateContentRequest": {"model": f"models/{request.model}"} | body}
         try:
             answer = await self._http.post_json(_path(request.model, "countTokens"), body)
