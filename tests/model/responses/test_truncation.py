@@ -34,6 +34,7 @@ VLLM = UpstreamRejected(
     "completion). Please reduce the length of the messages or completion.",
     400,
 )
+GEMINI = UpstreamRejected("The input token count (300) exceeds the maximum number of tokens allowed (250).", 400)
 OTHER = UpstreamRejected("Unknown parameter: 'x'.", 400, "x", "unknown_parameter")
 
 TURNS = [
@@ -62,7 +63,7 @@ def items(given: list[dict[str, Any]]) -> list[Item]:
     return [item(**one) for one in given]
 
 
-@pytest.mark.parametrize("error", [OPENAI, LLAMA, VLLM], ids=["openai", "llama.cpp", "vllm"])
+@pytest.mark.parametrize("error", [OPENAI, LLAMA, VLLM, GEMINI], ids=["openai", "llama.cpp", "vllm", "gemini"])
 async def test_a_conversation_that_is_too_long_is_asked_again_without_its_oldest_turns(error: UpstreamRejected) -> None:
     request = asking(input=TURNS, truncation="auto")
     dialect, streaming = Turning(error, saying("good")), Turning(error, saying("good"))
