@@ -4,13 +4,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
-from trivet.model_service.adapters.gemini import BASE_URL as GEMINI_URL
-from trivet.model_service.adapters.gemini import KEY_HEADER as GEMINI_KEY
-from trivet.model_service.adapters.gemini import Gemini
+from trivet.model_service.adapters import gemini
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
-from trivet.model_service.adapters.upstream_http import Authorize, Endpoint, UpstreamHttp, UpstreamLimits, bearer, key_header
+from trivet.model_service.adapters.upstream_http import Authorize, Endpoint, UpstreamHttp, UpstreamLimits, bearer
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.registry import Provider
 from trivet.model_service.settings import ProviderSettings
@@ -32,9 +30,10 @@ def _open_responses(settings: ProviderSettings, stack: AsyncExitStack) -> Provid
 
 
 def _open_gemini(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
-    http = _http(settings, authorize=key_header(GEMINI_KEY), base_url=GEMINI_URL)
+    at = settings.model_copy(update={"base_url": settings.base_url or gemini.BASE_URL})
     # At Vertex AI, models stand below their publisher.
-    return _provider(settings, Gemini(http, vertex="/publishers/" in (settings.base_url or "")), stack)
+    dialect = gemini.Gemini(_http(at, authorize=gemini.authorize), vertex="/publishers/" in (at.base_url or ""))
+    return _provider(settings, dialect, stack)
 
 
 def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
@@ -69,18 +68,13 @@ def _provider(settings: ProviderSettings, dialect: Dialect, stack: AsyncExitStac
 
 
 def _http(
-    settings: ProviderSettings,
-    located: Callable[[], Awaitable[Endpoint]] | None = None,
-    *,
-    authorize: Authorize = bearer,
-    base_url: str = "",
+    settings: ProviderSettings, located: Callable[[], Awaitable[Endpoint]] | None = None, authorize: Authorize = bearer
 ) -> UpstreamHttp:
-    """The client of a provider; `base_url` is where it is unless it is configured."""
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     timeouts = settings.timeouts
     return UpstreamHttp(
         settings.name,
-        located or Endpoint(settings.base_url or base_url, key),
+        located or Endpoint(settings.base_url or "", key),
         headers={name: value.get_secret_value() for name, value in settings.headers.items()},
         limits=UpstreamLimits(timeouts.connect_seconds, timeouts.read_seconds, timeouts.total_seconds),
         authorize=authorize,

@@ -1,22 +1,21 @@
 """The Gemini dialect: Google's Gemini API, and the same models at Vertex AI."""
 
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import aclosing, contextmanager
-from typing import Any, Final
+from contextlib import aclosing
+from typing import Final
 from urllib.parse import quote, urlencode
 
-import orjson
-
-from trivet.kernel.errors import ServiceError, UpstreamFailed, UpstreamRejected
+from trivet.kernel.errors import UpstreamFailed, UpstreamRejected
 from trivet.model_service.adapters.gemini_events import AnswerReader
 from trivet.model_service.adapters.gemini_request import gemini_body
+from trivet.model_service.adapters.reading import Json, as_its_api_says, json_event, read_batch
 from trivet.model_service.adapters.sse import SseEvent
-from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_http import UpstreamHttp, key_header
 from trivet.model_service.domain.ports import ModelInfo
 from trivet.model_service.domain.turn import CustomTool, TurnEvent, TurnRequest
 
 BASE_URL: Final = "https://generativelanguage.googleapis.com/v1beta"
-KEY_HEADER: Final = "x-goog-api-key"
+authorize: Final = key_header("x-goog-api-key")
 
 _GENERATES: Final = "generateContent"
 _COUNTED: Final = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
@@ -24,8 +23,6 @@ _COUNTED: Final = frozenset({"contents", "systemInstruction", "tools", "generati
 
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 20
-
-Json = dict[str, Any]
 
 
 class Gemini:
@@ -43,12 +40,12 @@ class Gemini:
         pieces = self._stream(request.model, body, reader) if request.stream else self._single(request.model, body)
         async with aclosing(pieces) as batches:
             async for batch in batches:
-                events, error = self._read(reader, batch)
+                events, error = read_batch(self._http, reader.read, batch)
                 if events:
                     yield events
                 if error:
                     raise error
-        with self._as_its_api_says():
+        with as_its_api_says(self._http):
             last = list(reader.finish())
         yield last
 
@@ -77,7 +74,7 @@ class Gemini:
         for _ in range(_MOST_PAGES):
             query = {"pageSize": _PAGE} | ({"pageToken": token} if token else {})
             page = await self._http.get_json(f"models?{urlencode(query)}")
-            with self._as_its_api_says():
+            with as_its_api_says(self._http):
                 found += _models(page)
             token = page.get("nextPageToken") or ""
             if not token:
@@ -99,44 +96,15 @@ class Gemini:
         try:
             async with aclosing(self._http.post_stream(path, body, is_last=_never, whole="candidates")) as batches:
                 async for batch in batches:
-                    yield (self._piece(event) for event in batch if event.data)
+                    yield (self._told(json_event(self._http, event)) for event in batch if event.data)
         except UpstreamFailed:
             if not reader.whole:
                 raise
-
-    def _piece(self, event: SseEvent) -> Json:
-        try:
-            piece = orjson.loads(event.data)
-        except orjson.JSONDecodeError as error:
-            raise self._http.invalid("sent an event that is not JSON") from error
-        if not isinstance(piece, dict):
-            raise self._http.invalid("sent an event that is not a JSON object")
-        return self._told(piece)
 
     def _told(self, answer: Json) -> Json:
         if answer.get("error"):
             raise self._http.error(answer["error"])
         return answer
-
-    def _read(self, reader: AnswerReader, pieces: Iterable[Json]) -> tuple[list[TurnEvent], ServiceError | None]:
-        """The events of a batch, and the error it ends in: what came before the fault still goes out."""
-        events: list[TurnEvent] = []
-        try:
-            with self._as_its_api_says():
-                for piece in pieces:
-                    for event in reader.read(piece):
-                        events.append(event)  # noqa: PERF402 - what came before an error is kept
-        except ServiceError as error:
-            return events, error
-        return events, None
-
-    @contextmanager
-    def _as_its_api_says(self) -> Iterator[None]:
-        """Makes what goes wrong when an answer is read the provider's mistake."""
-        try:
-            yield
-        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-            raise self._http.invalid("broke its API") from error
 
 
 def _never(_: SseEvent) -> bool:

@@ -22,9 +22,10 @@ def _grounded(text: str, grounding: Json) -> Iterator[Json]:
     for support in grounding.get("groundingSupports") or []:
         segment = support.get("segment") or {}
         for index in support.get("groundingChunkIndices") or []:
-            # A chunk has its fields below its kind: `web`, `maps`, `retrievedContext`.
-            [source, *_] = chunks[index].values()
-            yield from _citation(text, segment, source)
+            if 0 <= index < len(chunks):
+                # A chunk has its fields below its kind: `web`, `maps`, `retrievedContext`.
+                [source, *_] = chunks[index].values()
+                yield from _citation(text, segment, source)
 
 
 def _recited(text: str, sources: Json) -> Iterator[Json]:

@@ -71,7 +71,7 @@ def _generation(model: str) -> int:
 
 def _refuse_the_inexpressible(request: TurnRequest) -> None:
     if request.verbosity is not None:
-        raise _missing(request.path("verbosity"))
+        raise _missing(request.param("verbosity"))
     if request.metadata:
         raise _missing("metadata")
     if request.parallel_tool_calls is False and request.tools:
@@ -124,7 +124,7 @@ def _thinking(request: TurnRequest) -> Json:
     effort = request.reasoning_effort
     if effort is None:
         return thinking
-    param = request.path("reasoning_effort")
+    param = request.param("reasoning_effort")
     if _generation(request.model) == 2:
         return thinking | {"thinkingBudget": _named(param, effort, _BUDGETS)}
     return thinking | {"thinkingLevel": _named(param, effort, _LEVELS)}
@@ -152,7 +152,7 @@ def _declaration(tool: Tool) -> Json:
         known["description"] = tool.description
     if isinstance(tool, CustomTool):
         if tool.format and orjson.loads(tool.format).get("type") != "text":
-            raise UnsupportedParameter("This model's provider takes no grammars for the input of tools.", "tools")
+            raise UnsupportedParameter("This model's provider takes no grammars for the input of tools.", tool.param)
         only = {CUSTOM_INPUT: {"type": "string"}}
         return known | {"parametersJsonSchema": {"type": "object", "properties": only, "required": [CUSTOM_INPUT]}}
     if tool.parameters:
