@@ -453,8 +453,9 @@ async def test_tokens_are_counted_of_the_whole_request(upstream: ScriptedUpstrea
     }
 
 
-async def test_a_server_that_does_not_count_is_asked_once(upstream: ScriptedUpstream, dialect: Gemini) -> None:
+async def test_a_server_that_does_not_count_says_nothing(upstream: ScriptedUpstream, dialect: Gemini) -> None:
     upstream.play(answer({}, status=404))
     assert await dialect.count_tokens(turn(streamed=False)) is None
-    assert await dialect.count_tokens(turn(streamed=False)) is None
-    assert len(upstream.requests) == 1
+    upstream.play(answer(refusal(400, "Bad.", "INVALID_ARGUMENT"), status=400))
+    with pytest.raises(UpstreamRejected, match="Bad"):
+        await dialect.count_tokens(turn(streamed=False))

@@ -31,7 +31,6 @@ class Gemini:
     def __init__(self, http: UpstreamHttp, *, vertex: bool = False) -> None:
         self._http = http
         self._vertex = vertex
-        self._counts = True
 
     async def turn(self, request: TurnRequest) -> AsyncGenerator[list[TurnEvent]]:
         """See `Dialect.turn`."""
@@ -51,8 +50,6 @@ class Gemini:
 
     async def count_tokens(self, request: TurnRequest) -> int | None:
         """See `CountsTokens.count_tokens`."""
-        if not self._counts:
-            return None
         body = gemini_body(request)
         if self._vertex:
             body = {key: value for key, value in body.items() if key in _COUNTED}
@@ -61,8 +58,8 @@ class Gemini:
         try:
             answer = await self._http.post_json(_path(request.model, "countTokens"), body)
         except UpstreamRejected as error:
-            # A server that has no such path never will: it is asked once.
-            self._counts = error.metadata.get("http_status") not in {"404", "405"}
+            if error.metadata.get("http_status") not in {"404", "405"}:
+                raise
             return None
         counted = answer.get("totalTokens")
         return counted if isinstance(counted, int) else None
