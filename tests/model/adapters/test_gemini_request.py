@@ -63,10 +63,10 @@ def test_a_plain_turn_is_its_contents() -> None:
 # ---- the conversation ----------------------------------------------------------------------------------------------
 
 
-def test_instructions_are_gathered_from_wherever_they_stand() -> None:
-    found = body(Message("system", (Text("a"),)), HI, Message("developer", (Text("b"),)), HI)
+def test_instructions_at_the_beginning_are_the_system_s_and_later_ones_stay_where_they_are() -> None:
+    found = body(Message("system", (Text("a"),)), Message("developer", (Text("b"),)), HI, Message("developer", (Text("c"),)))
     assert found["systemInstruction"] == {"parts": [{"text": "a"}, {"text": "b"}]}
-    assert found["contents"] == [{"role": "user", "parts": [{"text": "hi"}, {"text": "hi"}]}]
+    assert found["contents"] == [{"role": "user", "parts": [{"text": "hi"}, {"text": "<system>\nc\n</system>"}]}]
 
 
 def test_what_one_side_said_in_a_row_is_one_content() -> None:
@@ -98,6 +98,12 @@ def test_results_of_parallel_calls_are_one_content_by_the_names_of_their_calls()
 def test_the_input_of_a_custom_tool_is_a_parameter() -> None:
     found = contents(HI, ToolCall("call_1", "c", "free text", "custom"))
     assert found[1]["parts"] == [{"functionCall": {"name": "c", "args": {"input": "free text"}}}]
+
+
+@pytest.mark.parametrize("wrong", ["{", "[]"])
+def test_arguments_that_a_model_got_wrong_are_told_as_such(wrong: str) -> None:
+    [call] = contents(HI, ToolCall("call_1", "f", wrong))[1]["parts"]
+    assert call["functionCall"]["args"] == {"INVALID_JSON": wrong}
 
 
 @pytest.mark.parametrize(
@@ -154,8 +160,6 @@ def test_tools_return_images_inline() -> None:
         (Message("user", (Text("hi"),), "ann", "messages[1]"), "messages[1].name"),
         (Message("system", (Image("https://x.org/a"),), param="messages[1]"), "messages[1].content[0]"),
         (ToolResult("call_1", (Text("?"),), param="messages[1]"), "messages[1]"),
-        (ToolCall("call_1", "f", "{", param="messages[1]"), "messages[1]"),
-        (ToolCall("call_1", "f", "[]", param="messages[1]"), "messages[1]"),
     ],
 )
 def test_an_entry_that_cannot_be_said_is_named(entry: Entry, param: str) -> None:
@@ -267,7 +271,7 @@ def test_every_parameter_that_the_api_has_is_given() -> None:
     }  # fmt: skip
     assert found == body() | {"serviceTier": "flex"}
     assert body(service_tier="default")["serviceTier"] == "standard"
-    assert body(service_tier="auto", user="u", safety_identifier="s", prompt_cache_key="p") == body()
+    assert body(service_tier="auto", user="u", safety_identifier="s", prompt_cache_key="p", verbosity="medium") == body()
     assert body(logprobs=True)["generationConfig"] == {"responseLogprobs": True}
 
 
@@ -328,6 +332,7 @@ def test_effort_is_a_budget_or_a_level(model: str, effort: str, thinking: Any) -
         ({"tools": (CustomTool("c", format='{"type":"grammar"}', param="tools[0]"),)}, "tools[0]"),
         ({"tools": (F,), "tool_choice": ToolChoice(kind="hosted", hosted="{}")}, "tool_choice"),
         ({"extra": {"contents": "[]"}}, "contents"),
+        ({"extra": {"store": "true"}}, "store"),
         ({"extra": {"prompt_cache_retention": '"24h"'}}, "prompt_cache_retention"),
         ({"extra": {"generationConfig": "1"}}, "generationConfig"),
         ({"extra": {"generationConfig": '{"candidateCount":2}'}}, "generationConfig.candidateCount"),
@@ -339,18 +344,26 @@ def test_what_cannot_be_asked_for_is_named(request_fields: dict[str, Any], param
     assert refused(**request_fields) == param
 
 
+def test_tools_that_google_runs_are_asked_for_beside_functions() -> None:
+    found = body(tools=(G,), extra={"googleSearch": "{}", "codeExecution": "{}"})
+    assert found["tools"] == [{"functionDeclarations": [{"name": "g"}]}, {"googleSearch": {}}, {"codeExecution": {}}]
+    assert body(extra={"urlContext": "{}"})["tools"] == [{"urlContext": {}}]
+
+
 def test_parameters_of_its_own_are_passed_on() -> None:
     found = body(
         temperature=1.0,
         tools=(F,),
         tool_choice=ToolChoice(),
         extra={
+            "store": "false",
             "safetySettings": "[]",
             "generationConfig": '{"mediaResolution":"MEDIA_RESOLUTION_LOW","candidateCount":1,"responseModalities":["TEXT"]}',
             "toolConfig": '{"retrievalConfig":{}}',
         },
     )
     assert found["safetySettings"] == []
+    assert "store" not in found
     assert found["generationConfig"] == {
         "temperature": 1.0, "mediaResolution": "MEDIA_RESOLUTION_LOW", "candidateCount": 1, "responseModalities": ["TEXT"],
     }  # fmt: skip

@@ -49,7 +49,7 @@ Json = dict[str, Any]
 
 
 class Contents:
-    """The contents that a conversation is, and the instruction of the system, gathered from wherever it stands.
+    """The contents that a conversation is, and the instructions that it begins with.
 
     `signed`: the model wants a signature with the first call of each of its turns. Entries raise UnsupportedParameter for
     what the API cannot express, and InvalidRequest for what is not as it should be.
@@ -82,10 +82,18 @@ class Contents:
                 self._extend("user", [media_part(part, where) for part, where in _placed(entry)])
             case Message():
                 _refuse_name(entry)
-                self.system += [_system_part(part, where) for part, where in _placed(entry)]
+                self._instruct([_instruction(part, where) for part, where in _placed(entry)])
             case ToolResult():
                 self._end_model_turn()
                 self._extend("user", [{"functionResponse": self._response(entry)}])
+
+    def _instruct(self, texts: list[str]) -> None:
+        """Instructions that come later have no place of their own in this API: the user says them, marked, where they stand."""
+        if not self.contents:
+            self.system += [{"text": text} for text in texts]
+            return
+        self._end_model_turn()
+        self._extend("user", [{"text": f"<system>\n{text}\n</system>"} for text in texts])
 
     def _extend(self, role: str, parts: list[Json]) -> None:
         """Adds to the last content, or begins the next one; results are in one of their own, as many as there are calls."""
@@ -200,10 +208,10 @@ def _blob(kind: str, data: str) -> Json:
     return {"inlineData": {"mimeType": kind, "data": data}}
 
 
-def _system_part(part: Part, where: str) -> Json:
+def _instruction(part: Part, where: str) -> str:
     if not isinstance(part, Text):
         raise UnsupportedParameter("This model's provider takes instructions as text.", where)
-    return {"text": part.text}
+    return part.text
 
 
 def _placed(entry: Message) -> Iterator[tuple[Part, str]]:
@@ -216,15 +224,14 @@ def _refuse_name(entry: Message) -> None:
 
 
 def _arguments(entry: ToolCall) -> Any:
+    """What the tool was called with, which has to be an object; what a model got wrong is told as what it is."""
     if entry.kind == "custom":
         return {CUSTOM_INPUT: entry.arguments}
     try:
         is_object = isinstance(orjson.loads(entry.arguments or "{}"), dict)
     except orjson.JSONDecodeError:
         is_object = False
-    if not is_object:
-        raise InvalidRequest("The arguments of a call are a JSON object.", entry.param)
-    return Fragment(entry.arguments or "{}")
+    return Fragment(entry.arguments or "{}") if is_object else {"INVALID_JSON": entry.arguments}
 
 
 def _id_of(call_id: str) -> Json:

@@ -38,7 +38,11 @@ _TIERS: Final = {"auto": "", "default": "standard", "flex": "flex", "priority": 
 _OPEN: Final = ("generationConfig", "toolConfig")
 """Objects that a caller may add keys of this API to."""
 
-_NOT_IN_A_TURN: Final = frozenset({"contents", "systemInstruction", "prompt_cache_options", "prompt_cache_retention"})
+_OWN_TOOLS: Final = ("googleSearch", "googleMaps", "urlContext", "codeExecution", "fileSearch")
+"""Tools that Google runs, which a caller asks for by their names at the top of the request: `tools` has none like them."""
+
+_NOT_IN_A_TURN: Final = frozenset({"contents", "systemInstruction", "store", "prompt_cache_options", "prompt_cache_retention"})
+"""What the translation writes, and parameters of other APIs that callers are used to, which this one has not."""
 _SHOWN: Final = frozenset({"TEXT", "IMAGE"})
 _GENERATION: Final = re.compile(r"gemini-(\d+)")
 
@@ -70,7 +74,7 @@ def _generation(model: str) -> int:
 
 
 def _refuse_the_inexpressible(request: TurnRequest) -> None:
-    if request.verbosity is not None:
+    if request.verbosity not in {None, "medium"}:
         raise _missing(request.param("verbosity"))
     if request.metadata:
         raise _missing("metadata")
@@ -176,7 +180,10 @@ def _choice(choice: ToolChoice, strict: bool) -> Json:
 
 
 def _with_extra(body: Json, request: TurnRequest) -> Json:
-    extra = dict(request.extra)
+    # Nothing is stored anyway.
+    extra = {name: raw for name, raw in request.extra.items() if (name, raw) != ("store", "false")}
+    if own := [{name: Fragment(extra.pop(name))} for name in _OWN_TOOLS if name in extra]:
+        body["tools"] = [*body.get("tools", ()), *own]
     for name in _OPEN:
         if name in extra:
             body[name] = _joined(name, body.get(name, {}), extra.pop(name))
