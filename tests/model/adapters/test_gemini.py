@@ -1,8 +1,9 @@
 """The Gemini dialect over scripted bytes: what is sent where, every event of an answer, models, counted tokens, and faults."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import orjson
@@ -356,6 +357,20 @@ async def test_a_stream_that_breaks_fails_after_what_came(
 async def test_a_stream_that_breaks_after_its_answer_is_whole(upstream: ScriptedUpstream, dialect: Gemini) -> None:
     upstream.play([stream_head(), piece(sse(said({"text": "a"}, finish="STOP"), done=False)), CLOSE])
     assert await events(dialect) == [STARTED, TextDelta("a"), TurnFinished("stop")]
+
+
+async def test_leaving_a_turn_ends_the_call(upstream: ScriptedUpstream, dialect: Gemini) -> None:
+    upstream.play(stream(sse(said({"text": "a"}), done=False), asyncio.Event()))
+    async with aclosing(dialect.turn(turn(streamed=True))) as batches:
+        assert await anext(batches) == [STARTED, TextDelta("a")]
+    await upstream.until(lambda: upstream.abandoned == 1)
+
+
+async def test_turns_share_a_connection(upstream: ScriptedUpstream, dialect: Gemini) -> None:
+    for _ in range(2):
+        upstream.play(stream(sse(said({"text": "a"}, finish="STOP"), done=False)))
+        await events(dialect)
+    assert upstream.connections == 1
 
 
 async def test_an_answer_without_a_candidate_is_a_failure(upstream: ScriptedUpstream, dialect: Gemini) -> None:
