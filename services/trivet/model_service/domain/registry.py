@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from trivet.kernel.errors import ModelNotFound, ServiceError
+from trivet.model_service.domain.embeddings import Embedder
+from trivet.model_service.domain.moderation import Moderator
 from trivet.model_service.domain.ports import Dialect, ModelInfo
+from trivet.model_service.domain.rerank import Reranker
 
 LIST_SECONDS = 5.0
 """How long a provider may take to list its models."""
@@ -19,13 +22,16 @@ FRESH_SECONDS = 30.0
 class Provider:
     """A provider under its name. `models` are those it offers by configuration; None: any that it has.
 
-    `native_mcp`: tools of MCP servers are left to it.
+    `native_mcp`: tools of MCP servers are left to it. `embedder`, `reranker`, `moderator`: None where it has no such models.
     """
 
     name: str
     dialect: Dialect
     models: tuple[ModelInfo, ...] | None = None
     native_mcp: bool = False
+    embedder: Embedder | None = None
+    reranker: Reranker | None = None
+    moderator: Moderator | None = None
 
 
 @dataclass(frozen=True, slots=True)
