@@ -31,6 +31,7 @@ from trivet.model_service.responses.turns.managed_turns import ManagedTurns
 from trivet.model_service.routing.router import Router
 from trivet.model_service.servicer import ModelServicer
 from trivet.model_service.settings import ModelSettings
+from trivet.model_service.single_calls import SingleCalls
 from trivet.tool.v1.tool_service_pb2_grpc import ToolServiceStub
 
 
@@ -87,5 +88,6 @@ def compose(
         follower=follower,
         runs=runs,
         contexts=Contexts(planner, InputTokens(registry, turns, tokenizer), turns.compactor),
+        single=SingleCalls(registry, router, turns),
     )
     return ModelService(models, ConversationServicer(Conversations(store)), runs, recorder)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from trivet.kernel.codec.packed import unpacked
 from trivet.kernel.errors import ServiceError, UnsupportedParameter, UpstreamFailed
-from trivet.model_service.domain.embeddings import Embedder, EmbeddingAnswer, EmbeddingRequest, Vector, unpacked
+from trivet.model_service.domain.embeddings import Embedder, EmbeddingAnswer, EmbeddingRequest, Vector
 
 _PLACE: Final = re.compile(r"input\[(\d+)\]")
 _FLOAT_BYTES: Final = 4

@@ -1,15 +1,14 @@
 """What ModelService needs of a provider that makes vectors of texts: the port, what it is asked, and what it answers."""
 
-import sys
-from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from trivet.kernel.errors import UnsupportedParameter
 
 Vector = bytes
-"""A vector: its 32-bit floats one after the other, little-endian. A fifth of what Python's own numbers take, and copied as one."""
+"""A vector: its 32-bit floats one after the other, little-endian (`trivet.kernel.codec.packed`). An eighth of what numbers of Python
+take, and copied as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +60,3 @@ class Embedder(Protocol):
             UpstreamRejected, UpstreamFailed, UpstreamTimeout, RateLimited, Overloaded: as everywhere.
         """
         ...
-
-
-def packed(numbers: Iterable[float]) -> Vector:
-    """The vector of these numbers. Raises TypeError for what is none."""
-    values = array("f", numbers)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values.tobytes()
-
-
-def unpacked(vector: Vector) -> "array[float]":
-    """The numbers of a vector. Raises ValueError where it ends within one."""
-    values = array("f")
-    values.frombytes(vector)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values

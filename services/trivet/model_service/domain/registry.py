@@ -62,9 +62,14 @@ class Registry:
         provider = self._providers.get(name)
         if provider is None or not slash or not upstream:
             raise ModelNotFound(model)
-        if provider.models is not None and all(upstream != offered.id for offered in provider.models):
+        if not _offers(provider, upstream):
             raise ModelNotFound(model)
         return provider, upstream
+
+    def moderation_models(self) -> list[str]:
+        """The models that a moderation which names none may mean: the default one of each provider that is known for one."""
+        known = ((provider, provider.moderator.default_model) for provider in self._providers.values() if provider.moderator)
+        return [f"{provider.name}/{model}" for provider, model in known if model and _offers(provider, model)]
 
     async def models(self) -> list[ServedModel]:
         """The models of all providers, in the order of the configuration; a provider that fails adds none."""
@@ -104,3 +109,7 @@ class Registry:
             return listed
         self._listed[provider.name] = self._clock(), found
         return found
+
+
+def _offers(provider: Provider, model: str) -> bool:
+    return provider.models is None or any(model == offered.id for offered in provider.models)
