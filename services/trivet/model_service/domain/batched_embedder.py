@@ -49,19 +49,21 @@ class BatchedEmbedder:
         return EmbeddingAnswer(vectors, sum(answer.tokens for answer in answers))
 
     async def _all(self, request: EmbeddingRequest, pieces: list[slice]) -> list[EmbeddingAnswer]:
-        room = asyncio.Semaphore(self._limits.parallel)
+        answers: dict[int, EmbeddingAnswer] = {}
+        waiting = iter(enumerate(pieces))
 
-        async def ask(piece: slice) -> EmbeddingAnswer:
-            async with room:
-                return await self._piece(request, piece)
+        async def ask() -> None:
+            for place, piece in waiting:
+                answers[place] = await self._piece(request, piece)
 
         try:
             async with asyncio.TaskGroup() as group:
-                asked = [group.create_task(ask(piece)) for piece in pieces]
+                for _ in range(min(self._limits.parallel, len(pieces))):
+                    group.create_task(ask())
         except ExceptionGroup as failed:
             # Any of them fails the request, and the first ended the others.
             raise failed.exceptions[0] from None
-        return [task.result() for task in asked]
+        return [answers[place] for place in range(len(pieces))]
 
     async def _piece(self, request: EmbeddingRequest, piece: slice) -> EmbeddingAnswer:
         inputs: Any = request.inputs[piece]
