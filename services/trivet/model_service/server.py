@@ -32,6 +32,7 @@ from trivet.model_service.responses.turns.managed_turns import ManagedTurns
 from trivet.model_service.routing.router import Router
 from trivet.model_service.servicer import ModelServicer
 from trivet.model_service.settings import ModelSettings
+from trivet.model_service.single_calls import SingleCalls
 from trivet.tool.v1.tool_service_pb2_grpc import ToolServiceStub
 
 
@@ -89,5 +90,6 @@ def compose(
         follower=follower,
         runs=runs,
         contexts=Contexts(planner, InputTokens(registry, turns, tokenizer), turns.compactor),
+        single=SingleCalls(registry, router, turns),
     )
     return ModelService(models, ConversationServicer(Conversations(store)), MessageServicer(router, guard), runs, recorder)

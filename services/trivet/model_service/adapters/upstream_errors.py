@@ -12,6 +12,7 @@ from trivet.kernel.errors import (
     Overloaded,
     RateLimited,
     ServiceError,
+    UnsupportedParameter,
     UpstreamFailed,
     UpstreamRejected,
     UpstreamTimeout,
@@ -82,6 +83,8 @@ class UpstreamErrors:
             return RateLimited(told or f"The provider `{self._provider}` limits its rate.", retry_after)
         if status in _OVERLOADED:
             return Overloaded(told or f"The provider `{self._provider}` is overloaded.", retry_after)
+        if status == 501:
+            return UnsupportedParameter(told or f"The provider `{self._provider}` does not do this.")
         if status == 504:
             return self.timeout()
         if 400 <= status < 500:

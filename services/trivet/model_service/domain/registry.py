@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from trivet.kernel.errors import ModelNotFound, ServiceError
+from trivet.model_service.domain.embeddings import Embedder
+from trivet.model_service.domain.moderation import Moderator
 from trivet.model_service.domain.ports import Dialect, ModelInfo
+from trivet.model_service.domain.rerank import Reranker
 
 LIST_SECONDS = 5.0
 """How long a provider may take to list its models."""
@@ -19,13 +22,16 @@ FRESH_SECONDS = 30.0
 class Provider:
     """A provider under its name. `models` are those it offers by configuration; None: any that it has.
 
-    `native_mcp`: tools of MCP servers are left to it.
+    `native_mcp`: tools of MCP servers are left to it. `embedder`, `reranker`, `moderator`: None where it has no such models.
     """
 
     name: str
     dialect: Dialect
     models: tuple[ModelInfo, ...] | None = None
     native_mcp: bool = False
+    embedder: Embedder | None = None
+    reranker: Reranker | None = None
+    moderator: Moderator | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +62,14 @@ class Registry:
         provider = self._providers.get(name)
         if provider is None or not slash or not upstream:
             raise ModelNotFound(model)
-        if provider.models is not None and all(upstream != offered.id for offered in provider.models):
+        if not _offers(provider, upstream):
             raise ModelNotFound(model)
         return provider, upstream
+
+    def moderation_models(self) -> list[str]:
+        """The models that a moderation which names none may mean: the default one of each provider that is known for one."""
+        known = ((provider, provider.moderator.default_model) for provider in self._providers.values() if provider.moderator)
+        return [f"{provider.name}/{model}" for provider, model in known if model and _offers(provider, model)]
 
     async def models(self) -> list[ServedModel]:
         """The models of all providers, in the order of the configuration; a provider that fails adds none."""
@@ -98,3 +109,7 @@ class Registry:
             return listed
         self._listed[provider.name] = self._clock(), found
         return found
+
+
+def _offers(provider: Provider, model: str) -> bool:
+    return provider.models is None or any(model == offered.id for offered in provider.models)
