@@ -16,7 +16,7 @@ from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.openai_responses_events import TurnReader
 from trivet.model_service.adapters.openai_responses_native import NativeResponse, NativeStream
-from trivet.model_service.adapters.openai_responses_request import responses_body
+from trivet.model_service.adapters.openai_responses_request import responses_body, without_seals
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
 from trivet.model_service.domain.ports import ModelInfo
@@ -123,7 +123,7 @@ class OpenAIResponses:
 
     async def _context(self, path: str, request: CreateResponseRequest, model: str, keys: frozenset[str]) -> Json | None:
         """What a server answers that has such a path; None if this one has not."""
-        body: Json = codec_for(CreateResponseRequest).encode(request)
+        body: Json = without_seals(codec_for(CreateResponseRequest).encode(request))
         try:
             return await self._http.post_json(path, {key: body[key] for key in keys if key in body} | {"model": model})
         except UpstreamRejected as error:
@@ -218,7 +218,7 @@ class AnewStream:
 
 
 def _native_body(request: CreateResponseRequest, upstream_model: str, *, stream: bool) -> Json:
-    body: Json = codec_for(CreateResponseRequest).encode(request)
+    body: Json = without_seals(codec_for(CreateResponseRequest).encode(request))
     # The whole conversation comes with each request, and is kept here: the upstream has nothing to keep.
     body |= {"model": upstream_model, "stream": stream, "store": False}
     if not stream:
