@@ -15,6 +15,7 @@ from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import ServiceError
 from trivet.kernel.validation import validate
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.adapters.anthropic_request import messages_body
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor, chat_body
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
@@ -23,6 +24,8 @@ from trivet.model_service.adapters.upstream_http import UpstreamHttp
 from trivet.model_service.faces.chat_request import parse_chat
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.faces.responses_request import parse as parse_response
+
+CLAUDE = "claude-opus-4-8"
 
 Way = Callable[[Any], Any]
 
@@ -75,6 +78,25 @@ MEANINGLESS_FOR_CHAT = {
     ),
 }
 
+PDF = "JVBERi0="
+CLAUDE_CHAT_NEEDED = CHAT_NEEDED | {"<file>.file.file_data": PDF, "tools": [{"type": "function", "function": {"name": "x"}}]}
+CLAUDE_RESPONSE_NEEDED = RESPONSE_NEEDED | {"input_file>.file_data": PDF, "tools": [FUNCTION]}
+
+MEANINGLESS_FOR_CLAUDE = {
+    r".*<(image_url|input_image)>(\.image_url)?\.detail": "how closely an image is looked at is the model's own",
+    r"parallel_tool_calls": "true is what holds anyway, and false is said with the tools",
+    r"(response_format|text\.format)<text>": "text is what is written anyway",
+    r"(response_format|text\.format)<json_schema>(\.json_schema)?\.strict": "a schema is always kept to",
+    r"prompt_cache_key": "a hint that helps only servers which route by it",
+}
+NOT_SIGNED = "this API takes back only reasoning that it has signed"
+MEANINGLESS_FOR_CLAUDE_IN_CHAT = (
+    MEANINGLESS_FOR_RESPONSES | MEANINGLESS_FOR_CLAUDE | {r"messages\[\]<assistant>\.reasoning_content": NOT_SIGNED}
+)
+MEANINGLESS_FOR_CLAUDE_IN_RESPONSES = (
+    MEANINGLESS_FOR_CHAT | MEANINGLESS_FOR_CLAUDE | {r"input<items>\[\]<reasoning>\.(summary|content)\[\].*": NOT_SIGNED}
+)
+
 OTHER_NAMES = {"tool_choice<option><allowed_tools>": "tool_choice.tools"}
 
 
@@ -84,6 +106,14 @@ def chat_over_responses(asked: Any) -> Any:
 
 def responses_over_chat(flavor: ChatFlavor) -> Way:
     return lambda asked: chat_body(parse_response(checked(CreateResponseRequest, asked), "m", stream=False), flavor)
+
+
+def chat_over_claude(asked: Any) -> Any:
+    return messages_body(parse_chat(checked(CreateChatCompletionRequest, asked), CLAUDE, stream=False))
+
+
+def responses_over_claude(asked: Any) -> Any:
+    return messages_body(parse_response(checked(CreateResponseRequest, asked), CLAUDE, stream=False))
 
 
 def chat_over_chat(asked: Any) -> Any:
@@ -133,6 +163,14 @@ def sent_by(call: Callable[[UpstreamHttp], Any]) -> Any:
         pytest.param(
             CreateResponseRequest, responses_over_chat(COMPATIBLE), RESPONSE_NEEDED, RESPONSE_SAMPLES, MEANINGLESS_FOR_CHAT,
             id="responses over compatible chat",
+        ),
+        pytest.param(
+            CreateChatCompletionRequest, chat_over_claude, CLAUDE_CHAT_NEEDED, CHAT_SAMPLES, MEANINGLESS_FOR_CLAUDE_IN_CHAT,
+            id="chat over anthropic",
+        ),
+        pytest.param(
+            CreateResponseRequest, responses_over_claude, CLAUDE_RESPONSE_NEEDED, RESPONSE_SAMPLES,
+            MEANINGLESS_FOR_CLAUDE_IN_RESPONSES, id="responses over anthropic",
         ),
         pytest.param(
             CreateChatCompletionRequest, chat_over_chat, CHAT_NEEDED, CHAT_SAMPLES,

@@ -25,7 +25,7 @@ WEATHER = {"name": "get_weather", "description": "The weather of a city.", "para
 QUESTION = {"role": "user", "content": "What is the weather in Paris?"}
 
 pytestmark = [
-    pytest.mark.parametrize("provider", ["chat", "responses"]),
+    pytest.mark.parametrize("provider", ["chat", "responses", "claude"]),
     pytest.mark.parametrize("streamed", [True, False]),
 ]
 
@@ -36,6 +36,8 @@ async def stub(llmock: LLMock) -> AsyncIterator[Any]:
         {"name": "chat", "type": "openai-chat", "base_url": llmock.base_url(), "api_key": "sk-test"},
         {"name": "responses", "type": "openai-responses", "base_url": llmock.base_url(), "api_key": "sk-test"},
     ]
+    claude = {"name": "claude", "type": "anthropic", "base_url": f"{llmock.base_url('anthropic')}/v1", "api_key": "sk-test"}
+    providers.append(claude)
     settings = ModelSettings.model_validate({"providers": providers})
     async with (
         open_model_service(settings) as service,

@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
+from trivet.model_service.adapters import anthropic
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp, UpstreamLimits
+from trivet.model_service.adapters.upstream_http import Authorize, Endpoint, UpstreamHttp, UpstreamLimits, bearer
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.registry import Provider
 from trivet.model_service.settings import ProviderSettings
@@ -26,6 +27,11 @@ def _open_chat(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
 
 def _open_responses(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
     return _provider(settings, OpenAIResponses(_http(settings)), stack)
+
+
+def _open_anthropic(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
+    at = settings.model_copy(update={"base_url": settings.base_url or anthropic.BASE_URL})
+    return _provider(settings, anthropic.Anthropic(_http(at, authorize=anthropic.authorize)), stack)
 
 
 def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
@@ -48,6 +54,7 @@ def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
 _OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
     "openai-chat": _open_chat,
     "openai-responses": _open_responses,
+    "anthropic": _open_anthropic,
     "local": _open_local,
 }
 
@@ -58,7 +65,9 @@ def _provider(settings: ProviderSettings, dialect: Dialect, stack: AsyncExitStac
     return Provider(settings.name, dialect, offered, settings.native_mcp)
 
 
-def _http(settings: ProviderSettings, located: Callable[[], Awaitable[Endpoint]] | None = None) -> UpstreamHttp:
+def _http(
+    settings: ProviderSettings, located: Callable[[], Awaitable[Endpoint]] | None = None, authorize: Authorize = bearer
+) -> UpstreamHttp:
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     timeouts = settings.timeouts
     return UpstreamHttp(
@@ -66,6 +75,7 @@ def _http(settings: ProviderSettings, located: Callable[[], Awaitable[Endpoint]]
         located or Endpoint(settings.base_url or "", key),
         headers={name: value.get_secret_value() for name, value in settings.headers.items()},
         limits=UpstreamLimits(timeouts.connect_seconds, timeouts.read_seconds, timeouts.total_seconds),
+        authorize=authorize,
     )
 
 

@@ -74,14 +74,15 @@ class ProviderSettings(_Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
     """The first part of a model's name: `lab` in `lab/fast`."""
 
-    type: Literal["openai-chat", "openai-responses", "local"]
+    type: Literal["openai-chat", "openai-responses", "anthropic", "local"]
     """The dialect; `local` is the embedded demonstration model."""
 
     base_url: HttpUrl | None = None
-    """The URL that the dialect's paths are added to, with its version: `https://host/v1`. Needed for all but `local`."""
+    """The URL that the dialect's paths are added to, with its version: `https://host/v1`. Needed for all but
+    `anthropic`, which is at `https://api.anthropic.com/v1` without one, and `local`."""
 
     api_key: Annotated[SecretStr | None, BeforeValidator(_none_is_no_key)] = None
-    """Sent as a bearer token. `none`, empty or absent: none is sent."""
+    """Sent as a bearer token, or as the header that the type wants. `none`, empty or absent: none is sent."""
 
     headers: dict[HeaderName, SecretStr] = {}
     """Sent with each call."""
@@ -109,7 +110,7 @@ class ProviderSettings(_Section):
         if self.type == "local":
             if self.base_url is not None or self.api_key is not None or self.headers:
                 raise ValueError("a provider of type `local` has no `base_url`, `api_key` or `headers`: it runs inside Trivet")
-        elif self.base_url is None:
+        elif self.base_url is None and self.type != "anthropic":
             raise ValueError(f"a provider of type `{self.type}` needs a `base_url`")
         return self
 

@@ -46,6 +46,8 @@ _SAME_NAME: Final = (
     "safety_identifier",
     "prompt_cache_key",
 )
+_NAMES: Final = {"text_format": "response_format"}
+
 _ONLY_CHAT: Final = (
     "logit_bias",
     "audio",
@@ -84,6 +86,7 @@ def parse_chat(request: CreateChatCompletionRequest, upstream_model: str, *, str
         text_format=_text_format(request.response_format) if request.HasField("response_format") else None,
         metadata=dict(request.metadata),
         extra=dict(_extra(request)),
+        names=_NAMES,
         **same,
     )
 
@@ -223,7 +226,7 @@ def _tool(tool: ChatTool, where: str) -> Tool:
             return FunctionTool(function.name, function.description, function.parameters, strict)
         case "custom":
             custom = tool.custom.custom
-            return CustomTool(custom.name, custom.description, custom.format)
+            return CustomTool(custom.name, custom.description, custom.format, where)
         case _:
             raise _unsupported(where)
 
