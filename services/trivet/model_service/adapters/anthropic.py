@@ -45,7 +45,7 @@ class Anthropic:
                 whole = list(reader.read_whole(answer))
             yield whole
             return
-        async with aclosing(self._http.post_stream(_PATH, body, is_last=self._is_last, whole="content")) as batches:
+        async with aclosing(self._http.post_stream(_PATH, body, is_last=self._is_last, whole="type")) as batches:
             async for batch in batches:
                 given = (self._event(event) for event in batch if event.data and not is_done(event))
                 events, error = read_batch(self._http, reader.read, given)

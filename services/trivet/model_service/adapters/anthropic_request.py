@@ -15,7 +15,8 @@ from trivet.model_service.domain.turn import CustomTool, FunctionTool, HostedToo
 
 Body = dict[str, Any]
 
-_MISSING: Final = ("frequency_penalty", "presence_penalty", "seed", "logprobs", "top_logprobs")
+_MISSING: Final = {"frequency_penalty": 0, "presence_penalty": 0, "seed": None, "logprobs": False, "top_logprobs": None}
+"""What this API has no parameter for, with the value that asks for nothing."""
 
 _NOT_IN_A_TURN: Final = frozenset({"n", "store", "prompt_cache_retention", "prompt_cache_options"})
 """Parameters of other APIs that callers are used to, which this one has not."""
@@ -68,8 +69,8 @@ def count_body(request: TurnRequest) -> Body:
 
 
 def _refuse_the_inexpressible(request: TurnRequest) -> None:
-    for name in _MISSING:
-        if getattr(request, name) not in {None, False}:
+    for name, nothing in _MISSING.items():
+        if getattr(request, name) not in (None, nothing):
             raise _unsupported(request.param(name))
     if request.verbosity not in {None, "medium"}:
         raise _unsupported(request.param("verbosity"))
