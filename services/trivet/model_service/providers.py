@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from trivet.model_service.adapters import cohere, gemini
+from trivet.model_service.adapters import anthropic, cohere, gemini
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
 from trivet.model_service.adapters.openai_embeddings import OpenAIEmbeddings
@@ -67,6 +67,11 @@ def _open_gemini(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
     return _provider(settings, dialect, stack)
 
 
+def _open_anthropic(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
+    at = settings.model_copy(update={"base_url": settings.base_url or anthropic.BASE_URL})
+    return _provider(settings, anthropic.Anthropic(_http(at, authorize=anthropic.authorize)), stack)
+
+
 def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
     # Only a process that runs it needs its runtime.
     from trivet.model_service.adapters.local.model import MODELS, LocalModel
@@ -87,6 +92,7 @@ def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
 _OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
     "openai-chat": _open_chat,
     "openai-responses": _open_responses,
+    "anthropic": _open_anthropic,
     "gemini": _open_gemini,
     "cohere": _open_cohere,
     "local": _open_local,

@@ -84,7 +84,7 @@ class EmbeddingSettings(_Section):
     """For providers of OpenAI's API: what they are asked for. `float` is for a server that refuses base64."""
 
 
-_AT_THEIR_MAKERS = frozenset({"gemini", "cohere"})
+_AT_THEIR_MAKERS = frozenset({"anthropic", "gemini", "cohere"})
 """Types whose address is known."""
 
 
@@ -94,15 +94,15 @@ class ProviderSettings(_Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
     """The first part of a model's name: `lab` in `lab/fast`."""
 
-    type: Literal["openai-chat", "openai-responses", "gemini", "cohere", "local"]
+    type: Literal["openai-chat", "openai-responses", "anthropic", "gemini", "cohere", "local"]
     """The dialect; `local` is the embedded demonstration model."""
 
     base_url: HttpUrl | None = None
     """The URL that the dialect's paths are added to, with its version: `https://host/v1`. Needed for all but
-    `local`, and `gemini` and `cohere`, which are at their makers' without one."""
+    `local`, and for `anthropic`, `gemini` and `cohere`, which are at their makers' without one."""
 
     api_key: Annotated[SecretStr | None, BeforeValidator(_none_is_no_key)] = None
-    """Sent as a bearer token, by `gemini` as `x-goog-api-key`. `none`, empty or absent: none is sent."""
+    """Sent as a bearer token, or as the header that the type wants. `none`, empty or absent: none is sent."""
 
     headers: dict[HeaderName, SecretStr] = {}
     """Sent with each call."""

@@ -28,6 +28,8 @@ _TYPES = {
     "exceed_context_size_error": 400,
     "context_length_exceeded": 400,
     "not_found_error": 404,
+    "request_too_large": 413,
+    "billing_error": 402,
     "authentication_error": 401,
     "permission_error": 403,
     "rate_limit_error": 429,
