@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trivet.kernel.errors import ModelNotFound, ServiceError
+from trivet.kernel.versions import Versions
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 
 LIST_SECONDS = 5.0
@@ -15,7 +16,7 @@ FRESH_SECONDS = 30.0
 """How long a provider's list is taken as it was."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Provider:
     """A provider under its name. `models` are those it offers by configuration; None: any that it has.
 
@@ -39,12 +40,31 @@ class ServedModel:
 
 
 class Registry:
-    """The providers, by name. `clock` tells seconds that only go forward."""
+    """The providers, by name. `clock` tells seconds that only go forward.
 
-    def __init__(self, providers: Iterable[Provider], clock: Callable[[], float] = time.monotonic) -> None:
-        self._providers = {provider.name: provider for provider in providers}
+    They may be replaced while calls run: each call goes on with those that it began with. `left` is called when calls have left
+    some that were replaced.
+    """
+
+    def __init__(
+        self,
+        providers: Iterable[Provider],
+        clock: Callable[[], float] = time.monotonic,
+        left: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._versions: Versions[Mapping[str, Provider]] = Versions(_by_name(providers), left)
         self._clock = clock
-        self._listed: dict[str, tuple[float, Sequence[ModelInfo]]] = {}
+        self._listed: dict[Provider, tuple[float, Sequence[ModelInfo]]] = {}
+
+    @property
+    def in_use(self) -> list[Provider]:
+        """The providers, and those that were replaced and are still held by calls; one may be there twice."""
+        return [provider for version in self._versions.alive for provider in version.values()]
+
+    def replace(self, providers: Iterable[Provider]) -> None:
+        """Let calls that begin from now on find these providers, and no others."""
+        self._listed.clear()
+        self._versions.replace(_by_name(providers))
 
     def resolve(self, model: str) -> tuple[Provider, str]:
         """The provider of `model`, and the model's name there, which may hold slashes.
@@ -53,7 +73,7 @@ class Registry:
             ModelNotFound: there is no such provider, or it does not offer the model.
         """
         name, slash, upstream = model.partition("/")
-        provider = self._providers.get(name)
+        provider = self._versions.value.get(name)
         if provider is None or not slash or not upstream:
             raise ModelNotFound(model)
         if provider.models is not None and all(upstream != offered.id for offered in provider.models):
@@ -62,7 +82,7 @@ class Registry:
 
     async def models(self) -> list[ServedModel]:
         """The models of all providers, in the order of the configuration; a provider that fails adds none."""
-        lists = await asyncio.gather(*map(self._offered, self._providers.values()))
+        lists = await asyncio.gather(*map(self._offered, self._versions.value.values()))
         return [model for offered in lists for model in offered or ()]
 
     async def model(self, name: str) -> ServedModel:
@@ -88,7 +108,7 @@ class Registry:
         return [ServedModel(f"{provider.name}/{model.id}", provider.name, model.created, model.description) for model in listed]
 
     async def _list(self, provider: Provider) -> Sequence[ModelInfo] | None:
-        asked, listed = self._listed.get(provider.name, (0.0, None))
+        asked, listed = self._listed.get(provider, (0.0, None))
         if listed is not None and self._clock() - asked < FRESH_SECONDS:
             return listed
         try:
@@ -96,5 +116,9 @@ class Registry:
                 found = await provider.dialect.list_models()
         except (ServiceError, TimeoutError):
             return listed
-        self._listed[provider.name] = self._clock(), found
+        self._listed[provider] = self._clock(), found
         return found
+
+
+def _by_name(providers: Iterable[Provider]) -> Mapping[str, Provider]:
+    return {provider.name: provider for provider in providers}
