@@ -29,8 +29,8 @@ class ToolService:
         before, self.guard.allow_private = self.guard.allow_private, settings.security.allow_private_networks
         self.connector.max_bytes = settings.limits.max_result_bytes
         self.pool.apply(_registry(settings), _limits(settings))
-        if before and not self.guard.allow_private:
-            # Their addresses were not vetted when they were connected to.
+        if before != self.guard.allow_private:
+            # Their addresses were judged by the other rule, and whether they may be connected to is remembered.
             self.pool.leave_guests()
 
 
