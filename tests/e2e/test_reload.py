@@ -242,7 +242,9 @@ async def test_a_hundred_changes_under_a_hundred_streams_lose_nothing_and_leave_
         before = len(asyncio.all_tasks())
         streams = []
         for number, face in enumerate(faces, 1):
-            asked = body(face, "lab/m", streamed=True) | ({"mcp_servers": [{"integration_fqn": "tools"}]} if face == "agent" else {})
+            asked = body(face, "lab/m", streamed=True) | (
+                {"mcp_servers": [{"integration_fqn": "tools"}]} if face == "agent" else {}
+            )
             streams.append(await begun(stack, rig, PATHS[face], asked, gate))
             await rig.gateway.apply(_changed(rig, tools, number))
         assert {request.headers["x-number"] for request in rig.upstream.requests} == set(map(str, range(100)))
