@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 from watchfiles import awatch
@@ -49,26 +49,29 @@ class ConfigWatch:
         return found
 
     async def _reasons_to_look(self) -> AsyncGenerator[None]:
-        folders = {self._file.absolute().parent, self._file.resolve().parent}
-        watching = awatch(
-            *folders,
-            watch_filter=None,
-            recursive=False,
-            debounce=500,
-            rust_timeout=round(_LOOK_SECONDS * 1000),
-            yield_on_timeout=True,
-        )
-        # Whatever happened while nobody watched yet.
-        yield
+        told = asyncio.Event()
+        telling = asyncio.create_task(self._tell(told))
         try:
-            async with aclosing(watching):
-                async for _ in watching:
-                    yield
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_SECONDS):
+                        await told.wait()
+                told.clear()
+                yield
+        finally:
+            telling.cancel()
+            await asyncio.wait({telling})
+
+    async def _tell(self, told: asyncio.Event) -> None:
+        """Say whenever something happens in the folders of the file and of what it links to."""
+        folders = {self._file.absolute().parent, self._file.resolve().parent}
+        # For what happened before: by then the folders are watched.
+        asyncio.get_running_loop().call_soon(told.set)
+        try:
+            async for _ in awatch(*folders, watch_filter=None, recursive=False, debounce=500, step=100):
+                told.set()
         except (OSError, RuntimeError) as error:
             _log.warning("changes of files are not told here (%s): the file is looked at every %g s", error, _LOOK_SECONDS)
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            yield
 
     def _digest(self) -> bytes:
         """What the file holds now, in short; nothing if there is none, or it can't be read."""
