@@ -14,6 +14,7 @@ from trivet.model_service.adapters.tokenizer import LocalTokenizer
 from trivet.model_service.conversation_servicer import ConversationServicer
 from trivet.model_service.domain.registry import Registry
 from trivet.model_service.domain.store import Store
+from trivet.model_service.message_servicer import MessageServicer
 from trivet.model_service.open_providers import OpenProviders, open_providers
 from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.background.follower import Follower
@@ -43,6 +44,7 @@ class ModelService:
 
     models: ModelServicer
     conversations: ConversationServicer
+    messages: MessageServicer
     runs: Runs
     recorder: Recorder
     providers: OpenProviders = field(default_factory=OpenProviders)
@@ -99,4 +101,4 @@ def compose(
         runs=runs,
         contexts=Contexts(planner, InputTokens(registry, turns, tokenizer), turns.compactor),
     )
-    return ModelService(models, ConversationServicer(Conversations(store)), runs, recorder)
+    return ModelService(models, ConversationServicer(Conversations(store)), MessageServicer(router, guard), runs, recorder)
