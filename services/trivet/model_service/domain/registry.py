@@ -39,6 +39,13 @@ class ServedModel:
     description: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What a configuration offers: all that a call looks up by the name of a model."""
+
+    providers: Mapping[str, Provider]
+
+
 class Registry:
     """The providers, by name. `clock` tells seconds that only go forward.
 
@@ -50,21 +57,27 @@ class Registry:
         self,
         providers: Iterable[Provider],
         clock: Callable[[], float] = time.monotonic,
+        *,
         left: Callable[[], None] = lambda: None,
     ) -> None:
-        self._versions: Versions[Mapping[str, Provider]] = Versions(_by_name(providers), left)
+        self._offers = Versions(_offer(providers), left)
         self._clock = clock
         self._listed: dict[Provider, tuple[float, Sequence[ModelInfo]]] = {}
 
     @property
+    def _providers(self) -> Mapping[str, Provider]:
+        """Those of the running call."""
+        return self._offers.value.providers
+
+    @property
     def in_use(self) -> list[Provider]:
         """The providers, and those that were replaced and are still held by calls; one may be there twice."""
-        return [provider for version in self._versions.alive for provider in version.values()]
+        return [provider for offer in self._offers.alive for provider in offer.providers.values()]
 
     def replace(self, providers: Iterable[Provider]) -> None:
         """Let calls that begin from now on find these providers, and no others."""
         self._listed.clear()
-        self._versions.replace(_by_name(providers))
+        self._offers.replace(_offer(providers))
 
     def resolve(self, model: str) -> tuple[Provider, str]:
         """The provider of `model`, and the model's name there, which may hold slashes.
@@ -73,7 +86,7 @@ class Registry:
             ModelNotFound: there is no such provider, or it does not offer the model.
         """
         name, slash, upstream = model.partition("/")
-        provider = self._versions.value.get(name)
+        provider = self._providers.get(name)
         if provider is None or not slash or not upstream:
             raise ModelNotFound(model)
         if provider.models is not None and all(upstream != offered.id for offered in provider.models):
@@ -82,7 +95,7 @@ class Registry:
 
     async def models(self) -> list[ServedModel]:
         """The models of all providers, in the order of the configuration; a provider that fails adds none."""
-        lists = await asyncio.gather(*map(self._offered, self._versions.value.values()))
+        lists = await asyncio.gather(*map(self._offered, self._providers.values()))
         return [model for offered in lists for model in offered or ()]
 
     async def model(self, name: str) -> ServedModel:
@@ -120,5 +133,5 @@ class Registry:
         return found
 
 
-def _by_name(providers: Iterable[Provider]) -> Mapping[str, Provider]:
-    return {provider.name: provider for provider in providers}
+def _offer(providers: Iterable[Provider]) -> _Offer:
+    return _Offer({provider.name: provider for provider in providers})
