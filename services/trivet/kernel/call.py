@@ -33,6 +33,7 @@ class Call:
     """
 
     __slots__ = (
+        "_announced",
         "_decode",
         "_request",
         "context",
@@ -54,6 +55,7 @@ class Call:
         self.deadline: float | None = None
         self.response: Any = None
         self.evicted = False
+        self._announced = False
         self._request = request
         self._decode = decode
 
@@ -87,6 +89,12 @@ class Call:
     def reflection(self) -> bool:
         """Whether this is a reflection request."""
         return self.method.startswith(_REFLECTION)
+
+    async def announce(self, metadata: Metadata) -> None:
+        """Send initial metadata: those that come first count, and none once the call has ended."""
+        if not self._announced and not self.context.done():
+            self._announced = True
+            await self.context.send_initial_metadata(metadata)
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline, never negative; None without a deadline."""

@@ -28,6 +28,7 @@ from trivet.model_service.responses.plan import Planner
 from trivet.model_service.responses.turns.contexts import Contexts
 from trivet.model_service.responses.turns.input_tokens import InputTokens
 from trivet.model_service.responses.turns.managed_turns import ManagedTurns
+from trivet.model_service.routing.options import named_provider
 from trivet.model_service.routing.router import Router
 from trivet.model_service.servicer import ModelServicer
 from trivet.model_service.settings import ModelSettings
@@ -59,7 +60,8 @@ async def open_model_service(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings.store))
         providers = [open_provider(provider, stack) for provider in settings.providers]
-        service = compose(settings, Registry(providers), guard or AddressGuard(), store, tools)
+        registry = Registry(providers, routes=[model.as_route() for model in settings.models], named=named_provider)
+        service = compose(settings, registry, guard or AddressGuard(), store, tools)
         stack.push_async_callback(service.recorder.aclose)
         yield service
 

@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from trivet.kernel.errors import ModelNotFound, ServiceError
 from trivet.model_service.domain.ports import Dialect, ModelInfo
+from trivet.model_service.domain.routing import Route, RouteTarget
 
 LIST_SECONDS = 5.0
 """How long a provider may take to list its models."""
@@ -19,13 +21,14 @@ FRESH_SECONDS = 30.0
 class Provider:
     """A provider under its name. `models` are those it offers by configuration; None: any that it has.
 
-    `native_mcp`: tools of MCP servers are left to it.
+    `native_mcp`: tools of MCP servers are left to it. `type` is the one in the configuration.
     """
 
     name: str
     dialect: Dialect
     models: tuple[ModelInfo, ...] | None = None
     native_mcp: bool = False
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,57 @@ class ServedModel:
     description: str = ""
 
 
-class Registry:
-    """The providers, by name. `clock` tells seconds that only go forward."""
+OWNER: Final = "trivet"
+"""Who has the models that are configured here."""
 
-    def __init__(self, providers: Iterable[Provider], clock: Callable[[], float] = time.monotonic) -> None:
+
+class Registry:
+    """The providers and the routes, by name. `clock` tells seconds that only go forward.
+
+    `named` tells the provider of a model whose name does not; "" where nobody says.
+    """
+
+    def __init__(
+        self,
+        providers: Iterable[Provider],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        routes: Iterable[Route] = (),
+        named: Callable[[], str] = str,
+    ) -> None:
         self._providers = {provider.name: provider for provider in providers}
+        self._routes = {route.model: route for route in routes}
+        self._named = named
         self._clock = clock
         self._listed: dict[str, tuple[float, Sequence[ModelInfo]]] = {}
+
+    @property
+    def routes(self) -> Iterable[Route]:
+        """The routes of the models that are configured here."""
+        return self._routes.values()
+
+    def provider(self, name: str) -> Provider:
+        """The provider of this name, which has to be there."""
+        return self._providers[name]
+
+    def route(self, model: str) -> Route:
+        """How a call to `model` is answered: as configured under this name, or by the provider that the name begins with.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        if (route := self._routes.get(model)) is not None:
+            return route
+        full = model if "/" in model else f"{self._named()}/{model}"
+        try:
+            provider, upstream = self.resolve(full)
+        except ModelNotFound:
+            raise ModelNotFound(model) from None
+        return Route(model, (RouteTarget(provider.name, upstream),), direct=True)
+
+    def served(self, model: str) -> list[tuple[Provider, str]]:
+        """The providers that may serve `model`, each with its name there, as they are configured. Raises ModelNotFound."""
+        return [(self._providers[target.provider], target.model) for target in self.route(model).targets]
 
     def resolve(self, model: str) -> tuple[Provider, str]:
         """The provider of `model`, and the model's name there, which may hold slashes.
@@ -61,23 +108,31 @@ class Registry:
         return provider, upstream
 
     async def models(self) -> list[ServedModel]:
-        """The models of all providers, in the order of the configuration; a provider that fails adds none."""
+        """The models that are configured here, then those of all providers, in the order of the configuration.
+
+        A provider that fails adds none.
+        """
         lists = await asyncio.gather(*map(self._offered, self._providers.values()))
-        return [model for offered in lists for model in offered or ()]
+        ours = [ServedModel(name, OWNER) for name in self._routes]
+        return [*ours, *(model for offered in lists for model in offered or ())]
 
     async def model(self, name: str) -> ServedModel:
         """One model.
 
         Raises:
-            ModelNotFound: as `resolve`, or the provider lists its models without it.
+            ModelNotFound: as `route`, or the provider lists its models without it.
         """
-        provider, _ = self.resolve(name)
+        route = self.route(name)
+        if not route.direct:
+            return ServedModel(name, OWNER)
+        (target,) = route.targets
+        provider = self._providers[target.provider]
         offered = await self._offered(provider)
         if offered is None:
             # It may well be there: asking it for an answer would be tried, too.
-            return ServedModel(name, provider.name)
+            return ServedModel(target.name, provider.name)
         for model in offered:
-            if model.id == name:
+            if model.id == target.name:
                 return model
         raise ModelNotFound(name)
 

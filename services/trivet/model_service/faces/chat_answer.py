@@ -25,12 +25,11 @@ from trivet.model_service.domain.turn import (
 
 
 class ChatChunks:
-    """Renders one turn as chunks: the role first, the finish reason last, then the usage where it was asked for."""
+    """Renders one turn as chunks: the role first, the finish reason last, then the usage."""
 
-    def __init__(self, model: str, *, include_usage: bool) -> None:
+    def __init__(self, model: str) -> None:
         """`model` is the name that the caller used."""
         self._model = model
-        self._include_usage = include_usage
         self._summaries = _Summaries()
         self._kinds: dict[int, str] = {}
 
@@ -51,8 +50,7 @@ class ChatChunks:
     def _chunks(self, event: TurnEvent) -> Iterator[chat.ChatCompletionChunk]:
         if isinstance(event, TurnFinished):
             yield _chunk(chat.ChatChunkChoice(delta=chat.ChatDelta(), finish_reason=event.reason))
-            if self._include_usage:
-                yield chat.ChatCompletionChunk(usage=_usage(event.usage or Usage()))
+            yield chat.ChatCompletionChunk(usage=_usage(event.usage or Usage()))
         elif isinstance(event, TextDelta):
             choice = chat.ChatChunkChoice(delta=chat.ChatDelta(content=event.text))
             if event.logprobs:
