@@ -1,7 +1,7 @@
 """The HTTP application: every route of the contract, and the pages about it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache, partial
 from typing import Final
 
@@ -27,12 +27,14 @@ SOCKET_PATH: Final = "/responses"
 _VARIABLE = re.compile(r"\{([a-z_.]+)(=\*\*)?\}")
 
 
-def create_app(channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings: BridgeSettings) -> web.Application:
+def create_app(
+    channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings: BridgeSettings, passed: Collection[str] = ()
+) -> web.Application:
     """The bridge over a channel for each service, by its full name."""
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[boundary])
     app.on_response_prepare.append(name_request)
     Cors(settings.cors).install(app)
-    gateway = app[GATEWAY] = Gateway(channels, keys, settings)
+    gateway = app[GATEWAY] = Gateway(channels, keys, settings, passed)
     for route in routes():
         for base in BASE_PATHS:
             app.router.add_route(route.method, base + _pattern(route.path), partial(gateway.serve, route))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 import grpc
@@ -55,15 +55,20 @@ class Bridge:
 
 @asynccontextmanager
 async def open_bridge(
-    settings: BridgeSettings, server: ServerSettings, channels: Mapping[str, grpc.aio.Channel], keys: KeyRing
+    settings: BridgeSettings,
+    server: ServerSettings,
+    channels: Mapping[str, grpc.aio.Channel],
+    keys: KeyRing,
+    *,
+    passed: Collection[str] = (),
 ) -> AsyncIterator[Bridge]:
     """Listen on `server.http` until the context ends; then running requests have the grace to finish, and end with an error
     after it.
 
-    `channels` has a channel for each service's full name, which stay the caller's to close. Raises OSError when the
-    address can't be listened on.
+    `channels` has a channel for each service's full name, which stay the caller's to close. `passed` are the names of headers,
+    in lower case, that travel on besides those of the contract. Raises OSError when the address can't be listened on.
     """
-    app = create_app(channels, keys, settings)
+    app = create_app(channels, keys, settings, passed)
     # handler_cancellation: a client that leaves cancels its handler, and so the RPC and all that hangs on it.
     # auto_decompress off: aiohttp would unpack a stranger's body before anybody has looked at the key.
     runner = web.AppRunner(

@@ -1,10 +1,12 @@
 """One RPC as a server sees it, and what of it travels on with the calls that it makes."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from trivet.kernel.errors import InvalidRequest
@@ -91,9 +93,11 @@ class Call:
         return self.method.startswith(_REFLECTION)
 
     async def announce(self, metadata: Metadata) -> None:
-        """Send initial metadata: those that come first count, and none once the call has ended."""
-        if not self._announced and not self.context.done():
-            self._announced = True
+        """Send initial metadata, if none were sent yet, no message was, and the call has not ended."""
+        if self._announced or self.context.done():
+            return
+        self._announced = True
+        with contextlib.suppress(grpc.aio.UsageError):
             await self.context.send_initial_metadata(metadata)
 
     def time_remaining(self) -> float | None:

@@ -122,7 +122,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             if isinstance(dialect, NativeChat):
                 return dialect.stream_chat_completion(asked, target.model)
             turn = parse_chat(asked, target.model, stream=True)
-            return chat.stream(ChatChunks(request.model), dialect.turn(turn))
+            chunks = ChatChunks(request.model, include_usage=request.stream_options.include_usage)
+            return chat.stream(chunks, dialect.turn(turn))
 
         async with aclosing(self._router.stream("chat.completions", request.model, asking)) as batches:
             async for batch in batches:

@@ -164,7 +164,13 @@ async def _open_bridge(config: Config, channels: Channels, stack: AsyncExitStack
 
     named = {name: channel for service, channel in channels.items() for name in _full_names(service)}
     try:
-        bridge = await stack.enter_async_context(open_bridge(config.bridge, config.server, named, KeyRing(config.auth)))
+        opened = open_bridge(config.bridge, config.server, named, KeyRing(config.auth), passed=_sticky_headers(config))
+        bridge = await stack.enter_async_context(opened)
     except OSError as error:
         raise CommandFailed(f"cannot listen on {config.server.http}: {error.strerror or error}") from error
     return bridge.address
+
+
+def _sticky_headers(config: Config) -> set[str]:
+    """The headers by which calls are told apart that belong together."""
+    return {model.route.sticky.header for model in config.models if model.route.sticky}

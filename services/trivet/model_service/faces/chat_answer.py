@@ -25,11 +25,12 @@ from trivet.model_service.domain.turn import (
 
 
 class ChatChunks:
-    """Renders one turn as chunks: the role first, the finish reason last, then the usage."""
+    """Renders one turn as chunks: the role first, the finish reason last, then the usage if it is known or asked for."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, include_usage: bool) -> None:
         """`model` is the name that the caller used."""
         self._model = model
+        self._include_usage = include_usage
         self._summaries = _Summaries()
         self._kinds: dict[int, str] = {}
 
@@ -50,7 +51,8 @@ class ChatChunks:
     def _chunks(self, event: TurnEvent) -> Iterator[chat.ChatCompletionChunk]:
         if isinstance(event, TurnFinished):
             yield _chunk(chat.ChatChunkChoice(delta=chat.ChatDelta(), finish_reason=event.reason))
-            yield chat.ChatCompletionChunk(usage=_usage(event.usage or Usage()))
+            if event.usage is not None or self._include_usage:
+                yield chat.ChatCompletionChunk(usage=_usage(event.usage or Usage()))
         elif isinstance(event, TextDelta):
             choice = chat.ChatChunkChoice(delta=chat.ChatDelta(content=event.text))
             if event.logprobs:

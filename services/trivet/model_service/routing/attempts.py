@@ -153,11 +153,14 @@ class Attempts:
     @asynccontextmanager
     async def _until(self, deadline: _Deadline | None) -> AsyncIterator[None]:
         """Ends the block in time. Raises RequestTimeout or UpstreamTimeout, by whose deadline it was."""
+        if deadline is None:
+            yield
+            return
         try:
-            async with asyncio.timeout_at(deadline.at if deadline else None) as scope:
+            async with asyncio.timeout_at(deadline.at) as scope:
                 yield
         except TimeoutError:
-            if deadline is None or not scope.expired():
+            if not scope.expired():
                 raise
             raise self._too_late(deadline) from None
 
@@ -173,11 +176,11 @@ class Attempts:
 
 def _deadline(configured: float | None, asked: float | None) -> _Deadline | None:
     """The one of these numbers of seconds from now that is over first."""
-    now = asyncio.get_running_loop().time()
-    return _sooner(
-        None if configured is None else _Deadline(now + configured, is_callers=False),
-        None if asked is None else _Deadline(now + asked, is_callers=True),
-    )
+    return _sooner(_from_now(configured, is_callers=False), _from_now(asked, is_callers=True))
+
+
+def _from_now(seconds: float | None, *, is_callers: bool) -> _Deadline | None:
+    return None if seconds is None else _Deadline(asyncio.get_running_loop().time() + seconds, is_callers)
 
 
 def _sooner(*deadlines: _Deadline | None) -> _Deadline | None:

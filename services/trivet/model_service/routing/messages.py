@@ -58,7 +58,7 @@ def without_usage(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch:
         chunk = batch.chunks[index]
         if chunk.HasField("usage"):
             chunk.ClearField("usage")
-            if not chunk.choices:
+            if not chunk.ByteSize():
                 del batch.chunks[index]
     return batch
 
@@ -79,10 +79,13 @@ def _ended(batch: ResponseEventBatch) -> Response | None:
     return response
 
 
-def _usage(used: Any) -> Usage:
+def _usage(used: Any) -> Usage | None:
     count = _counts(used)
     given = count("prompt_tokens") or count("input_tokens")
     made = count("completion_tokens") or count("output_tokens")
+    if not (given or made or count("total_tokens")):
+        # Faces show noughts to who asked for what nobody told.
+        return None
     read = _counts(getattr(used, "prompt_tokens_details", None) or getattr(used, "input_tokens_details", None))
     said = _counts(getattr(used, "completion_tokens_details", None) or getattr(used, "output_tokens_details", None))
     return Usage(
