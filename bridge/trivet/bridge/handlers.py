@@ -23,8 +23,13 @@ REQUEST_ID: Final = web.RequestKey("request_id", str)
 PRINCIPAL: Final = web.RequestKey("principal", str)
 
 
-_BOUNDED_WITHIN: Final = frozenset({"trivet.model.v1.ModelService"})
+_MODELS: Final = frozenset({"trivet.model.v1.ModelService", "trivet.model.v1.MessageService"})
 """Services that hold to `x-trivet-request-timeout` themselves: there it bounds each attempt at a model, not the whole call."""
+
+_WITHOUT_MODEL: Final = frozenset(
+    {"GetResponse", "FollowResponse", "CancelResponse", "DeleteResponse", "ListInputItems", "ListModels", "GetModel"}
+)
+"""Their operations that ask no model."""
 
 
 class Gateway:
@@ -78,7 +83,8 @@ class Gateway:
     def call(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> Any:
         """The running call of an RPC; `interrupt` cancels it."""
         timeout = headers.timeout(sent)
-        call = self._callable(rpc)(message, metadata=sent, timeout=None if rpc.service in _BOUNDED_WITHIN else timeout)
+        is_within = rpc.service in _MODELS and rpc.descriptor.name not in _WITHOUT_MODEL
+        call = self._callable(rpc)(message, metadata=sent, timeout=None if is_within else timeout)
         self._calls.add(call)
         return call
 
