@@ -33,6 +33,7 @@ _ORDER = (
     "server",
     "auth",
     "providers",
+    "models",
     "store",
     "background",
     "mcp_servers",
@@ -42,7 +43,14 @@ _ORDER = (
     "bridge",
     "services",
 )
-_KINDS: dict[Any, str] = {str: "text", bool: "`true` or `false`", int: "integer", float: "number", SecretStr: "secret text"}
+_KINDS: dict[Any, str] = {
+    str: "text",
+    bool: "`true` or `false`",
+    int: "integer",
+    float: "number",
+    SecretStr: "secret text",
+    Any: "JSON",
+}
 _BOUNDS: dict[type, tuple[str, str]] = {
     Ge: ("ge", "at least {}"),
     Gt: ("gt", "above {}"),
@@ -178,8 +186,10 @@ def _kind(annotation: Any) -> str:
     match typing.get_origin(annotation):
         case typing.Literal:
             return " or ".join(f"`{value}`" for value in typing.get_args(annotation))
+        case typing.Annotated:
+            return _kind(typing.get_args(annotation)[0])
         case origin if origin is tuple:
-            return f"list of {_KINDS[typing.get_args(annotation)[0]]}"
+            return f"list of {_kind(typing.get_args(annotation)[0])}"
         case origin if origin is dict:
             return f"name to {_KINDS[typing.get_args(annotation)[1]]}"
     return _KINDS[annotation]
@@ -195,6 +205,8 @@ def _default(field: FieldInfo) -> str:
             return "none"
         case bool(flag):
             return f"`{str(flag).lower()}`"
+        case tuple(values):
+            return f"`{list(values)}`"
         case float(number):
             return f"`{number:g}`"
         case default:

@@ -411,7 +411,7 @@ async def test_what_nobody_knows_passes_in_both_directions(upstream: ScriptedUps
     more = {"min_p": 0.1, "messages": [{"role": "user", "content": [{"type": "hologram", "data": 1}], "x_message": 4}]}
     first, *_, last = await passed(dialect, **more)
     sent = upstream.requests[0].body
-    assert sent == {"model": "m", "stream": True, **more}
+    assert sent == {"model": "m", "stream": True, "stream_options": {"include_usage": True}, **more}
     assert (first["provider"], first["timings"], first["model"], first["id"]) == ("p", {"ms": 5}, "lab/m", HEAD["id"])
     assert first["choices"][0]["x_choice"] == [2]
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": "a", "x_delta": 1}

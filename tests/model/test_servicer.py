@@ -85,8 +85,12 @@ async def test_a_chat_on_a_chat_upstream_passes_through(transport: Transport) ->
         completion = await stub.CreateChatCompletion(asked())
         assert (completion.model, completion.extra) == ("lab/m", '{"timings":5}')
         upstream.play(stream(sse(*TEXT, chunk(usage=USAGE))))
-        found = await chunks_of(stub.StreamChatCompletion(asked()))
+        found = await chunks_of(stub.StreamChatCompletion(asked(stream_options={"include_usage": True})))
         assert (len(found), found[-1]["usage"]["total_tokens"]) == (5, 10)
+        upstream.play(stream(sse(*TEXT, chunk(usage=USAGE))))
+        unasked = await chunks_of(stub.StreamChatCompletion(asked()))
+        assert (len(unasked), [one for one in unasked if "usage" in one]) == (4, [])
+        assert upstream.requests[-1].body["stream_options"] == {"include_usage": True}
         assert {request.headers["authorization"] for request in upstream.requests} == {"Bearer sk-1"}
 
 

@@ -34,6 +34,7 @@ from trivet.kernel.errors import (
 )
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp, UpstreamLimits
+from trivet.model_service.domain.attempts import connect_seconds
 
 KEY = "sk-very-secret-key"
 
@@ -88,12 +89,27 @@ async def test_calls_share_connections(upstream: ScriptedUpstream, http: Upstrea
     assert upstream.connections == 1
 
 
-async def test_a_connection_that_died_in_the_pool_is_replaced(upstream: ScriptedUpstream, http: UpstreamHttp) -> None:
+@pytest.mark.parametrize("ending", [CLOSE, RESET])
+async def test_a_request_whose_connection_breaks_is_not_sent_again(
+    upstream: ScriptedUpstream, http: UpstreamHttp, ending: str
+) -> None:
     upstream.play(answer({"n": 1}))
-    upstream.play(RESET)
-    upstream.play(answer({"n": 2}))
+    upstream.play(ending)
     await http.get_json("models")
-    assert await http.post_json("chat", {}) == {"n": 2}
+    with pytest.raises(UpstreamFailed) as raised:
+        await http.post_json("chat", {})
+    assert raised.value.upstream_status == 502
+    assert len(upstream.requests) == 2
+
+
+async def test_a_connection_may_take_as_long_to_be_opened_as_the_attempt_says(http: UpstreamHttp) -> None:
+    token = connect_seconds.set(1e-9)
+    try:
+        with pytest.raises(UpstreamTimeout) as raised:
+            await http.post_json("chat", {})
+    finally:
+        connect_seconds.reset(token)
+    assert raised.value.upstream_status == 408
 
 
 async def test_gzip_is_understood(upstream: ScriptedUpstream, http: UpstreamHttp) -> None:

@@ -1,7 +1,7 @@
 """The HTTP application: every route of the contract, and the pages about it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache, partial
 from typing import Final
 
@@ -30,14 +30,19 @@ _VARIABLE = re.compile(r"\{([a-z_.]+)(=\*\*)?\}")
 
 
 def create_app(
-    channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings: BridgeSettings, told: Told | None = None
+    channels: Mapping[str, grpc.aio.Channel],
+    keys: KeyRing,
+    settings: BridgeSettings,
+    *,
+    told: Told | None = None,
+    passed: Collection[str] = (),
 ) -> web.Application:
     """The bridge over a channel for each service, by its full name. `told` is what readiness tells of the configuration."""
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[boundary])
     app.on_response_prepare.append(name_request)
     cors = app[CORS] = Cors(settings.cors)
     cors.install(app)
-    gateway = app[GATEWAY] = Gateway(channels, keys, settings)
+    gateway = app[GATEWAY] = Gateway(channels, keys, settings, passed)
     for route in routes():
         for base in BASE_PATHS:
             app.router.add_route(route.method, base + _pattern(route.path), partial(gateway.serve, route))
@@ -56,9 +61,9 @@ def create_app(
     return app
 
 
-def apply(app: web.Application, settings: BridgeSettings) -> None:
+def apply(app: web.Application, settings: BridgeSettings, passed: Collection[str]) -> None:
     """Serve what comes from now on by other settings, all but `max_body_bytes` and `stalled_seconds`."""
-    app[GATEWAY].apply(settings)
+    app[GATEWAY].apply(settings, passed)
     app[SOCKETS].apply(settings)
     app[CORS].apply(settings.cors)
 

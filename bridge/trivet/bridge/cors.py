@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from trivet.bridge.headers import TOLD
 from trivet.bridge.settings import CorsSettings
 
-_EXPOSED = "x-request-id, retry-after"
+_EXPOSED = ", ".join(("x-request-id", "retry-after", *TOLD))
 
 
 class Cors:

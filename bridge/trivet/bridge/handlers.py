@@ -1,7 +1,8 @@
 """Serves a route: reads the request, makes the RPC, writes the answer as JSON or as server-sent events."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -22,19 +23,34 @@ REQUEST_ID: Final = web.RequestKey("request_id", str)
 PRINCIPAL: Final = web.RequestKey("principal", str)
 
 
-class Gateway:
-    """The RPCs behind the routes; `channels` has a channel for each service's full name."""
+_MODELS: Final = frozenset({"trivet.model.v1.ModelService", "trivet.model.v1.MessageService"})
+"""Services that hold to `x-trivet-request-timeout` themselves: there it bounds each attempt at a model, not the whole call."""
 
-    def __init__(self, channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings: BridgeSettings) -> None:
+_WITHOUT_MODEL: Final = frozenset(
+    {"GetResponse", "FollowResponse", "CancelResponse", "DeleteResponse", "ListInputItems", "ListModels", "GetModel"}
+)
+"""Their operations that ask no model."""
+
+
+class Gateway:
+    """The RPCs behind the routes; `channels` has a channel for each service's full name.
+
+    `passed` are names of headers, in lower case, that travel on besides those of the contract.
+    """
+
+    def __init__(
+        self, channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings: BridgeSettings, passed: Collection[str] = ()
+    ) -> None:
+        self._passed = passed
         self._channels = channels
         self._keys = keys
         self._settings = settings
         self._callables: dict[str, Callable[..., Any]] = {}
         self._calls: WeakSet[grpc.aio.Call] = WeakSet()
 
-    def apply(self, settings: BridgeSettings) -> None:
+    def apply(self, settings: BridgeSettings, passed: Collection[str]) -> None:
         """Serve requests that come from now on by these settings."""
-        self._settings = settings
+        self._settings, self._passed = settings, passed
 
     def interrupt(self) -> None:
         """Cancel the running calls; their requests are answered with the error that `interruption` tells."""
@@ -66,17 +82,25 @@ class Gateway:
         if principal is None:
             raise InvalidKey
         request[PRINCIPAL] = principal
-        return headers.metadata(request.headers, key, request[REQUEST_ID])
+        return headers.metadata(request.headers, key, request[REQUEST_ID], self._passed)
 
     def call(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> Any:
         """The running call of an RPC; `interrupt` cancels it."""
-        call = self._callable(rpc)(message, metadata=sent, timeout=headers.timeout(sent))
+        timeout = headers.timeout(sent)
+        is_within = rpc.service in _MODELS and rpc.descriptor.name not in _WITHOUT_MODEL
+        call = self._callable(rpc)(message, metadata=sent, timeout=None if is_within else timeout)
         self._calls.add(call)
         return call
 
     async def _unary(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.Response:
-        answer = await self.call(rpc, message, sent)
-        return web.Response(body=rpc.response_codec.dumps(answer), content_type="application/json")
+        begun = time.perf_counter()
+        call = self.call(rpc, message, sent)
+        answer = await call
+        told = headers.told(await call.initial_metadata())
+        body = rpc.response_codec.dumps(answer)
+        total = f"total;dur={(time.perf_counter() - begun) * 1000:.1f}"
+        told["server-timing"] = ", ".join(filter(None, (told.get("server-timing"), total)))
+        return web.Response(body=body, content_type="application/json", headers=told)
 
     async def _stream(self, request: web.Request, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.StreamResponse:
         events = sse.Events(self.call(rpc, message, sent), stream_codec(rpc.descriptor), seen_before(message))

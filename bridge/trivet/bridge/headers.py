@@ -1,6 +1,7 @@
 """What of an HTTP request's headers travels on as gRPC metadata."""
 
 import re
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from multidict import CIMultiDictProxy
@@ -12,9 +13,13 @@ Metadata = tuple[tuple[str, str], ...]
 
 _OWN: Final = "x-trivet-"
 _ERA: Final = "x-tfy-"
+_PASSED: Final = "x-trivet-header-"
 _TIMEOUT: Final = "x-trivet-request-timeout"
-_BETA: Final = "anthropic-beta"
-"""What clients of the Messages API name features by that are not in it for everybody."""
+_ALWAYS_PASSED: Final = frozenset({"anthropic-beta"})
+"""Headers of clients that providers are told in any case: what Anthropic's name features by that are not there for everybody."""
+
+TOLD: Final = ("x-trivet-resolved-model", "x-trivet-applied-configurations", "server-timing")
+"""The headers of an answer that a service tells."""
 
 _LEGAL_NAME: Final = re.compile(r"[a-z0-9_.-]+(?<!-bin)")
 _LEGAL_VALUE: Final = re.compile(r"[\x20-\x7e]*")
@@ -33,8 +38,10 @@ def bearer(headers: CIMultiDictProxy[str]) -> str:
     return token.strip()
 
 
-def metadata(headers: CIMultiDictProxy[str], key: str, request_id: str) -> Metadata:
+def metadata(headers: CIMultiDictProxy[str], key: str, request_id: str, passed: Collection[str] = ()) -> Metadata:
     """The key, the request id, and what the caller tells Trivet under `x-trivet-` or the older `x-tfy-`.
+
+    Headers whose names, in lower case, are `passed` travel as `x-trivet-header-<name>`.
 
     Raises InvalidRequest for what gRPC can't carry.
     """
@@ -45,8 +52,8 @@ def metadata(headers: CIMultiDictProxy[str], key: str, request_id: str) -> Metad
             own.setdefault(_OWN + lower.removeprefix(_ERA), _portable(lower, value))
         elif lower.startswith(_OWN):
             own[lower] = _portable(lower, value)
-        elif lower == _BETA:
-            own[_OWN + lower] = _portable(lower, value)
+        if lower in passed or lower in _ALWAYS_PASSED:
+            own[_PASSED + lower] = _portable(lower, value)
     if sum(len(name) + len(value) for name, value in own.items()) > _MOST_BYTES:
         raise InvalidRequest(f"The `{_OWN}` headers are too large: together they may hold {_MOST_BYTES} bytes.")
     return ((AUTHORIZATION, f"Bearer {key}"), (REQUEST_ID, request_id), *own.items())
@@ -60,6 +67,13 @@ def timeout(sent: Metadata) -> float | None:
     if not _MILLISECONDS.fullmatch(text):
         raise InvalidRequest(f"Invalid '{_TIMEOUT}': expected milliseconds, between 1 and 9999999999.", _TIMEOUT)
     return int(text) / 1000
+
+
+def told(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
+    """The headers of an answer that come as the metadata of its RPC, under both of their names where there are two."""
+    given = {name: value for name, value in metadata or () if isinstance(value, str)}
+    found = {name: given[name] for name in TOLD if name in given}
+    return found | {_ERA + name.removeprefix(_OWN): value for name, value in found.items() if name.startswith(_OWN)}
 
 
 def _portable(name: str, value: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 import grpc
@@ -48,9 +48,9 @@ class Bridge:
     def __init__(self, runner: web.AppRunner) -> None:
         self._runner = runner
 
-    def apply(self, settings: BridgeSettings) -> None:
+    def apply(self, settings: BridgeSettings, passed: Collection[str]) -> None:
         """See `app.apply`."""
-        apply(self._runner.app, settings)
+        apply(self._runner.app, settings, passed)
 
     @property
     def address(self) -> str:
@@ -64,15 +64,18 @@ async def open_bridge(
     server: ServerSettings,
     channels: Mapping[str, grpc.aio.Channel],
     keys: KeyRing,
+    *,
     told: Told | None = None,
+    passed: Collection[str] = (),
 ) -> AsyncIterator[Bridge]:
     """Listen on `server.http` until the context ends; then running requests have the grace to finish, and end with an error
     after it.
 
     `channels` has a channel for each service's full name, which stay the caller's to close. `told` is what readiness tells of
-    the configuration. Raises OSError when the address can't be listened on.
+    the configuration, `passed` are the names of headers, in lower case, that travel on besides those of the contract. Raises
+    OSError when the address can't be listened on.
     """
-    app = create_app(channels, keys, settings, told)
+    app = create_app(channels, keys, settings, told=told, passed=passed)
     # handler_cancellation: a client that leaves cancels its handler, and so the RPC and all that hangs on it.
     # auto_decompress off: aiohttp would unpack a stranger's body before anybody has looked at the key.
     runner = web.AppRunner(

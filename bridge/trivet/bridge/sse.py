@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 from google.protobuf.message import Message
 
+from trivet.bridge import headers
 from trivet.bridge.interruption import interruption
 from trivet.bridge.numbering import Numbering
 from trivet.bridge.settings import BridgeSettings
@@ -28,6 +29,7 @@ class StreamCall(Protocol):
 
     async def read(self) -> Any: ...
     def cancel(self) -> bool: ...
+    async def initial_metadata(self) -> Any: ...
 
 
 class Events:
@@ -70,7 +72,8 @@ async def respond(request: web.Request, events: Events, settings: BridgeSettings
         await asyncio.wait({first}, timeout=settings.first_event_seconds)
         if first.done():
             first.result()
-        response = web.StreamResponse(headers=_HEADERS)
+        told = headers.told(await events.call.initial_metadata()) if first.done() else {}
+        response = web.StreamResponse(headers=_HEADERS | told)
         await response.prepare(request)
         await _write_all(request, response, first, events, settings.heartbeat_seconds)
     except ConnectionResetError:

@@ -1,10 +1,12 @@
 """One RPC as a server sees it, and what of it travels on with the calls that it makes."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from trivet.kernel.errors import InvalidRequest
@@ -34,6 +36,7 @@ class Call:
     """
 
     __slots__ = (
+        "_announced",
         "_at_end",
         "_decode",
         "_request",
@@ -58,6 +61,7 @@ class Call:
         self.response: Any = None
         self.evicted = False
         self.parent: Call | None = getattr(context, "parent", None)
+        self._announced = False
         self._request = request
         self._decode = decode
         self._at_end: list[Callable[[], None]] | None = []
@@ -116,6 +120,14 @@ class Call:
         doing, self._at_end = self._at_end or (), None
         for do in doing:
             do()
+
+    async def announce(self, metadata: Metadata) -> None:
+        """Send initial metadata, if none were sent yet, no message was, and the call has not ended."""
+        if self._announced or self.context.done():
+            return
+        self._announced = True
+        with contextlib.suppress(grpc.aio.UsageError):
+            await self.context.send_initial_metadata(metadata)
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline, never negative; None without a deadline."""

@@ -60,3 +60,6 @@ class _NoRpc:
 
     def invocation_metadata(self) -> Metadata:
         return self._metadata
+
+    def done(self) -> bool:
+        return True

@@ -45,9 +45,12 @@ class ServiceError(Exception):
 
     `param` is the path of the field at fault (`mcp_servers[0].url`), "" if there is none. `metadata` holds the keys
     that the reason documents. `retry_after` is the seconds after which trying again makes sense, None if unknown.
+    `upstream_status` is the HTTP status that an upstream answered with, or that its silence comes to, for whoever routes
+    calls: it stays inside of the service. 0 where there is none.
     """
 
     reason: ClassVar[str] = ""
+    upstream_status: int = 0
     message: str
     param: str
     metadata: dict[str, str]

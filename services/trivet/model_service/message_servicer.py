@@ -14,7 +14,7 @@ from trivet.model.v1 import message_service_pb2_grpc
 from trivet.model_service.faces.native import NativeMessages
 from trivet.model_service.routing.router import Router, Target
 
-_BETA = "x-trivet-anthropic-beta"
+_BETA = "x-trivet-header-anthropic-beta"
 
 
 class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):

@@ -1,14 +1,15 @@
 """The providers of the configuration while it changes: unchanged ones stay open, others are closed when no call needs them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from trivet.model_service.domain.registry import Provider, Registry
+from trivet.model_service.domain.routing import Route
 from trivet.model_service.providers import open_provider
-from trivet.model_service.settings import ProviderSettings
+from trivet.model_service.settings import ModelSettings, ProviderSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,18 +22,19 @@ class _Open:
 class OpenProviders:
     """Opens and closes what `registry` finds; at first it finds nothing."""
 
-    def __init__(self) -> None:
-        self.registry = Registry((), left=self._close_unused)
+    def __init__(self, named: Callable[[], str] = str) -> None:
+        self.registry = Registry((), named=named, left=self._close_unused)
         self._now: dict[str, _Open] = {}
         self._open: list[_Open] = []
         self._closing: set[asyncio.Task[None]] = set()
 
-    def prepare(self, settings: Sequence[ProviderSettings], undo: AsyncExitStack) -> Callable[[], None]:
+    def prepare(self, settings: ModelSettings, undo: AsyncExitStack) -> Callable[[], None]:
         """Open what is new or has other settings; what comes back puts all of it in the place of what was there before.
 
         Without that, `undo` closes what was opened. Raises what opening a provider raises.
         """
-        return partial(self._switch, [self._kept(each) or _opened(each, undo) for each in settings])
+        providers = [self._kept(each) or _opened(each, undo) for each in settings.providers]
+        return partial(self._switch, providers, [model.as_route() for model in settings.models])
 
     async def aclose(self) -> None:
         """Close all; calls that still run end with an error."""
@@ -45,10 +47,10 @@ class OpenProviders:
         now = self._now.get(settings.name)
         return now if now is not None and now.settings == settings else None
 
-    def _switch(self, providers: Sequence[_Open]) -> None:
+    def _switch(self, providers: Sequence[_Open], routes: Iterable[Route]) -> None:
         self._open += [one for one in providers if one not in self._open]
         self._now = {one.settings.name: one for one in providers}
-        self.registry.replace(one.provider for one in providers)
+        self.registry.replace([one.provider for one in providers], routes)
 
     def _close_unused(self) -> None:
         used = self.registry.in_use
@@ -69,9 +71,12 @@ def _opened(settings: ProviderSettings, undo: AsyncExitStack) -> _Open:
 
 
 @asynccontextmanager
-async def open_providers(settings: Sequence[ProviderSettings]) -> AsyncIterator[OpenProviders]:
-    """These providers, open until the context ends. Raises what opening a provider raises."""
-    providers = OpenProviders()
+async def open_providers(settings: ModelSettings, named: Callable[[], str]) -> AsyncIterator[OpenProviders]:
+    """The providers and routes of these settings, open until the context ends; `named` as of `Registry`.
+
+    Raises what opening a provider raises.
+    """
+    providers = OpenProviders(named)
     async with AsyncExitStack() as undo:
         switch = providers.prepare(settings, undo)
         undo.pop_all()

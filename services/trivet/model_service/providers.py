@@ -86,7 +86,7 @@ def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
     dialect = OpenAIChat(_http(settings, endpoint), adapt=adapt)
     stack.push_async_callback(dialect.aclose)
     offered = (ModelInfo(name, description=what) for name, what in MODELS.items())
-    return Provider(settings.name, dialect, tuple(offered))
+    return Provider(settings.name, dialect, tuple(offered), type=settings.type)
 
 
 _OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
@@ -102,7 +102,7 @@ _OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
 def _provider(settings: ProviderSettings, dialect: Dialect, stack: AsyncExitStack) -> Provider:
     stack.push_async_callback(dialect.aclose)
     offered = None if settings.models is None else tuple(map(ModelInfo, settings.models))
-    return Provider(settings.name, dialect, offered, settings.native_mcp)
+    return Provider(settings.name, dialect, offered, settings.native_mcp, settings.type)
 
 
 def _batched(settings: ProviderSettings, embedder: Embedder, limits: BatchLimits) -> Embedder:

@@ -29,6 +29,7 @@ from trivet.model_service.responses.plan import Planner
 from trivet.model_service.responses.turns.contexts import Contexts
 from trivet.model_service.responses.turns.input_tokens import InputTokens
 from trivet.model_service.responses.turns.managed_turns import ManagedTurns
+from trivet.model_service.routing.options import named_provider
 from trivet.model_service.routing.router import Router
 from trivet.model_service.servicer import ModelServicer
 from trivet.model_service.settings import ModelSettings
@@ -55,7 +56,7 @@ class ModelService:
 
         Without that, `undo` closes what was opened for them. Raises what opening a provider raises.
         """
-        return self.providers.prepare(settings.providers, undo)
+        return self.providers.prepare(settings, undo)
 
 
 @asynccontextmanager
@@ -72,7 +73,7 @@ async def open_model_service(
     """
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings.store))
-        providers = await stack.enter_async_context(open_providers(settings.providers))
+        providers = await stack.enter_async_context(open_providers(settings, named_provider))
         service = compose(settings, providers.registry, guard or AddressGuard(), store, tools)
         stack.push_async_callback(service.recorder.aclose)
         yield replace(service, providers=providers)

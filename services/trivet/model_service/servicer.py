@@ -26,6 +26,7 @@ from trivet.model_service.responses.include import Shown
 from trivet.model_service.responses.keeping.stored import StoredResponses
 from trivet.model_service.responses.owner import current_owner
 from trivet.model_service.responses.turns.contexts import Contexts
+from trivet.model_service.routing.messages import without_usage
 from trivet.model_service.routing.router import Router, Target
 from trivet.model_service.single_calls import SingleCalls
 from trivet.model_service.turns import ModelTurns
@@ -105,10 +106,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         await self._turns.vet(request)
 
         async def asking(target: Target) -> ChatCompletion:
-            dialect = target.provider.dialect
+            asked, dialect = target.fitted(request), target.provider.dialect
             if isinstance(dialect, NativeChat):
-                return await dialect.create_chat_completion(request, target.model)
-            turn = parse_chat(request, target.model, stream=False)
+                return await dialect.create_chat_completion(asked, target.model)
+            turn = parse_chat(asked, target.model, stream=False)
             return await chat.collect(WholeChat(request.model), dialect.turn(turn))
 
         return await self._router.ask("chat.completions", request.model, asking)
@@ -120,16 +121,19 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         await self._turns.vet(request)
 
         def asking(target: Target) -> AsyncGenerator[ChatCompletionChunkBatch]:
-            dialect = target.provider.dialect
+            asked, dialect = target.fitted(request), target.provider.dialect
             if isinstance(dialect, NativeChat):
-                return dialect.stream_chat_completion(request, target.model)
-            turn = parse_chat(request, target.model, stream=True)
+                return dialect.stream_chat_completion(asked, target.model)
+            turn = parse_chat(asked, target.model, stream=True)
             chunks = ChatChunks(request.model, include_usage=request.stream_options.include_usage)
             return chat.stream(chunks, dialect.turn(turn))
 
         async with aclosing(self._router.stream("chat.completions", request.model, asking)) as batches:
             async for batch in batches:
-                yield batch
+                # Models always tell what they used, because we want to know.
+                told = batch if request.stream_options.include_usage else without_usage(batch)
+                if told.chunks:
+                    yield told
 
     async def CreateEmbeddings(self, request: embedding_pb2.CreateEmbeddingsRequest, context: Any) -> embedding_pb2.EmbeddingList:
         """The vectors of inputs."""

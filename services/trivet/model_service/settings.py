@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from trivet.model_service.route_settings import VirtualModelSettings, mistakes
 
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+asyncpg")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -228,6 +231,9 @@ class ModelSettings(_Section):
     providers: tuple[ProviderSettings, ...] = ()
     """In the order in which models are listed."""
 
+    models: tuple[VirtualModelSettings, ...] = ()
+    """Models of our own: names that callers ask for, each with the targets that serve it. They are listed first."""
+
     store: StoreSettings = StoreSettings()
 
     background: BackgroundSettings = BackgroundSettings()
@@ -237,4 +243,16 @@ class ModelSettings(_Section):
         twice = [name for name, count in Counter(provider.name for provider in self.providers).items() if count > 1]
         if twice:
             raise ValueError(f"two providers are named `{twice[0]}`")
+        return self
+
+    @model_validator(mode="after")
+    def _models_over_providers(self) -> Self:
+        found = mistakes(self.models, {provider.name: provider.models for provider in self.providers})
+        told = [
+            InitErrorDetails(type=PydanticCustomError("value_error", "{error}", {"error": wrong}), loc=where, input=None)
+            for where, wrong in found
+        ]
+        if told:
+            # Not a ValueError: this kind says where.
+            raise ValidationError.from_exception_data("models", told)
         return self

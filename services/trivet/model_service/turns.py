@@ -1,15 +1,18 @@
 """Asks a model for one turn by a Responses request that has everything in it: nothing is kept, nothing is looked up."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Self
 
 from google.protobuf.message import Message
 
 from trivet.kernel.address_guard import AddressGuard
+from trivet.kernel.errors import UnsupportedParameter
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
-from trivet.model_service.domain.registry import Registry
+from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.faces import responses
 from trivet.model_service.faces.native import NativeResponses
 from trivet.model_service.faces.responses_render import ResponseRenderer
@@ -19,11 +22,28 @@ from trivet.model_service.faces.urls import fetched_urls
 from trivet.model_service.routing.router import Router, Target
 
 
+@dataclass(frozen=True, slots=True)
+class Native:
+    """How the providers that may serve a model speak the Responses API.
+
+    `alone`: it is one provider, and it does: whatever only it can read may be sent. `among`: one of several may.
+    """
+
+    alone: bool = False
+    among: bool = False
+
+    @classmethod
+    def of(cls, served: Sequence[tuple[Provider, str]]) -> Self:
+        """What holds of these providers, as `Registry.served` tells them."""
+        native = [isinstance(provider.dialect, NativeResponses) for provider, _ in served]
+        return cls(all(native) and len({provider.name for provider, _ in served}) == 1, any(native))
+
+
 class ModelTurns:
     """Turns of the models of a registry. `guard` judges the URLs that requests hand to providers.
 
-    Both ways to ask take the response as it begins, `told`, which the answer goes on from and may change: its id, its times
-    and what it repeats of its request stay. They raise what `Dialect.turn` raises, and ModelNotFound and AddressRefused.
+    Both ways to ask take the response as it begins, `told`, which the answer goes on from: its id, its times and what it
+    repeats of its request stay; its provider is the one that serves. They raise what `Dialect.turn` raises, and ModelNotFound and AddressRefused.
     """
 
     def __init__(self, registry: Registry, router: Router, guard: AddressGuard) -> None:
@@ -32,27 +52,27 @@ class ModelTurns:
         self._guard = guard
 
     def provider_of(self, model: str) -> str:
-        """The name of the provider that serves `model`. Raises ModelNotFound."""
-        return self._registry.resolve(model)[0].name
+        """The name of the provider that serves `model`, or of the first that may. Raises ModelNotFound."""
+        return self._registry.served(model)[0][0].name
 
-    def is_native(self, model: str) -> bool:
-        """Whether the provider of `model` speaks the Responses API itself. Raises ModelNotFound."""
-        return isinstance(self._registry.resolve(model)[0].dialect, NativeResponses)
+    def native_of(self, model: str) -> Native:
+        """How the providers of `model` speak the Responses API themselves. Raises ModelNotFound."""
+        return Native.of(self._registry.served(model))
 
     def runs_mcp(self, model: str) -> bool:
-        """Whether the provider of `model` is left to call the tools of MCP servers by itself. Raises ModelNotFound."""
-        return self._registry.resolve(model)[0].native_mcp
+        """Whether every provider of `model` is left to call the tools of MCP servers by itself. Raises ModelNotFound."""
+        return all(provider.native_mcp for provider, _ in self._registry.served(model))
 
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         """The whole response."""
         await self.vet(request)
 
         async def asking(target: Target) -> Response:
-            dialect = target.provider.dialect
+            asked, begun, dialect = target.fitted(request), _begun(told, target), target.provider.dialect
             if isinstance(dialect, NativeResponses):
-                return await dialect.create_response(request, target.model, told)
-            turn = parse(request, target.model, stream=False)
-            return await responses.collect(ResponseRenderer(told, namespaced(request.tools)), dialect.turn(turn))
+                return await dialect.create_response(asked, target.model, begun)
+            turn = parse(asked, target.model, stream=False)
+            return await responses.collect(ResponseRenderer(begun, namespaced(asked.tools)), dialect.turn(turn))
 
         return await self._router.ask("responses", request.model, asking)
 
@@ -62,26 +82,47 @@ class ModelTurns:
         An error before the first event is raised, a later one is told by the last two events.
         """
         await self.vet(request)
+        ending = responses.Ending()
 
         def asking(target: Target) -> AsyncGenerator[ResponseEventBatch]:
-            dialect = target.provider.dialect
+            asked, begun, dialect = target.fitted(request), _begun(told, target), target.provider.dialect
             if isinstance(dialect, NativeResponses):
-                return dialect.stream_response(request, target.model, told)
-            turn = parse(request, target.model, stream=True)
-            return responses.stream(ResponseRenderer(told, namespaced(request.tools)), dialect.turn(turn))
+                return dialect.stream_response(asked, target.model, begun, ending)
+            turn = parse(asked, target.model, stream=True)
+            return responses.stream(ResponseRenderer(begun, namespaced(asked.tools)), dialect.turn(turn), ending)
 
-        async with aclosing(self._router.stream("responses", request.model, asking)) as batches:
+        async with aclosing(responses.ended(self._router.stream("responses", request.model, asking), ending)) as batches:
             async for batch in batches:
                 yield batch
 
     async def check(self, request: CreateResponseRequest) -> None:
-        """Find fault with a request as far as that can be done without asking its provider. Raises as `create` does."""
-        provider, model = self._registry.resolve(request.model)
+        """Find fault with a request as far as that can be done without asking its provider. Raises as `create` does.
+
+        Where several providers may serve it, one that can is enough.
+        """
+        served = self._registry.served(request.model)
         await self.vet(request)
-        if not isinstance(provider.dialect, NativeResponses):
-            parse(request, model, stream=True)
+        refused: UnsupportedParameter | None = None
+        for provider, model in served:
+            if isinstance(provider.dialect, NativeResponses):
+                return
+            try:
+                parse(request, model, stream=True)
+                return
+            except UnsupportedParameter as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
     async def vet(self, request: Message) -> None:
         """Judge the URLs in a request. Raises AddressRefused."""
         for url, param in fetched_urls(request):
             await self._guard.vet_for_others(url, param)
+
+
+def _begun(told: Response, target: Target) -> Response:
+    """The response as it begins at a target: its own copy, because another target may have to begin anew."""
+    begun = Response()
+    begun.CopyFrom(told)
+    begun.provider = target.provider.name
+    return begun

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from trivet.standalone.config import Config
 from trivet.standalone.parts import Part
 
-_RELOADED = ("auth", "providers", "mcp_servers", "mcp_limits", "security", "agent", "bridge")
+_RELOADED = ("auth", "providers", "models", "mcp_servers", "mcp_limits", "security", "agent", "bridge")
 """The sections that are put in force while a process runs. Any other is read at the start, one that comes to be added too."""
 
 _FIXED = frozenset({"bridge.max_body_bytes", "bridge.stalled_seconds"})

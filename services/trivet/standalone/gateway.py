@@ -133,7 +133,7 @@ async def open_gateway(config: Config, part: Part = "all", told: "Told | None" =
         if part in ("all", "bridge"):
             opened = await _open_bridge(config, channels, keys, bridge, told)
             gateway.http = opened.address
-            gateway.add(_Opened(lambda changed, _: partial(opened.apply, changed.bridge)))
+            gateway.add(_Opened(lambda changed, _: partial(opened.apply, changed.bridge, _sticky_headers(changed))))
         yield gateway
 
 
@@ -221,6 +221,12 @@ async def _open_bridge(config: Config, channels: Channels, keys: KeyRing, stack:
 
     named = {name: channel for service, channel in channels.items() for name in _full_names(service)}
     try:
-        return await stack.enter_async_context(open_bridge(config.bridge, config.server, named, keys, told))
+        opened = open_bridge(config.bridge, config.server, named, keys, told=told, passed=_sticky_headers(config))
+        return await stack.enter_async_context(opened)
     except OSError as error:
         raise CommandFailed(f"cannot listen on {config.server.http}: {error.strerror or error}") from error
+
+
+def _sticky_headers(config: Config) -> set[str]:
+    """The headers by which calls are told apart that belong together."""
+    return {model.route.sticky.header for model in config.models if model.route.sticky}

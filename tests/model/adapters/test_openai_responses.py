@@ -54,6 +54,7 @@ from trivet.model_service.domain.turn import (
     Usage,
 )
 from trivet.model_service.faces.native import NativeResponses
+from trivet.model_service.faces.responses import Ending, ended
 from trivet.model_service.faces.responses_echo import begin
 
 Json = dict[str, Any]
@@ -92,8 +93,8 @@ async def created(dialect: OpenAIResponses, request: CreateResponseRequest) -> R
 
 
 def batches_of(dialect: OpenAIResponses, **changes: Any) -> AsyncGenerator[ResponseEventBatch]:
-    request = asked(**changes)
-    return dialect.stream_response(request, "gpt", begin(request, "oai"))
+    request, ending = asked(**changes), Ending()
+    return ended(dialect.stream_response(request, "gpt", begin(request, "oai"), ending), ending)
 
 
 async def streamed(dialect: OpenAIResponses, **changes: Any) -> list[Json]:

@@ -28,7 +28,7 @@ from trivet.model_service.domain.turn import (
     TurnStarted,
     Usage,
 )
-from trivet.model_service.faces.responses import collect, stream
+from trivet.model_service.faces.responses import Ending, collect, ended, stream
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_tools import namespaced
@@ -293,8 +293,9 @@ async def test_an_error_before_the_first_event_is_raised() -> None:
         raise UpstreamFailed("It broke.")
         yield []
 
+    ending = Ending()
     with pytest.raises(UpstreamFailed):
-        [batch async for batch in stream(renderer(), turn())]
+        [batch async for batch in ended(stream(renderer(), turn(), ending), ending)]
     with pytest.raises(UpstreamFailed):
         await collect(renderer(), turn())
 
@@ -306,7 +307,8 @@ async def test_a_stream_keeps_the_batches_of_the_turn_and_ends_with_its_error() 
         yield [TextDelta("a"), TextDelta("b")]
         raise UpstreamFailed("It broke.")
 
-    batches = [as_json(list(batch.events)) async for batch in stream(renderer(), turn())]
+    ending = Ending()
+    batches = [as_json(list(batch.events)) async for batch in ended(stream(renderer(), turn(), ending), ending)]
 
     assert [len(batch) for batch in batches] == [2, 4, 5]
     assert check_responses_stream([event for batch in batches for event in batch]) == []

@@ -31,7 +31,7 @@ from trivet.model_service.responses.mcp.steps import Step
 from trivet.model_service.responses.mcp.tools import McpTools
 from trivet.model_service.responses.plan import Plan
 from trivet.model_service.routing.router import Router
-from trivet.model_service.turns import ModelTurns
+from trivet.model_service.turns import ModelTurns, Native
 from trivet.tool.v1.tool_service_pb2_grpc import ToolServiceStub, add_ToolServiceServicer_to_server
 from trivet.tool_service.server import open_tool_service
 from trivet.tool_service.settings import McpServerSettings, SecuritySettings, ToolSettings
@@ -129,7 +129,7 @@ def plan(dialect: str = "lab", /, *, history: Sequence[Item] = (), **changes: An
     if request.input.WhichOneof("kind") == "text":
         given = [codec_for(Item).decode({"type": "message", "role": "user", "content": request.input.text})]
     told = begin(request, dialect)
-    return Plan("test", request, told, list(history), own(given), dialect == "oai")
+    return Plan("test", request, told, list(history), own(given), Native(*2 * [dialect == "oai"]))
 
 
 def items(run: Run, *more: Json) -> list[Item]:

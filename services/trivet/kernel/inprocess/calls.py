@@ -49,7 +49,7 @@ class InProcessCall(grpc.aio.Call):
 
     async def initial_metadata(self) -> grpc.aio.Metadata:
         exchange = self._exchange
-        while exchange.initial is None and exchange.code is None and not exchange.messages:
+        while exchange.initial is None and exchange.code is None:
             await exchange.changed.wait()
         return grpc.aio.Metadata.from_tuple(exchange.initial or ())
 

@@ -88,6 +88,9 @@ class Exchange:
             await self._room.wait()
         if self.code is not None:
             raise grpc.aio.InternalError("The call has ended: nobody reads this message.")
+        if self.initial is None:
+            # As over the wire: with the first message it is settled that there are none.
+            self.initial = ()
         self.messages.append(message)
         self.changed.notify()
 

@@ -111,8 +111,9 @@ class OpenAIChat:
     def _native_body(self, request: CreateChatCompletionRequest, upstream_model: str, *, stream: bool) -> Body:
         body: Body = codec_for(CreateChatCompletionRequest).encode(without_seals(request))
         body |= {"model": upstream_model, "stream": stream}
-        if not stream:
-            body.pop("stream_options", None)
+        asked = body.pop("stream_options", None) or {}
+        if stream:
+            body["stream_options"] = {**asked, "include_usage": True}
         return in_flavor(body, self._flavor)
 
     # ---- calls -----------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
 from trivet.model_service.domain.ports import ModelInfo
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
+from trivet.model_service.faces.responses import Ending
 from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_tools import namespaced
 
@@ -77,14 +78,16 @@ class OpenAIResponses:
             return NativeResponse(told).read(answer)
 
     async def stream_response(
-        self, request: CreateResponseRequest, upstream_model: str, told: Response
+        self, request: CreateResponseRequest, upstream_model: str, told: Response, ending: Ending
     ) -> AsyncGenerator[ResponseEventBatch]:
         """See `NativeResponses.stream_response`."""
         stream: NativeStream | AnewStream | None = None
         try:
             async with aclosing(self._events(_native_body(request, upstream_model, stream=True))) as batches:
                 async for batch in batches:
-                    stream = stream or self._stream_of(batch, request, told)
+                    if stream is None:
+                        stream = self._stream_of(batch, request, told)
+                        ending.fail = stream.fail
                     events, error = read_batch(self._http, stream.read, batch)
                     if events:
                         yield ResponseEventBatch(events=events)
@@ -92,11 +95,10 @@ class OpenAIResponses:
                         raise error
             if stream is None or not stream.finished:
                 raise self._http.invalid("ended its stream early")
-        except ServiceError as error:
-            if stream is None or not stream.begun:
+        except ServiceError:
+            # Whatever broke after the end of the response: it is whole.
+            if stream is None or not stream.finished:
                 raise
-            if not stream.finished:
-                yield ResponseEventBatch(events=stream.fail(error))
 
     # ---- NativeContext ---------------------------------------------------------------------------------------------
 

@@ -62,21 +62,24 @@ class UpstreamErrors:
 
     def unreachable(self) -> ServiceError:
         """There is no connection to be had."""
-        return UpstreamFailed(f"The provider `{self._provider}` cannot be reached.")
+        return _counted_as(503, UpstreamFailed(f"The provider `{self._provider}` cannot be reached."))
 
     def broken(self) -> ServiceError:
         """The connection ended before the answer did."""
-        return UpstreamFailed(f"The connection to the provider `{self._provider}` broke.")
+        return _counted_as(502, UpstreamFailed(f"The connection to the provider `{self._provider}` broke."))
 
     def invalid(self, what: str) -> ServiceError:
         """The answer is not what its API promises: "{provider} {what}"."""
-        return UpstreamFailed(f"The provider `{self._provider}` {what}.")
+        return _counted_as(502, UpstreamFailed(f"The provider `{self._provider}` {what}."))
 
     def timeout(self) -> ServiceError:
         """The answer, or the next piece of it, did not come in time."""
-        return UpstreamTimeout(f"The provider `{self._provider}` did not answer in time.")
+        return _counted_as(408, UpstreamTimeout(f"The provider `{self._provider}` did not answer in time."))
 
     def _error(self, status: int, error: Mapping[str, Any], retry_after: float | None) -> ServiceError:
+        return _counted_as(status, self._typed(status, error, retry_after))
+
+    def _typed(self, status: int, error: Mapping[str, Any], retry_after: float | None) -> ServiceError:
         told = self._told(error)
         retry_after = retry_delay(error) if retry_after is None else retry_after
         if status in {401, 402, 403} or refuses_key(error):
@@ -104,6 +107,12 @@ class UpstreamErrors:
         for secret in self._secrets:
             text = text.replace(secret, "[redacted]")
         return text
+
+
+def _counted_as(status: int, error: ServiceError) -> ServiceError:
+    """`error` with the status that routes count it as: what the upstream said, or what having no answer comes to."""
+    error.upstream_status = status
+    return error
 
 
 def _parsed(body: bytes) -> object:

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from types import MappingProxyType, SimpleNamespace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +15,14 @@ from multidict import CIMultiDict
 from trivet.kernel.errors import ServiceError
 from trivet.model_service.adapters.sse import SseEvent, SseParser
 from trivet.model_service.adapters.upstream_errors import UpstreamErrors
+from trivet.model_service.domain.attempts import connect_seconds
 
 _ERROR_BYTES = 64 * 1024
 _SETTLE_SECONDS = 0.1
+
+# The servers that close idle connections first do so after 5 seconds (uvicorn, Node.js, llama.cpp). Giving them up before
+# keeps a request from being sent into one that is just being closed.
+_IDLE_SECONDS = 4.0
 _JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 # A compressor in between would hold events back until it has a block full.
 _STREAM_HEADERS = {**_JSON_HEADERS, "Accept": "text/event-stream", "Accept-Encoding": "identity"}
@@ -85,16 +90,8 @@ class UpstreamHttp:
         self._headers = {"User-Agent": "trivet", **(headers or {})}
         self._limits = limits or UpstreamLimits()
         self._provider = provider
-        timeout = aiohttp.ClientTimeout(
-            total=self._limits.total_seconds,
-            sock_connect=self._limits.connect_seconds,
-            sock_read=self._limits.read_seconds,
-        )
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_reuseconn.append(_mark_reused)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), timeout=timeout, trust_env=False, trace_configs=[tracing]
-        )
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=_timeout(self._limits), trust_env=False)
         self._errors = self._errors_of(endpoint) if isinstance(endpoint, Endpoint) else UpstreamErrors(provider, ())
 
     async def get_json(self, path: str) -> dict[str, Any]:
@@ -190,14 +187,12 @@ class UpstreamHttp:
                 response.release() if response.content.at_eof() else response.close()
 
     async def _sent(self, method: str, url: str, **request: Any) -> aiohttp.ClientResponse:
-        while True:
-            trace = SimpleNamespace(reused=False)
-            try:
-                return await self._session.request(method, url, allow_redirects=False, trace_request_ctx=trace, **request)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                # The upstream closed an idle connection while the request was on its way, and read none of it.
-                if not trace.reused:
-                    raise
+        # A request whose connection breaks is never sent again here, though it may have met a connection that was being closed:
+        # nobody knows whether the upstream has read it. That is a failed attempt, and the route says what follows.
+        connect = connect_seconds.get()
+        if connect is not None:
+            request["timeout"] = _timeout(replace(self._limits, connect_seconds=connect))
+        return await self._session.request(method, url, allow_redirects=False, **request)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -227,9 +222,8 @@ class UpstreamHttp:
         return parsed
 
 
-async def _mark_reused(_session: object, context: SimpleNamespace, _params: object) -> None:
-    if context.trace_request_ctx is not None:
-        context.trace_request_ctx.reused = True
+def _timeout(limits: UpstreamLimits) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=limits.total_seconds, sock_connect=limits.connect_seconds, sock_read=limits.read_seconds)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from trivet.kernel.errors import ModelNotFound, ServiceError
 from trivet.kernel.versions import Versions
@@ -11,6 +12,7 @@ from trivet.model_service.domain.embeddings import Embedder
 from trivet.model_service.domain.moderation import Moderator
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.rerank import Reranker
+from trivet.model_service.domain.routing import Route, RouteTarget
 
 LIST_SECONDS = 5.0
 """How long a provider may take to list its models."""
@@ -23,13 +25,15 @@ FRESH_SECONDS = 30.0
 class Provider:
     """A provider under its name. `models` are those it offers by configuration; None: any that it has.
 
-    `native_mcp`: tools of MCP servers are left to it. `embedder`, `reranker`, `moderator`: None where it has no such models.
+    `native_mcp`: tools of MCP servers are left to it. `type` is the one in the configuration. `embedder`, `reranker`, `moderator`:
+    None where it has no such models.
     """
 
     name: str
     dialect: Dialect
     models: tuple[ModelInfo, ...] | None = None
     native_mcp: bool = False
+    type: str = ""
     embedder: Embedder | None = None
     reranker: Reranker | None = None
     moderator: Moderator | None = None
@@ -45,18 +49,23 @@ class ServedModel:
     description: str = ""
 
 
+OWNER: Final = "trivet"
+"""Who has the models that are configured here."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Offer:
     """What a configuration offers: all that a call looks up by the name of a model."""
 
     providers: Mapping[str, Provider]
+    routes: Mapping[str, Route]
 
 
 class Registry:
-    """The providers, by name. `clock` tells seconds that only go forward.
+    """The providers and the routes, by name. `clock` tells seconds that only go forward.
 
     They may be replaced while calls run: each call goes on with those that it began with. `left` is called when calls have left
-    some that were replaced.
+    some that were replaced. `named` tells the provider of a model whose name does not; "" where nobody says.
     """
 
     def __init__(
@@ -64,9 +73,12 @@ class Registry:
         providers: Iterable[Provider],
         clock: Callable[[], float] = time.monotonic,
         *,
+        routes: Iterable[Route] = (),
+        named: Callable[[], str] = str,
         left: Callable[[], None] = lambda: None,
     ) -> None:
-        self._offers = Versions(_offer(providers), left)
+        self._offers = Versions(_offer(providers, routes), left)
+        self._named = named
         self._clock = clock
         self._listed: dict[Provider, tuple[float, Sequence[ModelInfo]]] = {}
 
@@ -76,14 +88,47 @@ class Registry:
         return self._offers.value.providers
 
     @property
+    def _routes(self) -> Mapping[str, Route]:
+        """Likewise."""
+        return self._offers.value.routes
+
+    @property
     def in_use(self) -> list[Provider]:
         """The providers, and those that were replaced and are still held by calls; one may be there twice."""
         return [provider for offer in self._offers.alive for provider in offer.providers.values()]
 
-    def replace(self, providers: Iterable[Provider]) -> None:
-        """Let calls that begin from now on find these providers, and no others."""
+    def replace(self, providers: Iterable[Provider], routes: Iterable[Route] = ()) -> None:
+        """Let calls that begin from now on find these providers and routes, and no others."""
         self._listed.clear()
-        self._offers.replace(_offer(providers))
+        self._offers.replace(_offer(providers, routes))
+
+    @property
+    def routes(self) -> Iterable[Route]:
+        """The routes of the models that are configured here."""
+        return self._routes.values()
+
+    def provider(self, name: str) -> Provider:
+        """The provider of this name, which has to be there."""
+        return self._providers[name]
+
+    def route(self, model: str) -> Route:
+        """How a call to `model` is answered: as configured under this name, or by the provider that the name begins with.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        if (route := self._routes.get(model)) is not None:
+            return route
+        full = model if "/" in model else f"{self._named()}/{model}"
+        try:
+            provider, upstream = self.resolve(full)
+        except ModelNotFound:
+            raise ModelNotFound(model) from None
+        return Route(model, (RouteTarget(provider.name, upstream),), direct=True)
+
+    def served(self, model: str) -> list[tuple[Provider, str]]:
+        """The providers that may serve `model`, each with its name there, as they are configured. Raises ModelNotFound."""
+        return [(self._providers[target.provider], target.model) for target in self.route(model).targets]
 
     def resolve(self, model: str) -> tuple[Provider, str]:
         """The provider of `model`, and the model's name there, which may hold slashes.
@@ -105,23 +150,31 @@ class Registry:
         return [f"{provider.name}/{model}" for provider, model in known if model and _is_offered(provider, model)]
 
     async def models(self) -> list[ServedModel]:
-        """The models of all providers, in the order of the configuration; a provider that fails adds none."""
+        """The models that are configured here, then those of all providers, in the order of the configuration.
+
+        A provider that fails adds none.
+        """
         lists = await asyncio.gather(*map(self._offered, self._providers.values()))
-        return [model for offered in lists for model in offered or ()]
+        ours = [ServedModel(name, OWNER) for name in self._routes]
+        return [*ours, *(model for offered in lists for model in offered or ())]
 
     async def model(self, name: str) -> ServedModel:
         """One model.
 
         Raises:
-            ModelNotFound: as `resolve`, or the provider lists its models without it.
+            ModelNotFound: as `route`, or the provider lists its models without it.
         """
-        provider, _ = self.resolve(name)
+        route = self.route(name)
+        if not route.direct:
+            return ServedModel(name, OWNER)
+        (target,) = route.targets
+        provider = self._providers[target.provider]
         offered = await self._offered(provider)
         if offered is None:
             # It may well be there: asking it for an answer would be tried, too.
-            return ServedModel(name, provider.name)
+            return ServedModel(target.name, provider.name)
         for model in offered:
-            if model.id == name:
+            if model.id == target.name:
                 return model
         raise ModelNotFound(name)
 
@@ -148,5 +201,5 @@ def _is_offered(provider: Provider, model: str) -> bool:
     return provider.models is None or any(model == offered.id for offered in provider.models)
 
 
-def _offer(providers: Iterable[Provider]) -> _Offer:
-    return _Offer({provider.name: provider for provider in providers})
+def _offer(providers: Iterable[Provider], routes: Iterable[Route]) -> _Offer:
+    return _Offer({provider.name: provider for provider in providers}, {route.model: route for route in routes})

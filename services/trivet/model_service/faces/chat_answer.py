@@ -26,7 +26,7 @@ from trivet.model_service.faces.chat_reasoning import ReasoningDetails
 
 
 class ChatChunks:
-    """Renders one turn as chunks: the role first, the finish reason last, then the usage where it was asked for."""
+    """Renders one turn as chunks: the role first, the finish reason last, then the usage if it is known or asked for."""
 
     def __init__(self, model: str, *, include_usage: bool) -> None:
         """`model` is the name that the caller used."""
@@ -55,7 +55,7 @@ class ChatChunks:
             yield _chunk(chat.ChatChunkChoice(delta=chat.ChatDelta(reasoning_details=details)))
         if isinstance(event, TurnFinished):
             yield _chunk(chat.ChatChunkChoice(delta=chat.ChatDelta(), finish_reason=event.reason))
-            if self._include_usage:
+            if event.usage is not None or self._include_usage:
                 yield chat.ChatCompletionChunk(usage=_usage(event.usage or Usage()))
         elif isinstance(event, TextDelta):
             choice = chat.ChatChunkChoice(delta=chat.ChatDelta(content=event.text))

@@ -20,6 +20,7 @@ from trivet.model.v1.response_context_pb2 import CompactedResponse
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.faces.responses import Ending
 
 
 @runtime_checkable
@@ -50,9 +51,9 @@ class NativeResponses(Protocol):
         ...
 
     def stream_response(
-        self, request: CreateResponseRequest, upstream_model: str, told: Response
+        self, request: CreateResponseRequest, upstream_model: str, told: Response, ending: Ending
     ) -> AsyncGenerator[ResponseEventBatch]:
-        """The response in batches of the events that were ready together."""
+        """The response in batches of the events that were ready together. `ending` is told how to end it with an error."""
         ...
 
 

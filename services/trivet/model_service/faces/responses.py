@@ -1,13 +1,23 @@
 """The Responses face: what is asked becomes a turn, and the turn's events become a response."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from trivet.kernel.errors import ServiceError
-from trivet.model.v1.response_event_pb2 import ResponseEventBatch
+from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.turn import TurnEvent
 from trivet.model_service.faces.responses_render import ResponseRenderer
+
+
+class Ending:
+    """How a stream of events that has begun is ended with an error: whoever makes its events puts that in, as `fail`.
+
+    It is apart from the stream, because whoever asks for streams may have another one made while nobody has seen the first.
+    """
+
+    def __init__(self) -> None:
+        self.fail: Callable[[ServiceError], list[ResponseEvent]] | None = None
 
 
 async def collect(renderer: ResponseRenderer, turn: AsyncGenerator[list[TurnEvent]]) -> Response:
@@ -18,17 +28,26 @@ async def collect(renderer: ResponseRenderer, turn: AsyncGenerator[list[TurnEven
     return renderer.response
 
 
-async def stream(renderer: ResponseRenderer, turn: AsyncGenerator[list[TurnEvent]]) -> AsyncGenerator[ResponseEventBatch]:
-    """The events of a turn's response, in the batches that they come in.
-
-    Raises what the turn raises before its first event; what it raises later is told by the last events.
-    """
+async def stream(
+    renderer: ResponseRenderer, turn: AsyncGenerator[list[TurnEvent]], ending: Ending
+) -> AsyncGenerator[ResponseEventBatch]:
+    """The events of a turn's response, in the batches that they come in. Raises what the turn raises; see `Ending`."""
+    ending.fail = renderer.fail
     async with aclosing(turn) as batches:
+        async for events in batches:
+            if rendered := renderer.render(events):
+                yield ResponseEventBatch(events=rendered)
+
+
+async def ended(batches: AsyncGenerator[ResponseEventBatch], ending: Ending) -> AsyncGenerator[ResponseEventBatch]:
+    """A stream to its end: what it raises before its first event is raised, what it raises later is told by the last events."""
+    begun = False
+    async with aclosing(batches):
         try:
-            async for events in batches:
-                if rendered := renderer.render(events):
-                    yield ResponseEventBatch(events=rendered)
+            async for batch in batches:
+                begun = True
+                yield batch
         except ServiceError as error:
-            if not renderer.started:
+            if not begun or ending.fail is None:
                 raise
-            yield ResponseEventBatch(events=renderer.fail(error))
+            yield ResponseEventBatch(events=ending.fail(error))

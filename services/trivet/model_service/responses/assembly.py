@@ -196,11 +196,13 @@ class TurnSplice:
 
     def _passed(self, event: ResponseEvent) -> ResponseEvent | None:
         kind = event.WhichOneof("event")
-        if kind is None or kind in BEGINNINGS:
+        if kind is None:
             return None
         said = getattr(event, kind)
-        if kind in ENDS:
-            self.response = said.response
+        if kind in BEGINNINGS or kind in ENDS:
+            # Which provider serves is only known when it does.
+            self._assembly.response.provider = said.response.provider or self._assembly.response.provider
+            self.response = said.response if kind in ENDS else None
             return None
         if kind == "output_item_added":
             return self._added(said)

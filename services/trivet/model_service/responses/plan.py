@@ -1,7 +1,7 @@
 """What is to be asked for a response: its request, with all that it goes on from looked up."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
@@ -20,7 +20,7 @@ from trivet.model_service.responses.item_ids import item_id, item_ids, own, refu
 from trivet.model_service.responses.keeping.records import response_of
 from trivet.model_service.responses.mcp.history import Names, has_mcp_items, model_items
 from trivet.model_service.responses.metadata import check_metadata
-from trivet.model_service.turns import ModelTurns
+from trivet.model_service.turns import ModelTurns, Native
 
 UNSTORED_SECONDS: Final = 600
 """How long a background response that is not to be stored can be asked for."""
@@ -37,8 +37,8 @@ class Plan:
     """A response to be made for `owner`.
 
     `request` is as the caller sent it, `told` the response as it begins. `history` is what it goes on from, `input` its own
-    input, each item with an id. `native`: the provider speaks the Responses API itself; `runs_mcp`: and calls the tools of
-    MCP servers by itself.
+    input, each item with an id. `native` tells how the providers speak the Responses API themselves; `runs_mcp`: they call the
+    tools of MCP servers by themselves.
     """
 
     owner: str
@@ -46,7 +46,7 @@ class Plan:
     told: Response
     history: Sequence[Item]
     input: Sequence[Item]
-    native: bool = False
+    native: Native = field(default_factory=Native)
     runs_mcp: bool = False
 
     @property
@@ -76,13 +76,13 @@ class Planner:
             UnsupportedParameter: it asks for what only other providers have, or none.
         """
         provider = self._turns.provider_of(request.model)
-        native, runs_mcp = self._turns.is_native(request.model), self._turns.runs_mcp(request.model)
+        native, runs_mcp = self._turns.native_of(request.model), self._turns.runs_mcp(request.model)
         check_metadata(request.metadata)
         check_background_options(request.background_options)
         if request.HasField("previous_response_id") and request.HasField("conversation"):
             told = "'conversation' and 'previous_response_id' cannot be given together."
             raise InvalidRequest(told, "conversation")
-        if request.HasField("prompt") and not native:
+        if request.HasField("prompt") and not native.alone:
             raise UnsupportedParameter("This model's provider does not support 'prompt'.", "prompt")
         told_response = begin(request, provider)
         told_response.store = request.store if request.HasField("store") else True
@@ -104,7 +104,7 @@ class Planner:
         told = response_of(stored)
         unmake(told)
         history = await self._history.before(stored)
-        native, runs_mcp = self._turns.is_native(request.model), self._turns.runs_mcp(request.model)
+        native, runs_mcp = self._turns.native_of(request.model), self._turns.runs_mcp(request.model)
         return Plan(stored.owner, request, told, history, own_input(stored), native, runs_mcp)
 
     async def _new_items(self, request: CreateResponseRequest, history: Sequence[Item], owner: str) -> list[Item]:
@@ -170,7 +170,7 @@ def turn_request(plan: Plan, more: Iterable[Item] = (), names: Names | None = No
         if not plan.runs_mcp:
             items = model_items(items, names)
         del request.input.items.items[:]
-        request.input.items.items.extend(item for item in items if not (plan.native and _is_lost_thought(item)))
+        request.input.items.items.extend(item for item in items if not (plan.native.among and _is_lost_thought(item)))
     return request
 
 
@@ -208,10 +208,10 @@ def _readable(plan: Plan, referred: set[str]) -> Iterator[Item]:
     It stays where the caller gave it: of the rest the caller has not been shown it, and could not leave it out.
     """
     for item in plan.history:
-        if plan.native or not _is_sealed_thought(item):
+        if plan.native.alone or not _is_sealed_thought(item):
             yield item
     for item in plan.input:
-        if plan.native or not _is_sealed_thought(item) or item_id(item) not in referred:
+        if plan.native.alone or not _is_sealed_thought(item) or item_id(item) not in referred:
             yield item
 
 

@@ -21,7 +21,8 @@ from trivet.model_service.faces.native import NativeContext
 from trivet.model_service.faces.responses_echo import begin, new_response_id
 from trivet.model_service.responses.item_ids import new_item_id, own
 from trivet.model_service.responses.turns.asking import copied
-from trivet.model_service.turns import ModelTurns
+from trivet.model_service.routing.router import Router, Target
+from trivet.model_service.turns import ModelTurns, Native
 
 _MARK: Final = "trivet-1."
 """What the content of a compaction of ours begins with."""
@@ -100,8 +101,9 @@ def input_items(request: CreateResponseRequest) -> list[Item]:
 class Compactor:
     """Makes conversations with the models of a registry shorter."""
 
-    def __init__(self, registry: Registry, turns: ModelTurns) -> None:
+    def __init__(self, registry: Registry, router: Router, turns: ModelTurns) -> None:
         self._registry = registry
+        self._router = router
         self._turns = turns
 
     async def compact(self, request: CreateResponseRequest) -> CompactedResponse:
@@ -109,13 +111,10 @@ class Compactor:
         items = input_items(request)
         if not items:
             raise InvalidRequest("Missing required parameter: 'input'.", "input")
-        provider, model = self._registry.resolve(request.model)
-        if isinstance(provider.dialect, NativeContext):
-            await self._turns.vet(request)
-            compacted = await provider.dialect.compact_response(opened(request), model)
-            if compacted is not None:
-                compacted.id = new_response_id()
-                return compacted
+        compacted = await self._by_provider(request)
+        if compacted is not None:
+            compacted.id = new_response_id()
+            return compacted
         summary, response = await self.summarize(request)
         kept = [item for item in items if item.HasField("message") and item.message.role == "user"]
         made = CompactedResponse(id=response.id, created_at=int(time.time()), usage=response.usage)
@@ -128,14 +127,26 @@ class Compactor:
     async def summarize(self, request: CreateResponseRequest) -> tuple[str, Response]:
         """What the model says of the conversation, and the response in which it does."""
         asked = _summary_request(request)
-        provider, _ = self._registry.resolve(request.model)
-        response = await self._turns.create(asked, begin(asked, provider.name))
+        response = await self._turns.create(asked, begin(asked, self._turns.provider_of(request.model)))
         if response.status == "failed":
             raise UpstreamFailed(response.error.message)
         summary = text_of(response.output).strip()
         if not summary:
             raise UpstreamFailed("The model gave no summary of the conversation.")
         return summary, response
+
+    async def _by_provider(self, request: CreateResponseRequest) -> CompactedResponse | None:
+        """The form that the provider makes; None where it has none, or another provider may have to read it."""
+        if not Native.of(self._registry.served(request.model)).alone:
+            return None
+        await self._turns.vet(request)
+        asked = opened(request)
+
+        async def asking(target: Target) -> CompactedResponse | None:
+            dialect = target.provider.dialect
+            return await dialect.compact_response(asked, target.model) if isinstance(dialect, NativeContext) else None
+
+        return await self._router.ask("responses.compact", request.model, asking)
 
 
 def text_of(output: Iterable[Item]) -> str:

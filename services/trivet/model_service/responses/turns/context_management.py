@@ -11,7 +11,6 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.ports import Tokenizer
 from trivet.model_service.domain.registry import Registry
-from trivet.model_service.faces.native import NativeResponses
 from trivet.model_service.responses.assembly import Assembly, TurnSplice
 from trivet.model_service.responses.turns.asking import Asking, again, copied
 from trivet.model_service.responses.turns.compaction import (
@@ -24,6 +23,7 @@ from trivet.model_service.responses.turns.compaction import (
     with_items,
 )
 from trivet.model_service.responses.turns.estimate import estimate, estimate_items
+from trivet.model_service.turns import Native
 
 _LEAST_SHARE = 4
 """A compaction that would not rid a conversation of at least one part in four is not worth its cost."""
@@ -91,7 +91,7 @@ class CompactedTurns:
 
     def _threshold(self, request: CreateResponseRequest) -> int | None:
         """From how many tokens on the conversation is compacted here; None for never."""
-        if not request.context_management or isinstance(self._registry.resolve(request.model)[0].dialect, NativeResponses):
+        if not request.context_management or Native.of(self._registry.served(request.model)).alone:
             return None
         wanted = request.context_management[0]
         if wanted.type != "compaction" or len(request.context_management) > 1:

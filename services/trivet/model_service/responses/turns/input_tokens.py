@@ -26,7 +26,8 @@ class InputTokens:
     async def count(self, request: CreateResponseRequest) -> InputTokenCount:
         """The tokens of a request that has everything in it. Raises what `ModelTurns.create` raises."""
         request = opened(request)
-        provider, model = self._registry.resolve(request.model)
+        # Where several may serve it, the first one's count is as good as any.
+        provider, model = self._registry.served(request.model)[0]
         await self._turns.vet(request)
         counted = await self._counted(provider.dialect, request, model)
         if counted is not None:

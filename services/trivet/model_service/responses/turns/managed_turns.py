@@ -25,7 +25,7 @@ class ManagedTurns(ModelTurns):
 
     def __init__(self, registry: Registry, router: Router, guard: AddressGuard, *, tokenizer: Tokenizer) -> None:
         super().__init__(registry, router, guard)
-        self.compactor = Compactor(registry, self)
+        self.compactor = Compactor(registry, router, self)
         fitted = FittedTurns(RememberedReasoning(ModelTurns(registry, router, guard), registry))
         self._asking = CheckedTurns(CompactedTurns(fitted, registry, self.compactor, tokenizer))
 

@@ -8,9 +8,9 @@ from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.registry import Registry
-from trivet.model_service.faces.native import NativeResponses
 from trivet.model_service.responses.include import REASONING
 from trivet.model_service.responses.turns.asking import Asking, again, copied
+from trivet.model_service.turns import Native
 
 
 class RememberedReasoning:
@@ -56,7 +56,7 @@ class RememberedReasoning:
     def _may_ask(self, request: CreateResponseRequest, told: Response) -> bool:
         if not told.store or REASONING in request.include or request.model in self._without:
             return False
-        return isinstance(self._registry.resolve(request.model)[0].dialect, NativeResponses)
+        return Native.of(self._registry.served(request.model)).alone
 
     def _give_up(self, model: str, error: UpstreamRejected) -> None:
         """Raises `error` if it is about something else."""
