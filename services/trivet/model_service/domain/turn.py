@@ -199,7 +199,7 @@ class TurnRequest:
     prompt_cache_key: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def param(self, name: str) -> str:
         """The path of the field with this name in the caller's request, for errors."""
