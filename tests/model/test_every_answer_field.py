@@ -162,7 +162,7 @@ CHAT_ON_RESPONSES = {
     r"choices\[\]\.message\.role": BY_ITS_KIND,
     r"choices\[\]\.message\.tool_calls\[\]\.(index|type)": COUNTED,
     r"choices\[\]\.message\.tool_calls\[\](<\w+>)?\.tool_info|choices\[\]\.message\.tool_call_id|messages\[\]<\w+>|run": AGENT_RUN,
-    r"choices\[\]\.message\.audio|system_fingerprint|choices\[\]\.logprobs\.refusal\[\]": NO_PLACE,
+    r"choices\[\]\.message\.(audio|reasoning_details\[\])|system_fingerprint|choices\[\]\.logprobs\.refusal\[\]": NO_PLACE,
     r"usage\.prompt_tokens_details\.(audio|image|text)_tokens": NO_PLACE,
     r"usage\.completion_tokens_details\.(audio|text|accepted_prediction|rejected_prediction)_tokens": NO_PLACE,
     r"(.*\.)?novel": NO_PLACE,
