@@ -9,7 +9,7 @@ from trivet.standalone.config_changes import differences, restart_needed
 from trivet.standalone.parts import PARTS, Part
 
 LAB = {"name": "lab", "type": "openai-chat", "base_url": "http://h/v1", "api_key": "sk-hush"}
-APPLIED = {"auth", "providers", "mcp_servers", "mcp_limits", "security", "agent", "bridge"}
+APPLIED = {"auth", "providers", "models", "mcp_servers", "mcp_limits", "security", "agent", "bridge"}
 """What `docs/operations.md` says is put in force while a process runs; for another section, decide, and say it there."""
 FIXED = {"server", "services", "store", "background"}
 
