@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 from hypothesis import strategies as st
 
+from trivet.kernel.codec.packed import to_base64
 from trivet.kernel.codec.shape import Field, ListShape, ObjectShape, UnionShape, Value, enum_names, fields_of, shape_of
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -151,6 +152,10 @@ def _scalar(field: Field) -> st.SearchStrategy[Any]:
             return JSON.filter(lambda value: value is not None)
         case Value.ENUM:
             return st.sampled_from([name for number, name in enum_names(field.element.enum_type).items() if number])
+        case Value.BYTES:
+            return st.binary(max_size=6).map(to_base64)
+        case Value.FLOATS:
+            return st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=3)
         case Value.DOUBLE:
             return st.floats(least, greatest, allow_nan=False, allow_infinity=False)
         case Value.INTEGER:
@@ -178,7 +183,12 @@ def _keeps(descriptor: Descriptor) -> bool:
 
 def _types(member: Field) -> set[type]:
     """The Python types of the JSON values that a member told by its kind takes."""
-    simple: dict[Value, set[type]] = {Value.BOOLEAN: {bool}, Value.INTEGER: {int, float}, Value.DOUBLE: {int, float}}
+    simple: dict[Value, set[type]] = {
+        Value.BOOLEAN: {bool},
+        Value.INTEGER: {int, float},
+        Value.DOUBLE: {int, float},
+        Value.FLOATS: {list},
+    }
     if member.value is not Value.MESSAGE:
         return simple.get(member.value, {str})
     match shape_of(member.message):

@@ -81,6 +81,33 @@ async def heard(stack: AsyncExitStack, shape: Shape, face: str, gate: asyncio.Ev
     return given, await read_until(given, b"All ")
 
 
+async def test_a_changed_file_is_followed_by_each_process_and_its_streams_go_on(four: Shape) -> None:
+    assert four.processes is not None
+    before = four.processes.config.read_text(encoding="utf-8")
+    gate = asyncio.Event()
+    async with asyncio.timeout(BOUND), AsyncExitStack() as stack:
+        streams = {face: await heard(stack, four, face, gate) for face in PATHS}
+        await _follow(four, before.replace('"lab"', '"fresh"'))
+
+        four.upstream.play(DONE.script("lab", streamed=False))
+        assert (await four.post(PATHS["chat"], body("chat", "fresh/m", streamed=False)))[0] == 200
+        assert (await four.post(PATHS["chat"], body("chat", "lab/m", streamed=False)))[0] == 404
+        gate.set()
+        ended = {face: seen + await given.content.read() for face, (given, seen) in streams.items()}
+
+    assert {face: SAID[face](raw) for face, raw in ended.items()} == {face: [] for face in PATHS}
+    assert all(b"done." in raw for raw in ended.values())
+    await _follow(four, before)
+
+
+async def _follow(shape: Shape, text: str) -> None:
+    """Write the file, and wait until each process has put it in force."""
+    assert shape.processes is not None
+    await asyncio.to_thread(shape.processes.config.write_text, text, encoding="utf-8")
+    for running in shape.processes.processes.values():
+        await asyncio.to_thread(running.read_until, "configuration reloaded")
+
+
 async def test_streams_end_with_an_error_when_the_model_service_is_killed_and_it_is_found_again(four: Shape) -> None:
     async with asyncio.timeout(BOUND), AsyncExitStack() as stack:
         streams = {face: await heard(stack, four, face, asyncio.Event()) for face in PATHS}

@@ -18,7 +18,7 @@ from tests.upstreams.tiny_model import make_tiny_model
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MODELS = ["mock-chat/gpt-4o", "mock-responses/gpt-4o", "llama-chat/tiny", "llama-responses/tiny"]
-of_every_model = pytest.mark.parametrize("model", MODELS)
+of_every_model = pytest.mark.parametrize("model", [*MODELS, "mock-claude/claude-opus-4-6", "llama-claude/tiny"])
 # llama.cpp's Responses API takes no notice of `text.format` and has no logprobs, and llmock has none either.
 of_models_that_keep_a_schema = pytest.mark.parametrize("model", MODELS[:3])
 of_models_with_logprobs = pytest.mark.parametrize("model", MODELS[2:3])
@@ -49,6 +49,10 @@ async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[open
             {"name": f"{name}-{dialect}", "type": f"openai-{dialect}", "base_url": url, "api_key": key}
             for name, (url, key) in places.items()
             for dialect in ("chat", "responses")
+        ]
+        providers += [
+            {"name": "mock-claude", "type": "anthropic", "base_url": f"{mock.base_url('anthropic')}/v1", "api_key": "sk-mock"},
+            {"name": "llama-claude", "type": "anthropic", "base_url": llama.base_url, "api_key": llama.api_key},
         ]
         async with gateway(providers=providers) as rig, sdk(f"http://{rig.gateway.http}/v1", KEY) as opened:
             yield opened

@@ -16,6 +16,7 @@ from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import ServiceError
 from trivet.kernel.validation import validate
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.adapters.anthropic_request import messages_body
 from trivet.model_service.adapters.gemini_request import gemini_body
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor, chat_body
@@ -26,6 +27,8 @@ from trivet.model_service.domain.turn import ToolCall, ToolResult, TurnRequest
 from trivet.model_service.faces.chat_request import parse_chat
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.faces.responses_request import parse as parse_response
+
+CLAUDE = "claude-opus-4-8"
 
 Way = Callable[[Any], Any]
 
@@ -105,6 +108,25 @@ RESPONSES_MEANINGLESS_FOR_GEMINI = (
     }
 )
 
+PDF = "JVBERi0="
+CLAUDE_CHAT_NEEDED = CHAT_NEEDED | {"<file>.file.file_data": PDF, "tools": [{"type": "function", "function": {"name": "x"}}]}
+CLAUDE_RESPONSE_NEEDED = RESPONSE_NEEDED | {"input_file>.file_data": PDF, "tools": [FUNCTION]}
+
+MEANINGLESS_FOR_CLAUDE = {
+    r".*<(image_url|input_image)>(\.image_url)?\.detail": "how closely an image is looked at is the model's own",
+    r"parallel_tool_calls": "true is what holds anyway, and false is said with the tools",
+    r"(response_format|text\.format)<text>": "text is what is written anyway",
+    r"(response_format|text\.format)<json_schema>(\.json_schema)?\.strict": "a schema is always kept to",
+    r"prompt_cache_key": "a hint that helps only servers which route by it",
+}
+NOT_SIGNED = "this API takes back only reasoning that it has signed"
+MEANINGLESS_FOR_CLAUDE_IN_CHAT = (
+    MEANINGLESS_FOR_RESPONSES | MEANINGLESS_FOR_CLAUDE | {r"messages\[\]<assistant>\.reasoning_content": NOT_SIGNED}
+)
+MEANINGLESS_FOR_CLAUDE_IN_RESPONSES = (
+    MEANINGLESS_FOR_CHAT | MEANINGLESS_FOR_CLAUDE | {r"input<items>\[\]<reasoning>\.(summary|content)\[\].*": NOT_SIGNED}
+)
+
 OTHER_NAMES = {"tool_choice<option><allowed_tools>": "tool_choice.tools"}
 
 
@@ -128,6 +150,14 @@ def after_calls(turn: TurnRequest) -> TurnRequest:
     """The turn with the calls that it has results of, by whose names Gemini knows them."""
     calls = [ToolCall(entry.call_id, "f", "{}") for entry in turn.conversation if isinstance(entry, ToolResult)]
     return replace(turn, conversation=(*calls, *turn.conversation))
+
+
+def chat_over_claude(asked: Any) -> Any:
+    return messages_body(parse_chat(checked(CreateChatCompletionRequest, asked), CLAUDE, stream=False))
+
+
+def responses_over_claude(asked: Any) -> Any:
+    return messages_body(parse_response(checked(CreateResponseRequest, asked), CLAUDE, stream=False))
 
 
 def chat_over_chat(asked: Any) -> Any:
@@ -177,6 +207,14 @@ def sent_by(call: Callable[[UpstreamHttp], Any]) -> Any:
         pytest.param(
             CreateResponseRequest, responses_over_chat(COMPATIBLE), RESPONSE_NEEDED, RESPONSE_SAMPLES, MEANINGLESS_FOR_CHAT,
             id="responses over compatible chat",
+        ),
+        pytest.param(
+            CreateChatCompletionRequest, chat_over_claude, CLAUDE_CHAT_NEEDED, CHAT_SAMPLES, MEANINGLESS_FOR_CLAUDE_IN_CHAT,
+            id="chat over anthropic",
+        ),
+        pytest.param(
+            CreateResponseRequest, responses_over_claude, CLAUDE_RESPONSE_NEEDED, RESPONSE_SAMPLES,
+            MEANINGLESS_FOR_CLAUDE_IN_RESPONSES, id="responses over anthropic",
         ),
         pytest.param(
             CreateChatCompletionRequest, chat_over_chat, CHAT_NEEDED, CHAT_SAMPLES,

@@ -25,7 +25,7 @@ WEATHER = {"name": "get_weather", "description": "The weather of a city.", "para
 QUESTION = {"role": "user", "content": "What is the weather in Paris?"}
 
 pytestmark = [
-    pytest.mark.parametrize("provider", ["chat", "responses", "gemini"]),
+    pytest.mark.parametrize("provider", ["chat", "responses", "gemini", "claude"]),
     pytest.mark.parametrize("streamed", [True, False]),
 ]
 
@@ -38,6 +38,8 @@ async def stub(llmock: LLMock) -> AsyncIterator[Any]:
     ]
     google = f"{llmock.base_url('gemini')}/v1beta"
     providers += [{"name": "gemini", "type": "gemini", "base_url": google, "api_key": "sk-test"}]
+    claude = {"name": "claude", "type": "anthropic", "base_url": f"{llmock.base_url('anthropic')}/v1", "api_key": "sk-test"}
+    providers.append(claude)
     settings = ModelSettings.model_validate({"providers": providers})
     async with (
         open_model_service(settings) as service,

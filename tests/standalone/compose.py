@@ -55,7 +55,7 @@ class Composed:
     def __init__(self, data: str, config: Path = ROOT / "deploy/trivet.yaml") -> None:
         self.data = Path(data)
         self.composed = services(TRIVET_STORE_URL=f"sqlite:///{data}/trivet.db")
-        self._config = config
+        self.config = config
         self._addresses = {name: f"127.0.0.1:{port}" for name, port in zip(self.composed, _free_ports(), strict=False)}
         self.processes: dict[str, Running] = {}
 
@@ -89,7 +89,7 @@ class Composed:
     def _environment(self, name: str) -> dict[str, str]:
         written = {key: str(value) for key, value in self.composed[name]["environment"].items()}
         moved = {key: self._moved(name, value) for key, value in written.items()}
-        return {**os.environ, **moved, "TRIVET_CONFIG": str(self._config)}
+        return {**os.environ, **moved, "TRIVET_CONFIG": str(self.config)}
 
     def _moved(self, name: str, value: str) -> str:
         """An address in the network of the containers as one on this machine; anything else as it stands."""

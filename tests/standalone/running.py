@@ -58,6 +58,10 @@ class Running:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
+    def hang_up(self) -> None:
+        """Send the signal that has the configuration read again."""
+        self._process.send_signal(signal.SIGHUP)
+
     def kill(self) -> int:
         """End the process at once; its exit code."""
         self._process.kill()

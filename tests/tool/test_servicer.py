@@ -28,8 +28,8 @@ def transport(request: pytest.FixtureRequest) -> Transport:
 async def stub_for(transport: Transport, **urls: str) -> AsyncIterator[Stub]:
     servers = tuple(McpServerSettings(name=name, url=url) for name, url in urls.items())
     async with (
-        open_tool_service(ToolSettings(mcp_servers=servers)) as servicer,
-        serving(tool_service_pb2_grpc.add_ToolServiceServicer_to_server, servicer, transport=transport) as channel,
+        open_tool_service(ToolSettings(mcp_servers=servers)) as service,
+        serving(tool_service_pb2_grpc.add_ToolServiceServicer_to_server, service.tools, transport=transport) as channel,
     ):
         yield tool_service_pb2_grpc.ToolServiceStub(channel)
 

@@ -26,12 +26,15 @@ class Llama:
 
 
 @contextmanager
-def start_llama(model: Path, template: str = TEMPLATE, *, alias: str = "tiny", slots: int = 4) -> Iterator[Llama]:
-    """Run it as the embedded model is run, and end it on leaving."""
+def start_llama(
+    model: Path, template: str = TEMPLATE, *, alias: str = "tiny", slots: int = 4, pooling: str = ""
+) -> Iterator[Llama]:
+    """Run it as the embedded model is run, and end it on leaving. With a `pooling` (`MEAN`, `RANK`) it makes vectors, and no texts."""
     key = secrets.token_urlsafe(16)
     options = Options(model=str(model), template=template, alias=alias, context=8192, slots=slots, threads=1, idle_seconds=-1)
+    script = [str(Path(__file__).with_name("llama_pooled.py")), str(LOCAL), pooling] if pooling else [str(LOCAL / "child.py")]
     child = subprocess.Popen(
-        [sys.executable, "-P", str(LOCAL / "child.py")],
+        [sys.executable, "-P", *script],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

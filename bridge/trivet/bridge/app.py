@@ -14,33 +14,38 @@ from trivet.bridge.boundary import boundary, name_request
 from trivet.bridge.contract import BASE_PATHS, COMPANIONS, SERVICES, Operation, routes
 from trivet.bridge.cors import Cors
 from trivet.bridge.handlers import Gateway
-from trivet.bridge.health import Health
+from trivet.bridge.health import Health, Told
 from trivet.bridge.settings import BridgeSettings
 from trivet.bridge.websocket import WebSockets
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.openapi.document import document
 
 GATEWAY: Final = web.AppKey("gateway", Gateway)
+SOCKETS: Final = web.AppKey("sockets", WebSockets)
+CORS: Final = web.AppKey("cors", Cors)
 SOCKET_PATH: Final = "/responses"
 """Where clients may also ask over a WebSocket, each frame as the body of a POST there."""
 
 _VARIABLE = re.compile(r"\{([a-z_.]+)(=\*\*)?\}")
 
 
-def create_app(channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings: BridgeSettings) -> web.Application:
-    """The bridge over a channel for each service, by its full name."""
+def create_app(
+    channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings: BridgeSettings, told: Told | None = None
+) -> web.Application:
+    """The bridge over a channel for each service, by its full name. `told` is what readiness tells of the configuration."""
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[boundary])
     app.on_response_prepare.append(name_request)
-    Cors(settings.cors).install(app)
+    cors = app[CORS] = Cors(settings.cors)
+    cors.install(app)
     gateway = app[GATEWAY] = Gateway(channels, keys, settings)
     for route in routes():
         for base in BASE_PATHS:
             app.router.add_route(route.method, base + _pattern(route.path), partial(gateway.serve, route))
-    sockets = WebSockets(gateway, _operation("POST", SOCKET_PATH), settings)
+    sockets = app[SOCKETS] = WebSockets(gateway, _operation("POST", SOCKET_PATH), settings)
     app.on_shutdown.append(sockets.drain)
     for base in BASE_PATHS:
         app.router.add_route("GET", base + SOCKET_PATH, sockets.serve)
-    health = Health({name: channel for name, channel in channels.items() if name not in COMPANIONS})
+    health = Health({name: channel for name, channel in channels.items() if name not in COMPANIONS}, told)
     for path, page in {
         "/healthz": health.live,
         "/readyz": health.ready,
@@ -49,6 +54,13 @@ def create_app(channels: Mapping[str, grpc.aio.Channel], keys: KeyRing, settings
     }.items():
         app.router.add_get(path, page)
     return app
+
+
+def apply(app: web.Application, settings: BridgeSettings) -> None:
+    """Serve what comes from now on by other settings, all but `max_body_bytes` and `stalled_seconds`."""
+    app[GATEWAY].apply(settings)
+    app[SOCKETS].apply(settings)
+    app[CORS].apply(settings.cors)
 
 
 def _operation(method: str, path: str) -> Operation:

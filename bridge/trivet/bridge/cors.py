@@ -13,20 +13,25 @@ class Cors:
     """Answers preflight requests, and marks responses that a page may read."""
 
     def __init__(self, settings: CorsSettings) -> None:
+        self.apply(settings)
+
+    def apply(self, settings: CorsSettings) -> None:
+        """Allow these origins, and no others."""
         self._origins = frozenset(settings.origins)
         self._max_age = str(settings.max_age_seconds)
 
     def install(self, app: web.Application) -> None:
-        """Have `app` do so; nothing is installed where no origin is allowed."""
-        if self._origins:
-            app.on_response_prepare.append(self._mark)
-            app.middlewares.append(self._preflight())
+        """Have `app` do so."""
+        app.on_response_prepare.append(self._mark)
+        app.middlewares.append(self._preflight())
 
     def _allowed(self, request: web.Request) -> bool:
         origin = request.headers.get("Origin")
         return origin is not None and (origin in self._origins or "*" in self._origins)
 
     async def _mark(self, request: web.Request, response: web.StreamResponse) -> None:
+        if not self._origins:
+            return
         response.headers["Vary"] = "Origin"
         if self._allowed(request):
             # The origin itself rather than `*`: a page that sends a key needs to be named.

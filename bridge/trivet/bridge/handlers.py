@@ -32,6 +32,10 @@ class Gateway:
         self._callables: dict[str, Callable[..., Any]] = {}
         self._calls: WeakSet[grpc.aio.Call] = WeakSet()
 
+    def apply(self, settings: BridgeSettings) -> None:
+        """Serve requests that come from now on by these settings."""
+        self._settings = settings
+
     def interrupt(self) -> None:
         """Cancel the running calls; their requests are answered with the error that `interruption` tells."""
         for call in list(self._calls):

@@ -1,7 +1,7 @@
 """Whether the bridge is alive, and whether the services behind it are ready."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -10,11 +10,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 _TIMEOUT_SECONDS = 2.0
 
+Told = Callable[[], Mapping[str, object]]
+"""What strangers may know of the configuration now, as JSON."""
+
 
 class Health:
-    """`/healthz` and `/readyz`; `channels` has a channel for each service's full name."""
+    """`/healthz` and `/readyz`; `channels` has a channel for each service's full name, `told` tells of the configuration."""
 
-    def __init__(self, channels: Mapping[str, grpc.aio.Channel]) -> None:
+    def __init__(self, channels: Mapping[str, grpc.aio.Channel], told: Told | None = None) -> None:
+        self._told = told
         # Any: the stub's types leave its methods out.
         self._stubs: dict[str, Any] = {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}
 
@@ -23,13 +27,17 @@ class Health:
         return web.json_response({"status": "ok"})
 
     async def ready(self, request: web.Request) -> web.Response:
-        """200 when every service serves, else 503; the body names each service's state."""
+        """200 when every service serves, else 503; the body names each service's state, and tells of the configuration.
+
+        A configuration that was refused does not change the status: the one before is in force, and serves.
+        """
         states = await asyncio.gather(*map(self._state, self._stubs))
         services = dict(zip(self._stubs, states, strict=True))
         ready = all(state == "serving" for state in states)
-        return web.json_response(
-            {"status": "ready" if ready else "not ready", "services": services}, status=200 if ready else 503
-        )
+        body: dict[str, object] = {"status": "ready" if ready else "not ready", "services": services}
+        if self._told is not None:
+            body["config"] = self._told()
+        return web.json_response(body, status=200 if ready else 503)
 
     async def _state(self, service: str) -> str:
         request = health_pb2.HealthCheckRequest(service=service)

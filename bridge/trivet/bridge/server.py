@@ -11,7 +11,8 @@ import grpc
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from trivet.bridge.app import GATEWAY, create_app
+from trivet.bridge.app import GATEWAY, apply, create_app
+from trivet.bridge.health import Told
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.settings import ServerSettings, split_host_port
@@ -47,6 +48,10 @@ class Bridge:
     def __init__(self, runner: web.AppRunner) -> None:
         self._runner = runner
 
+    def apply(self, settings: BridgeSettings) -> None:
+        """See `app.apply`."""
+        apply(self._runner.app, settings)
+
     @property
     def address(self) -> str:
         host, port = self._runner.addresses[0][:2]
@@ -55,15 +60,19 @@ class Bridge:
 
 @asynccontextmanager
 async def open_bridge(
-    settings: BridgeSettings, server: ServerSettings, channels: Mapping[str, grpc.aio.Channel], keys: KeyRing
+    settings: BridgeSettings,
+    server: ServerSettings,
+    channels: Mapping[str, grpc.aio.Channel],
+    keys: KeyRing,
+    told: Told | None = None,
 ) -> AsyncIterator[Bridge]:
     """Listen on `server.http` until the context ends; then running requests have the grace to finish, and end with an error
     after it.
 
-    `channels` has a channel for each service's full name, which stay the caller's to close. Raises OSError when the
-    address can't be listened on.
+    `channels` has a channel for each service's full name, which stay the caller's to close. `told` is what readiness tells of
+    the configuration. Raises OSError when the address can't be listened on.
     """
-    app = create_app(channels, keys, settings)
+    app = create_app(channels, keys, settings, told)
     # handler_cancellation: a client that leaves cancels its handler, and so the RPC and all that hangs on it.
     # auto_decompress off: aiohttp would unpack a stranger's body before anybody has looked at the key.
     runner = web.AppRunner(

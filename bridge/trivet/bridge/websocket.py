@@ -42,6 +42,10 @@ class WebSockets:
         self._open: set[_Connection] = set()
         self._draining = False
 
+    def apply(self, settings: BridgeSettings) -> None:
+        """Serve connections that are opened from now on by these settings."""
+        self._settings = settings
+
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serve a connection to its end. Raises ServiceError, or aiohttp's refusal, before the handshake."""
         if request.headers.get("Upgrade", "").lower() != "websocket":

@@ -86,6 +86,7 @@ class ChatTurn:
         self._text: list[str] = []
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
+        self._details: list[str] = []
         self._logprobs = chat_completion_pb2.ChatLogprobs()
         self.finish_reason = ""
         self.calls: Sequence[ToolCall] = ()
@@ -118,6 +119,7 @@ class ChatTurn:
             message.refusal = "".join(self._refusal)
         if self._reasoning:
             message.reasoning_content = "".join(self._reasoning)
+        message.reasoning_details.extend(self._details)
         return message
 
     @property
@@ -158,6 +160,7 @@ class ChatTurn:
             self._refusal.append(delta.refusal)
         if delta.reasoning_content:
             self._reasoning.append(delta.reasoning_content)
+        self._details.extend(delta.reasoning_details)
         for call in delta.tool_calls:
             parts = self._parts.get(call.index)
             if parts is None:
@@ -183,6 +186,8 @@ class ChatTurn:
             message.content.text = said.content
         if said.HasField("reasoning_content"):
             message.reasoning_content = said.reasoning_content
+        # Without its signed reasoning a thinking model would refuse the results of its calls.
+        message.reasoning_details.extend(said.reasoning_details)
         for parts, call in zip(ordered, self.calls, strict=True):
             function = chat_tool_pb2.FunctionCall(name=call.name, arguments=call.arguments)
             made = chat_tool_pb2.FunctionToolCall(id=call.id, function=function, extra=parts.extra)

@@ -25,6 +25,10 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         self._tools = tools
         self._settings = settings
 
+    def apply(self, settings: AgentSettings) -> None:
+        """Bound runs that begin from now on by these settings."""
+        self._settings = settings
+
     async def CreateAgentResponse(self, request: Request, context: Any) -> chat_completion_pb2.ChatCompletion:
         """Run to the end."""
         return await (await self._run(request, context)).complete()

@@ -67,7 +67,7 @@ class AddressGuard:
     """
 
     def __init__(self, *, allow_private: bool = False, resolve: Resolver = resolve_host) -> None:
-        self._allow_private = allow_private
+        self.allow_private = allow_private
         self._resolve = resolve
 
     async def vet(self, url: str, param: str = "") -> tuple[str, ...]:
@@ -85,7 +85,7 @@ class AddressGuard:
         found = [literal] if literal else [ip_address(text) for text in await self._resolve(host, port)]
         if not found:
             raise OSError(f"{host} has no address")
-        if not self._allow_private and not all(is_public(address) for address in found):
+        if not self.allow_private and not all(is_public(address) for address in found):
             raise AddressRefused(
                 f"The URL leads to an address that is not public: `{host}`. Only the operator can allow that.", param
             )

@@ -10,6 +10,10 @@ class KeyRing:
     """The keys that may call; only their SHA-256 digests are held, and they are never printed."""
 
     def __init__(self, settings: AuthSettings) -> None:
+        self.apply(settings)
+
+    def apply(self, settings: AuthSettings) -> None:
+        """Let these keys call, and no others."""
         self._names = {_digest(entry.key.get_secret_value()): entry.name for entry in settings.keys}
 
     def principal(self, token: str) -> str | None:

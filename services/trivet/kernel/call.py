@@ -29,10 +29,12 @@ class Call:
 
     `method` is `/package.Service/Method`. `principal` names the key that was used, None before authentication and for
     infrastructure. `deadline` is in the loop's time, None if there is none. `response` is a unary RPC's answer.
-    `evicted` says that the server itself cancels this call because it stops.
+    `evicted` says that the server itself cancels this call because it stops. `parent` is the running call of this process
+    that made this one, None where it came over the wire or from a face.
     """
 
     __slots__ = (
+        "_at_end",
         "_decode",
         "_request",
         "context",
@@ -40,6 +42,7 @@ class Call:
         "evicted",
         "metadata",
         "method",
+        "parent",
         "principal",
         "request_id",
         "response",
@@ -54,8 +57,10 @@ class Call:
         self.deadline: float | None = None
         self.response: Any = None
         self.evicted = False
+        self.parent: Call | None = getattr(context, "parent", None)
         self._request = request
         self._decode = decode
+        self._at_end: list[Callable[[], None]] | None = []
 
     @property
     def request(self) -> Any:
@@ -87,6 +92,30 @@ class Call:
     def reflection(self) -> bool:
         """Whether this is a reflection request."""
         return self.method.startswith(_REFLECTION)
+
+    @property
+    def root(self) -> "Call":
+        """The call that this one is for in the end: of all that were made for each other in this process, the first."""
+        call = self
+        while call.parent is not None:
+            call = call.parent
+        return call
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing runs for this call any more."""
+        return self._at_end is None
+
+    def at_end(self, do: Callable[[], None]) -> None:
+        """Have something done when this call, which runs, has ended."""
+        assert self._at_end is not None
+        self._at_end.append(do)
+
+    def end(self) -> None:
+        """Do what was to be done at the end; for whoever made this object."""
+        doing, self._at_end = self._at_end or (), None
+        for do in doing:
+            do()
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline, never negative; None without a deadline."""

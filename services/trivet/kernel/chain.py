@@ -77,6 +77,7 @@ class Chain:
             await self._step(0, call, serve)
         finally:
             del self._running[task]
+            call.end()
 
     async def _step(self, index: int, call: Call, serve: Callable[[], Any]) -> None:
         if index == len(self._interceptors):

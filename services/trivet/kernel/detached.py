@@ -49,6 +49,7 @@ class Caller:
             yield
         finally:
             current_call.reset(token)
+            call.end()
 
 
 class _NoRpc:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -66,6 +66,9 @@ class ServerSettings(_Section):
 
     max_message_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """The largest gRPC message, sent or received."""
+
+    reload: Literal["watch", "signal"] = "watch"
+    """When the configuration file is read again: `watch`: when it changes, and at SIGHUP; `signal`: only at SIGHUP."""
 
     @model_validator(mode="after")
     def _default_within_max(self) -> Self:

@@ -2,13 +2,19 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from urllib.parse import urlsplit
 
-from trivet.model_service.adapters import gemini
+from trivet.model_service.adapters import anthropic, cohere, gemini
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
+from trivet.model_service.adapters.openai_embeddings import OpenAIEmbeddings
+from trivet.model_service.adapters.openai_moderations import OpenAIModerations
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
+from trivet.model_service.adapters.rerank import Rerank
 from trivet.model_service.adapters.upstream_http import Authorize, Endpoint, UpstreamHttp, UpstreamLimits, bearer
+from trivet.model_service.domain.batched_embedder import BatchedEmbedder, BatchLimits
+from trivet.model_service.domain.embeddings import Embedder
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.registry import Provider
 from trivet.model_service.settings import ProviderSettings
@@ -22,11 +28,36 @@ def open_provider(settings: ProviderSettings, stack: AsyncExitStack) -> Provider
 
 
 def _open_chat(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
-    return _provider(settings, OpenAIChat(_http(settings), flavor_of(settings)), stack)
+    http = _http(settings)
+    return _with_openai_apis(_provider(settings, OpenAIChat(http, flavor_of(settings)), stack), settings, http)
 
 
 def _open_responses(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
-    return _provider(settings, OpenAIResponses(_http(settings)), stack)
+    http = _http(settings)
+    return _with_openai_apis(_provider(settings, OpenAIResponses(http), stack), settings, http)
+
+
+def _with_openai_apis(provider: Provider, settings: ProviderSettings, http: UpstreamHttp) -> Provider:
+    """The provider with what else servers of OpenAI's API may have; whether this one has it, it says itself."""
+    is_openai = flavor_of(settings) is OPENAI
+    limits = BatchLimits(2048, 300_000) if is_openai else BatchLimits(256)
+    return replace(
+        provider,
+        embedder=_batched(settings, OpenAIEmbeddings(http, settings.embeddings.encoding_format), limits),
+        reranker=None if is_openai else Rerank(http),
+        moderator=OpenAIModerations(http, "omni-moderation-latest" if is_openai else ""),
+    )
+
+
+def _open_cohere(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
+    base_url = settings.base_url or "https://api.cohere.com"
+    http = _http(settings.model_copy(update={"base_url": base_url}))
+    chat = _http(settings.model_copy(update={"base_url": f"{base_url}/{cohere.CHAT_PATH}"}))
+    return replace(
+        _provider(settings, cohere.CohereChat(chat, http), stack),
+        embedder=_batched(settings, cohere.CohereEmbeddings(http), BatchLimits(96)),
+        reranker=Rerank(http, cohere.RERANK_PATH, limits_documents=True),
+    )
 
 
 def _open_gemini(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
@@ -34,6 +65,11 @@ def _open_gemini(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
     # At Vertex AI, models stand below their publisher.
     dialect = gemini.Gemini(_http(at, authorize=gemini.authorize), vertex="/publishers/" in (at.base_url or ""))
     return _provider(settings, dialect, stack)
+
+
+def _open_anthropic(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
+    at = settings.model_copy(update={"base_url": settings.base_url or anthropic.BASE_URL})
+    return _provider(settings, anthropic.Anthropic(_http(at, authorize=anthropic.authorize)), stack)
 
 
 def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
@@ -56,7 +92,9 @@ def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
 _OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
     "openai-chat": _open_chat,
     "openai-responses": _open_responses,
+    "anthropic": _open_anthropic,
     "gemini": _open_gemini,
+    "cohere": _open_cohere,
     "local": _open_local,
 }
 
@@ -65,6 +103,13 @@ def _provider(settings: ProviderSettings, dialect: Dialect, stack: AsyncExitStac
     stack.push_async_callback(dialect.aclose)
     offered = None if settings.models is None else tuple(map(ModelInfo, settings.models))
     return Provider(settings.name, dialect, offered, settings.native_mcp)
+
+
+def _batched(settings: ProviderSettings, embedder: Embedder, limits: BatchLimits) -> Embedder:
+    """The embedder of a provider within its limits, which are `limits` where nothing is configured."""
+    asked = settings.embeddings
+    inputs, tokens = asked.max_batch or limits.inputs, asked.max_batch_tokens or limits.tokens
+    return BatchedEmbedder(settings.name, embedder, BatchLimits(inputs, tokens, asked.parallel))
 
 
 def _http(

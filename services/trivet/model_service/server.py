@@ -2,9 +2,9 @@
 
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import grpc
 
@@ -15,7 +15,7 @@ from trivet.model_service.conversation_servicer import ConversationServicer
 from trivet.model_service.domain.registry import Registry
 from trivet.model_service.domain.store import Store
 from trivet.model_service.message_servicer import MessageServicer
-from trivet.model_service.providers import open_provider
+from trivet.model_service.open_providers import OpenProviders, open_providers
 from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.background.follower import Follower
 from trivet.model_service.responses.background.runs import Runs
@@ -32,18 +32,30 @@ from trivet.model_service.responses.turns.managed_turns import ManagedTurns
 from trivet.model_service.routing.router import Router
 from trivet.model_service.servicer import ModelServicer
 from trivet.model_service.settings import ModelSettings
+from trivet.model_service.single_calls import SingleCalls
 from trivet.tool.v1.tool_service_pb2_grpc import ToolServiceStub
 
 
 @dataclass(frozen=True, slots=True)
 class ModelService:
-    """The services of a model process. `runs` is its background, which works while its `working` is entered."""
+    """The services of a model process. `runs` is its background, which works while its `working` is entered.
+
+    `providers` are open where the service has opened them itself.
+    """
 
     models: ModelServicer
     conversations: ConversationServicer
     messages: MessageServicer
     runs: Runs
     recorder: Recorder
+    providers: OpenProviders = field(default_factory=OpenProviders)
+
+    def prepare(self, settings: ModelSettings, undo: AsyncExitStack) -> Callable[[], None]:
+        """Make other settings ready, as far as they can change while it runs; what comes back puts them in force in one step.
+
+        Without that, `undo` closes what was opened for them. Raises what opening a provider raises.
+        """
+        return self.providers.prepare(settings.providers, undo)
 
 
 @asynccontextmanager
@@ -60,10 +72,10 @@ async def open_model_service(
     """
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings.store))
-        providers = [open_provider(provider, stack) for provider in settings.providers]
-        service = compose(settings, Registry(providers), guard or AddressGuard(), store, tools)
+        providers = await stack.enter_async_context(open_providers(settings.providers))
+        service = compose(settings, providers.registry, guard or AddressGuard(), store, tools)
         stack.push_async_callback(service.recorder.aclose)
-        yield service
+        yield replace(service, providers=providers)
 
 
 def compose(
@@ -89,5 +101,6 @@ def compose(
         follower=follower,
         runs=runs,
         contexts=Contexts(planner, InputTokens(registry, turns, tokenizer), turns.compactor),
+        single=SingleCalls(registry, router, turns),
     )
     return ModelService(models, ConversationServicer(Conversations(store)), MessageServicer(router, guard), runs, recorder)

@@ -8,7 +8,7 @@ import orjson
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
-from trivet.model.v1 import model_pb2, model_service_pb2_grpc
+from trivet.model.v1 import embedding_pb2, model_pb2, model_service_pb2_grpc, moderation_pb2, rerank_pb2
 from trivet.model.v1 import response_context_pb2 as context_pb
 from trivet.model.v1 import response_stored_pb2 as stored_pb
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
@@ -27,6 +27,7 @@ from trivet.model_service.responses.keeping.stored import StoredResponses
 from trivet.model_service.responses.owner import current_owner
 from trivet.model_service.responses.turns.contexts import Contexts
 from trivet.model_service.routing.router import Router, Target
+from trivet.model_service.single_calls import SingleCalls
 from trivet.model_service.turns import ModelTurns
 
 
@@ -44,6 +45,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         follower: Follower,
         runs: Runs,
         contexts: Contexts,
+        single: SingleCalls,
     ) -> None:
         self._registry = registry
         self._router = router
@@ -53,6 +55,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self._follower = follower
         self._runs = runs
         self._contexts = contexts
+        self._single = single
 
     async def CreateResponse(self, request: CreateResponseRequest, context: Any) -> Response:
         """The whole response."""
@@ -127,6 +130,20 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         async with aclosing(self._router.stream("chat.completions", request.model, asking)) as batches:
             async for batch in batches:
                 yield batch
+
+    async def CreateEmbeddings(self, request: embedding_pb2.CreateEmbeddingsRequest, context: Any) -> embedding_pb2.EmbeddingList:
+        """The vectors of inputs."""
+        return await self._single.embed(request)
+
+    async def Rerank(self, request: rerank_pb2.RerankRequest, context: Any) -> rerank_pb2.RerankResponse:
+        """Documents in the order of their relevance."""
+        return await self._single.rerank(request)
+
+    async def CreateModeration(
+        self, request: moderation_pb2.CreateModerationRequest, context: Any
+    ) -> moderation_pb2.CreateModerationResponse:
+        """What a model thinks of an input."""
+        return await self._single.moderate(request)
 
     async def ListModels(self, request: model_pb2.ListModelsRequest, context: Any) -> model_pb2.ListModelsResponse:
         """The models of all providers."""

@@ -68,21 +68,41 @@ class TimeoutSettings(_Section):
     """The whole call. A caller's own deadline cuts it shorter."""
 
 
+class EmbeddingSettings(_Section):
+    """How a provider is asked for embeddings. A request that is too much for one call is put in several."""
+
+    max_batch: int | None = Field(default=None, ge=1, le=2048)
+    """The most inputs of one call. Absent: 2048 for OpenAI, 100 for Gemini, 96 for Cohere, else 256."""
+
+    max_batch_tokens: int | None = Field(default=None, ge=1)
+    """The most tokens of one call; a text is taken for as many as it has bytes. Absent: 300000 for OpenAI, else no limit."""
+
+    parallel: int = Field(default=4, ge=1)
+    """The most calls of one request at a time."""
+
+    encoding_format: Literal["base64", "float"] = "base64"
+    """For providers of OpenAI's API: what they are asked for. `float` is for a server that refuses base64."""
+
+
+_AT_THEIR_MAKERS = frozenset({"anthropic", "gemini", "cohere"})
+"""Types whose address is known."""
+
+
 class ProviderSettings(_Section):
     """A provider: a place that serves models, and the dialect it speaks."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
     """The first part of a model's name: `lab` in `lab/fast`."""
 
-    type: Literal["openai-chat", "openai-responses", "gemini", "local"]
+    type: Literal["openai-chat", "openai-responses", "anthropic", "gemini", "cohere", "local"]
     """The dialect; `local` is the embedded demonstration model."""
 
     base_url: HttpUrl | None = None
     """The URL that the dialect's paths are added to, with its version: `https://host/v1`. Needed for all but
-    `gemini`, which has Google's Gemini API by itself, and `local`."""
+    `local`, and for `anthropic`, `gemini` and `cohere`, which are at their makers' without one."""
 
     api_key: Annotated[SecretStr | None, BeforeValidator(_none_is_no_key)] = None
-    """Sent as a bearer token, by `gemini` as `x-goog-api-key`. `none`, empty or absent: none is sent."""
+    """Sent as a bearer token, or as the header that the type wants. `none`, empty or absent: none is sent."""
 
     headers: dict[HeaderName, SecretStr] = {}
     """Sent with each call."""
@@ -97,6 +117,8 @@ class ProviderSettings(_Section):
     native_mcp: bool = False
     """For `openai-responses`: tools of type `mcp` are passed on, and the provider calls the servers. Otherwise Trivet does."""
 
+    embeddings: EmbeddingSettings = EmbeddingSettings()
+
     timeouts: TimeoutSettings = TimeoutSettings()
 
     @model_validator(mode="after")
@@ -110,7 +132,7 @@ class ProviderSettings(_Section):
         if self.type == "local":
             if self.base_url is not None or self.api_key is not None or self.headers:
                 raise ValueError("a provider of type `local` has no `base_url`, `api_key` or `headers`: it runs inside Trivet")
-        elif self.base_url is None and self.type != "gemini":
+        elif self.base_url is None and self.type not in _AT_THEIR_MAKERS:
             raise ValueError(f"a provider of type `{self.type}` needs a `base_url`")
         return self
 

@@ -48,6 +48,6 @@ def configure_logs(level: str, form: LogForm) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # The bridge writes its own access log, Alembic names its own parts, the others tell of session ids and URLs in every line.
-    for chatty in ("aiohttp.access", "alembic", "mcp", "httpx2"):
+    # The bridge writes its own access log, Alembic names its own parts, the others tell of session ids, URLs and files in every line.
+    for chatty in ("aiohttp.access", "alembic", "mcp", "httpx2", "watchfiles"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

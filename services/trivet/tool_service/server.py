@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from trivet.kernel.address_guard import AddressGuard, Resolver, resolve_host
 from trivet.tool_service.adapters.mcp_connector import McpConnector
@@ -14,32 +15,56 @@ from trivet.tool_service.settings import McpServerSettings, ToolSettings
 _SWEEPS_PER_IDLE_TIMEOUT = 4
 
 
+@dataclass(frozen=True, slots=True)
+class ToolService:
+    """The service of a tool process, and what there is of it to change while it runs."""
+
+    tools: ToolServicer
+    pool: ToolPool
+    connector: McpConnector
+    guard: AddressGuard
+
+    def apply(self, settings: ToolSettings) -> None:
+        """Go on with other settings. Sessions of servers that are the same stay; calls that run go on to their end."""
+        before, self.guard.allow_private = self.guard.allow_private, settings.security.allow_private_networks
+        self.connector.max_bytes = settings.limits.max_result_bytes
+        self.pool.apply(_registry(settings), _limits(settings))
+        if before != self.guard.allow_private:
+            # Their addresses were judged by the other rule, and whether they may be connected to is remembered.
+            self.pool.leave_guests()
+
+
 @asynccontextmanager
-async def open_tool_service(settings: ToolSettings, *, resolve: Resolver = resolve_host) -> AsyncIterator[ToolServicer]:
+async def open_tool_service(settings: ToolSettings, *, resolve: Resolver = resolve_host) -> AsyncIterator[ToolService]:
     """The service over a pool of its own; its sessions, and the programs behind them, end with the context.
 
     `resolve` finds the addresses of hosts in URLs that requests bring.
     """
-    limits = settings.limits
     guard = AddressGuard(allow_private=settings.security.allow_private_networks, resolve=resolve)
-    pool = ToolPool(
-        McpConnector(guard, limits.max_result_bytes),
-        Registry(map(_server, settings.mcp_servers)),
-        PoolLimits(limits.max_sessions, limits.idle_timeout, limits.tools_max_age),
-    )
-    sweeping = asyncio.create_task(_sweep(pool, limits.idle_timeout / _SWEEPS_PER_IDLE_TIMEOUT))
+    connector = McpConnector(guard, settings.limits.max_result_bytes)
+    pool = ToolPool(connector, _registry(settings), _limits(settings))
+    sweeping = asyncio.create_task(_sweep(pool))
     try:
-        yield ToolServicer(pool)
+        yield ToolService(ToolServicer(pool), pool, connector, guard)
     finally:
         sweeping.cancel()
         await asyncio.wait({sweeping})
         await pool.close()
 
 
-async def _sweep(pool: ToolPool, every: float) -> None:
+async def _sweep(pool: ToolPool) -> None:
     while True:
-        await asyncio.sleep(every)
+        await asyncio.sleep(pool.limits.idle_timeout / _SWEEPS_PER_IDLE_TIMEOUT)
         pool.close_idle()
+
+
+def _limits(settings: ToolSettings) -> PoolLimits:
+    limits = settings.limits
+    return PoolLimits(limits.max_sessions, limits.idle_timeout, limits.tools_max_age)
+
+
+def _registry(settings: ToolSettings) -> Registry:
+    return Registry(map(_server, settings.mcp_servers))
 
 
 def _server(settings: McpServerSettings) -> McpServer:

@@ -17,8 +17,8 @@ TAGGED = 'option (trivet.rest.v1.message) = {form: FORM_UNION discriminator: "ty
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        ("float a = 1;", "float and bytes"),
-        ("bytes a = 1;", "float and bytes"),
+        ("float a = 1;", "a float loses"),
+        (f"{UNION} oneof x {{ string a = 1; bytes b = 2; }}", "told by the same"),
         ("map<int32, string> a = 1;", "keys of a map"),
         (f"string a = 1 [({FIELD}).catch_all = true]; string b = 2 [({FIELD}).catch_all = true];", "catches all"),
         (f'string a = 1; string b = 2 [({FIELD}).key = "a"];', "taken twice"),

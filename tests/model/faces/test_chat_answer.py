@@ -100,6 +100,7 @@ def test_a_whole_answer_says_everything() -> None:
         "content": "ab",
         "refusal": None,
         "reasoning_content": "hm",
+        "reasoning_details": [{"type": "reasoning.text", "text": "hm", "signature": "secret", "index": 0}],
         "annotations": [{"type": "url_citation", "url_citation": {"url": "https://x"}}],
         "tool_calls": [
             {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}},

@@ -159,8 +159,8 @@ async def mcp_world(*, allow_private: bool = True) -> AsyncIterator[McpWorld]:
         registry = Registry(providers)
         turns = ModelTurns(registry, Router(registry), AddressGuard(allow_private=True))
         async with (
-            open_tool_service(settings) as servicer,
-            serving(add_ToolServiceServicer_to_server, servicer) as channel,
+            open_tool_service(settings) as service,
+            serving(add_ToolServiceServicer_to_server, service.tools) as channel,
         ):
             yield McpWorld(upstream, server, turns, ResponseMaker(turns, McpTools(ToolServiceStub(channel))))
         for dialect in dialects:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from google.protobuf.descriptor import Descriptor
 
+from trivet.kernel.codec import packed
 from trivet.kernel.codec.refusal import RefusalError, expected, invalid, missing, one_of, shown
 from trivet.kernel.codec.shape import (
     Field,
@@ -371,9 +372,29 @@ def _raw(value: Any, depth: int) -> str:
         raise invalid("it is nested too deeply" if "ecursion" in str(error) else "expected a JSON value") from None
 
 
+def _bytes(value: Any, depth: int) -> bytes:
+    try:
+        return packed.from_base64(_string(value, depth))
+    except ValueError:
+        raise invalid("expected base64") from None
+
+
+def _floats(value: Any, depth: int) -> bytes:
+    if type(value) is not list:
+        raise expected("an array", value)
+    try:
+        return packed.floats(value)
+    except (TypeError, OverflowError):
+        # Only here is it worth a search which one it is.
+        _decode_list(_double)(value, depth)
+        raise invalid("expected numbers that 32 bits hold") from None
+
+
 _SIMPLE: dict[Value, Decode] = {
     Value.STRING: _string,
     Value.BOOLEAN: _boolean,
     Value.DOUBLE: _double,
     Value.RAW: _raw,
+    Value.BYTES: _bytes,
+    Value.FLOATS: _floats,
 }

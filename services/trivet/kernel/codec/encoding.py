@@ -11,6 +11,7 @@ import orjson
 from google.protobuf.descriptor import Descriptor
 from orjson import Fragment
 
+from trivet.kernel.codec import packed
 from trivet.kernel.codec.shape import Field, ListShape, ObjectShape, UnionShape, Value, enum_names, shape_of
 
 Encode = Callable[[Any], Any]
@@ -84,6 +85,10 @@ class EncodeCompiler:
                 return self.message(field.message, constants)
             case Value.RAW:
                 return Fragment
+            case Value.FLOATS:
+                return packed.numbers
+            case Value.BYTES:
+                return packed.to_base64
             case Value.ENUM:
                 return _encode_enum(enum_names(field.element.enum_type))
             case _:

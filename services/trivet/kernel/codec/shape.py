@@ -65,6 +65,8 @@ class Value(Enum):
     DOUBLE = "double"
     ENUM = "enum"
     RAW = "raw"
+    BYTES = "bytes"
+    FLOATS = "floats"
     MESSAGE = "message"
 
 
@@ -103,6 +105,8 @@ class Field:
         """How one value is held; raises `ShapeError` for what has no JSON form here."""
         if self.options.raw or self.options.unknown:
             return Value.RAW
+        if self.element.type == FieldDescriptor.TYPE_BYTES:
+            return Value.FLOATS if self.options.float32s else Value.BYTES
         cpp_type = self.element.cpp_type
         if cpp_type in _INTEGERS:
             return Value.INTEGER
@@ -113,8 +117,8 @@ class Field:
             FieldDescriptor.CPPTYPE_ENUM: Value.ENUM,
             FieldDescriptor.CPPTYPE_MESSAGE: Value.MESSAGE,
         }
-        if cpp_type not in known or self.element.type == FieldDescriptor.TYPE_BYTES:
-            raise ShapeError(self.descriptor.full_name, "float and bytes lose something in JSON")
+        if cpp_type not in known:
+            raise ShapeError(self.descriptor.full_name, "a float loses something in JSON")
         return known[cpp_type]
 
     @property
@@ -245,7 +249,12 @@ def _union(descriptor: Descriptor, discriminator: str) -> UnionShape:
 def kinds(member: Field) -> list[Kind]:
     """The JSON kinds that a member of a union takes when its kind is what tells it."""
     if member.value is not Value.MESSAGE:
-        simple = {Value.BOOLEAN: Kind.BOOLEAN, Value.INTEGER: Kind.NUMBER, Value.DOUBLE: Kind.NUMBER}
+        simple = {
+            Value.BOOLEAN: Kind.BOOLEAN,
+            Value.INTEGER: Kind.NUMBER,
+            Value.DOUBLE: Kind.NUMBER,
+            Value.FLOATS: Kind.ARRAY,
+        }
         if member.value is Value.RAW:
             raise ShapeError(member.descriptor.full_name, "a raw member is the unknown one")
         return [simple.get(member.value, Kind.STRING)]

@@ -82,7 +82,7 @@ class InProcessChannel(grpc.aio.Channel):
         if self._state is _State.SHUTDOWN:
             raise grpc.aio.UsageError("Channel is closed.")
         timeout, pairs = outgoing(timeout, metadata)
-        exchange = Exchange(metadata_of(pairs), timeout)
+        exchange = Exchange(metadata_of(pairs), timeout, current_call.get())
         if self._draining and current_call.get() is None:
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
         else:

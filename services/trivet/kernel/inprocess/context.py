@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from trivet.kernel.call import Call
 from trivet.kernel.inprocess.exchange import Exchange
 from trivet.kernel.rpc import Metadata
 
@@ -18,6 +19,11 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
         self._exchange = exchange
         self._code: grpc.StatusCode | None = None
         self._details = ""
+
+    @property
+    def parent(self) -> Call | None:
+        """The call that made this one, None where it was made outside of any."""
+        return self._exchange.parent
 
     async def write(self, message: Any) -> None:
         await self._exchange.send(message)

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from trivet.kernel.call import Call
 from trivet.kernel.rpc import Metadata
 from trivet.kernel.wakeup import Wakeup
 
@@ -40,13 +41,15 @@ class Exchange:
         "locally_cancelled",
         "messages",
         "metadata",
+        "parent",
         "response",
         "trailing",
     )
 
-    def __init__(self, metadata: Metadata, timeout: float | None) -> None:
+    def __init__(self, metadata: Metadata, timeout: float | None, parent: Call | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self.metadata = metadata
+        self.parent = parent
         self.deadline = None if timeout is None else self._loop.time() + timeout
         self.response: Any = None
         self.messages: deque[Any] = deque()

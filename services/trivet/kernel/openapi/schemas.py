@@ -138,6 +138,10 @@ class Schemas:
                 return {}
             case Value.BOOLEAN:
                 return {"type": "boolean"}
+            case Value.BYTES:
+                return {"type": "string", "contentEncoding": "base64"}
+            case Value.FLOATS:
+                return {"type": "array", "items": {"type": "number", "format": "float"}}
             case Value.DOUBLE:
                 return {"type": "number", "format": "double"}
             case Value.INTEGER:

@@ -1,15 +1,21 @@
-"""Parameters that no field of a turn stands for, on their way to the upstream."""
+"""Parameters that no field of a request stands for, on their way to the upstream."""
 
-from collections.abc import Container
-from typing import Any
+from collections.abc import Container, Mapping
+from typing import Any, Protocol
 
 from orjson import Fragment
 
 from trivet.kernel.errors import UnsupportedParameter
-from trivet.model_service.domain.turn import TurnRequest
 
 
-def with_extra(body: dict[str, Any], request: TurnRequest, refused: Container[str]) -> dict[str, Any]:
+class Extended(Protocol):
+    """A request with such parameters, each as JSON text."""
+
+    @property
+    def extra(self) -> Mapping[str, str]: ...
+
+
+def with_extra(body: dict[str, Any], request: Extended, refused: Container[str]) -> dict[str, Any]:
     """`body` with the parameters in `request.extra`.
 
     Raises:

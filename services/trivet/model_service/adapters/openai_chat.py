@@ -20,6 +20,7 @@ from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
 from trivet.model_service.domain.ports import ModelInfo
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
+from trivet.model_service.faces.chat_reasoning import without_seals
 
 _PATH = "chat/completions"
 _CHANGING = ("service_tier", "system_fingerprint")
@@ -108,7 +109,7 @@ class OpenAIChat:
                     yield told
 
     def _native_body(self, request: CreateChatCompletionRequest, upstream_model: str, *, stream: bool) -> Body:
-        body: Body = codec_for(CreateChatCompletionRequest).encode(request)
+        body: Body = codec_for(CreateChatCompletionRequest).encode(without_seals(request))
         body |= {"model": upstream_model, "stream": stream}
         if not stream:
             body.pop("stream_options", None)

@@ -8,6 +8,7 @@ from orjson import Fragment
 
 from trivet.kernel.errors import UnsupportedParameter
 from trivet.model_service.adapters.extra_parameters import with_extra
+from trivet.model_service.domain.seals import is_seal
 from trivet.model_service.domain.turn import (
     Audio,
     CustomTool,
@@ -229,7 +230,7 @@ def _merge(assistant: dict[str, Any], said: dict[str, Any]) -> None:
 
 def _reasoning(entry: Reasoning) -> dict[str, Any]:
     text = entry.text or "\n\n".join(entry.summary)
-    if entry.encrypted and not text:
+    if entry.encrypted and not text and not is_seal(entry.encrypted):
         raise UnsupportedParameter("This model's provider cannot read encrypted reasoning.", f"{entry.param}.encrypted_content")
     return {"reasoning_content": text} if text else {}
 

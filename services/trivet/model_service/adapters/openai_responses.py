@@ -1,14 +1,12 @@
 """The Responses dialect: OpenAI itself, and every other server with that API."""
 
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import aclosing, contextmanager
-from typing import Any, Final, TypeVar
-
-import orjson
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import Final
 
 from trivet.kernel.codec.message_codec import codec_for
-from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamRejected
+from trivet.kernel.errors import ServiceError, UpstreamRejected
 from trivet.model.v1.response_context_pb2 import CompactedResponse, CompactResponseRequest, CountInputTokensRequest
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
@@ -16,7 +14,8 @@ from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.openai_responses_events import TurnReader
 from trivet.model_service.adapters.openai_responses_native import NativeResponse, NativeStream
-from trivet.model_service.adapters.openai_responses_request import responses_body
+from trivet.model_service.adapters.openai_responses_request import responses_body, without_seals
+from trivet.model_service.adapters.reading import Json, as_its_api_says, json_event, read_batch
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
 from trivet.model_service.domain.ports import ModelInfo
@@ -31,9 +30,6 @@ _LAST: Final = re.compile(rb'"type":\s*"response\.(completed|incomplete|failed)"
 _COUNTED: Final = frozenset(CountInputTokensRequest.DESCRIPTOR.fields_by_name)
 _COMPACTED: Final = frozenset(CompactResponseRequest.DESCRIPTOR.fields_by_name)
 """What those APIs have of a request."""
-
-Json = dict[str, Any]
-T = TypeVar("T")
 
 
 class OpenAIResponses:
@@ -50,13 +46,13 @@ class OpenAIResponses:
         reader = TurnReader(self._http.error)
         if not request.stream:
             answer = await self._answer(body)
-            with self._as_its_api_says():
+            with as_its_api_says(self._http):
                 events = list(reader.read_whole(answer))
             yield events
             return
         async with aclosing(self._events(body)) as batches:
             async for batch in batches:
-                events, error = self._read(reader.read, batch)
+                events, error = read_batch(self._http, reader.read, batch)
                 if events:
                     yield events
                 if error:
@@ -77,7 +73,7 @@ class OpenAIResponses:
     async def create_response(self, request: CreateResponseRequest, upstream_model: str, told: Response) -> Response:
         """See `NativeResponses.create_response`."""
         answer = await self._answer(_native_body(request, upstream_model, stream=False))
-        with self._as_its_api_says():
+        with as_its_api_says(self._http):
             return NativeResponse(told).read(answer)
 
     async def stream_response(
@@ -89,7 +85,7 @@ class OpenAIResponses:
             async with aclosing(self._events(_native_body(request, upstream_model, stream=True))) as batches:
                 async for batch in batches:
                     stream = stream or self._stream_of(batch, request, told)
-                    events, error = self._read(stream.read, batch)
+                    events, error = read_batch(self._http, stream.read, batch)
                     if events:
                         yield ResponseEventBatch(events=events)
                     if error:
@@ -118,12 +114,12 @@ class OpenAIResponses:
         answer = await self._context("responses/compact", request, upstream_model, _COMPACTED)
         if answer is None:
             return None
-        with self._as_its_api_says():
+        with as_its_api_says(self._http):
             return codec_for(CompactedResponse).decode(answer)
 
     async def _context(self, path: str, request: CreateResponseRequest, model: str, keys: frozenset[str]) -> Json | None:
         """What a server answers that has such a path; None if this one has not."""
-        body: Json = codec_for(CreateResponseRequest).encode(request)
+        body: Json = without_seals(codec_for(CreateResponseRequest).encode(request))
         try:
             return await self._http.post_json(path, {key: body[key] for key in keys if key in body} | {"model": model})
         except UpstreamRejected as error:
@@ -158,40 +154,13 @@ class OpenAIResponses:
                 yield [self._event(event) for event in batch if event.data and not is_done(event)]
 
     def _event(self, event: SseEvent) -> Json:
-        try:
-            parsed = orjson.loads(event.data)
-        except orjson.JSONDecodeError as error:
-            raise self._http.invalid("sent an event that is not JSON") from error
-        if not isinstance(parsed, dict):
-            raise self._http.invalid("sent an event that is not a JSON object")
+        parsed = json_event(self._http, event)
         if "type" not in parsed and "output" in parsed:
             return {"type": f"response.{parsed.get('status') or 'completed'}", "response": parsed}
         if "type" not in parsed:
             # What has no type is named by its event line, or is the bare error of a proxy in between.
             parsed["type"] = event.event or ("error" if parsed.get("error") else "")
         return parsed
-
-    def _read(self, read: Callable[[Json], Iterator[T]], batch: Iterable[Json]) -> tuple[list[T], ServiceError | None]:
-        """What a batch stands for, and the error it ends in: what came before the fault still goes out."""
-        events: list[T] = []
-        try:
-            with self._as_its_api_says():
-                for event in batch:
-                    for found in read(event):
-                        events.append(found)  # noqa: PERF402 - what came before an error is kept
-        except ServiceError as error:
-            return events, error
-        return events, None
-
-    @contextmanager
-    def _as_its_api_says(self) -> Iterator[None]:
-        """Makes what goes wrong when an answer is read the provider's mistake."""
-        try:
-            yield
-        except InvalidRequest as error:
-            raise self._http.invalid(f"broke its API at `{error.param}`") from error
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise self._http.invalid("broke its API") from error
 
 
 class AnewStream:
@@ -218,7 +187,7 @@ class AnewStream:
 
 
 def _native_body(request: CreateResponseRequest, upstream_model: str, *, stream: bool) -> Json:
-    body: Json = codec_for(CreateResponseRequest).encode(request)
+    body: Json = without_seals(codec_for(CreateResponseRequest).encode(request))
     # The whole conversation comes with each request, and is kept here: the upstream has nothing to keep.
     body |= {"model": upstream_model, "stream": stream, "store": False}
     if not stream:

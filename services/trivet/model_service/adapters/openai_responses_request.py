@@ -8,6 +8,7 @@ from orjson import Fragment
 
 from trivet.kernel.errors import UnsupportedParameter
 from trivet.model_service.adapters.extra_parameters import with_extra
+from trivet.model_service.domain.seals import is_seal
 from trivet.model_service.domain.turn import (
     Audio,
     CustomTool,
@@ -58,7 +59,8 @@ def responses_body(request: TurnRequest) -> Body:
     for name in _MISSING:
         if getattr(request, name) not in {None, ()}:
             raise UnsupportedParameter(f"This model's provider has no parameter '{name}'.", name)
-    body: Body = {"model": request.model, "input": [_item(entry) for entry in request.conversation], "stream": request.stream}
+    given = [_item(entry) for entry in request.conversation]
+    body: Body = without_seals({"model": request.model, "input": given, "stream": request.stream})
     body |= {name: value for name in _SAME_NAME if (value := getattr(request, name)) is not None}
     if request.logprobs:
         body["include"] = ["message.output_text.logprobs"]
@@ -70,6 +72,20 @@ def responses_body(request: TurnRequest) -> Body:
         body["reasoning"] = reasoning
     body |= _tools(request.tools, request.tool_choice)
     return {"store": False} | with_extra(body, request, _NOT_IN_A_TURN)
+
+
+def without_seals(body: Body) -> Body:
+    """The body without what another dialect has sealed; a thought of which nothing is left is left out."""
+    if isinstance(body.get("input"), list):
+        body["input"] = [item for item in map(_unsealed, body["input"]) if item is not None]
+    return body
+
+
+def _unsealed(item: Any) -> Any:
+    if not isinstance(item, dict) or not is_seal(item.get("encrypted_content") or ""):
+        return item
+    rest = {key: value for key, value in item.items() if key != "encrypted_content"}
+    return rest if rest.get("content") or rest.get("summary") else None
 
 
 def _given(**values: Any) -> Body:

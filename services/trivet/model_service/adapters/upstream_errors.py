@@ -12,6 +12,7 @@ from trivet.kernel.errors import (
     Overloaded,
     RateLimited,
     ServiceError,
+    UnsupportedParameter,
     UpstreamFailed,
     UpstreamRejected,
     UpstreamTimeout,
@@ -27,6 +28,8 @@ _TYPES = {
     "exceed_context_size_error": 400,
     "context_length_exceeded": 400,
     "not_found_error": 404,
+    "request_too_large": 413,
+    "billing_error": 402,
     "authentication_error": 401,
     "permission_error": 403,
     "rate_limit_error": 429,
@@ -82,6 +85,8 @@ class UpstreamErrors:
             return RateLimited(told or f"The provider `{self._provider}` limits its rate.", retry_after)
         if status in _OVERLOADED:
             return Overloaded(told or f"The provider `{self._provider}` is overloaded.", retry_after)
+        if status == 501:
+            return UnsupportedParameter(told or f"The provider `{self._provider}` does not do this.")
         if status == 504:
             return self.timeout()
         if 400 <= status < 500:

@@ -2,11 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trivet.kernel.errors import ModelNotFound, ServiceError
+from trivet.kernel.versions import Versions
+from trivet.model_service.domain.embeddings import Embedder
+from trivet.model_service.domain.moderation import Moderator
 from trivet.model_service.domain.ports import Dialect, ModelInfo
+from trivet.model_service.domain.rerank import Reranker
 
 LIST_SECONDS = 5.0
 """How long a provider may take to list its models."""
@@ -15,17 +19,20 @@ FRESH_SECONDS = 30.0
 """How long a provider's list is taken as it was."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Provider:
     """A provider under its name. `models` are those it offers by configuration; None: any that it has.
 
-    `native_mcp`: tools of MCP servers are left to it.
+    `native_mcp`: tools of MCP servers are left to it. `embedder`, `reranker`, `moderator`: None where it has no such models.
     """
 
     name: str
     dialect: Dialect
     models: tuple[ModelInfo, ...] | None = None
     native_mcp: bool = False
+    embedder: Embedder | None = None
+    reranker: Reranker | None = None
+    moderator: Moderator | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +45,45 @@ class ServedModel:
     description: str = ""
 
 
-class Registry:
-    """The providers, by name. `clock` tells seconds that only go forward."""
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What a configuration offers: all that a call looks up by the name of a model."""
 
-    def __init__(self, providers: Iterable[Provider], clock: Callable[[], float] = time.monotonic) -> None:
-        self._providers = {provider.name: provider for provider in providers}
+    providers: Mapping[str, Provider]
+
+
+class Registry:
+    """The providers, by name. `clock` tells seconds that only go forward.
+
+    They may be replaced while calls run: each call goes on with those that it began with. `left` is called when calls have left
+    some that were replaced.
+    """
+
+    def __init__(
+        self,
+        providers: Iterable[Provider],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        left: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._offers = Versions(_offer(providers), left)
         self._clock = clock
-        self._listed: dict[str, tuple[float, Sequence[ModelInfo]]] = {}
+        self._listed: dict[Provider, tuple[float, Sequence[ModelInfo]]] = {}
+
+    @property
+    def _providers(self) -> Mapping[str, Provider]:
+        """Those of the running call."""
+        return self._offers.value.providers
+
+    @property
+    def in_use(self) -> list[Provider]:
+        """The providers, and those that were replaced and are still held by calls; one may be there twice."""
+        return [provider for offer in self._offers.alive for provider in offer.providers.values()]
+
+    def replace(self, providers: Iterable[Provider]) -> None:
+        """Let calls that begin from now on find these providers, and no others."""
+        self._listed.clear()
+        self._offers.replace(_offer(providers))
 
     def resolve(self, model: str) -> tuple[Provider, str]:
         """The provider of `model`, and the model's name there, which may hold slashes.
@@ -56,9 +95,14 @@ class Registry:
         provider = self._providers.get(name)
         if provider is None or not slash or not upstream:
             raise ModelNotFound(model)
-        if provider.models is not None and all(upstream != offered.id for offered in provider.models):
+        if not _is_offered(provider, upstream):
             raise ModelNotFound(model)
         return provider, upstream
+
+    def moderation_models(self) -> list[str]:
+        """The models that a moderation which names none may mean: the default one of each provider that is known for one."""
+        known = ((provider, provider.moderator.default_model) for provider in self._providers.values() if provider.moderator)
+        return [f"{provider.name}/{model}" for provider, model in known if model and _is_offered(provider, model)]
 
     async def models(self) -> list[ServedModel]:
         """The models of all providers, in the order of the configuration; a provider that fails adds none."""
@@ -88,7 +132,7 @@ class Registry:
         return [ServedModel(f"{provider.name}/{model.id}", provider.name, model.created, model.description) for model in listed]
 
     async def _list(self, provider: Provider) -> Sequence[ModelInfo] | None:
-        asked, listed = self._listed.get(provider.name, (0.0, None))
+        asked, listed = self._listed.get(provider, (0.0, None))
         if listed is not None and self._clock() - asked < FRESH_SECONDS:
             return listed
         try:
@@ -96,5 +140,13 @@ class Registry:
                 found = await provider.dialect.list_models()
         except (ServiceError, TimeoutError):
             return listed
-        self._listed[provider.name] = self._clock(), found
+        self._listed[provider] = self._clock(), found
         return found
+
+
+def _is_offered(provider: Provider, model: str) -> bool:
+    return provider.models is None or any(model == offered.id for offered in provider.models)
+
+
+def _offer(providers: Iterable[Provider]) -> _Offer:
+    return _Offer({provider.name: provider for provider in providers})

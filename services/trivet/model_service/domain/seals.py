@@ -19,6 +19,11 @@ def open_seal(sealed: str, dialect: str) -> tuple[str, str] | None:
     return (parts[2], parts[3]) if len(parts) == 4 and parts[:2] == [_PREFIX, dialect] else None
 
 
+def dialect_of(sealed: str) -> str:
+    """The name of the dialect that made this seal, "" for what is none."""
+    return sealed.split(":", 2)[1] if is_seal(sealed) else ""
+
+
 def is_seal(encrypted: str) -> bool:
     """Whether this is a seal of any dialect, and so nothing that the Responses API has encrypted."""
     return encrypted.startswith(f"{_PREFIX}:")

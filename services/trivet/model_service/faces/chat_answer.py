@@ -22,6 +22,7 @@ from trivet.model_service.domain.turn import (
     TurnStarted,
     Usage,
 )
+from trivet.model_service.faces.chat_reasoning import ReasoningDetails
 
 
 class ChatChunks:
@@ -32,6 +33,7 @@ class ChatChunks:
         self._model = model
         self._include_usage = include_usage
         self._summaries = _Summaries()
+        self._details = ReasoningDetails()
         self._kinds: dict[int, str] = {}
 
     def batches(self, events: Iterable[TurnEvent]) -> Iterator[chat.ChatCompletionChunkBatch]:
@@ -49,6 +51,8 @@ class ChatChunks:
             yield batch
 
     def _chunks(self, event: TurnEvent) -> Iterator[chat.ChatCompletionChunk]:
+        if details := self._details.told_by(event):
+            yield _chunk(chat.ChatChunkChoice(delta=chat.ChatDelta(reasoning_details=details)))
         if isinstance(event, TurnFinished):
             yield _chunk(chat.ChatChunkChoice(delta=chat.ChatDelta(), finish_reason=event.reason))
             if self._include_usage:
@@ -62,7 +66,7 @@ class ChatChunks:
             yield _chunk(chat.ChatChunkChoice(delta=delta))
 
     def _delta(self, event: TurnEvent) -> chat.ChatDelta | None:
-        """The delta of an event; None for one that a chat cannot show, such as a provider's form of its reasoning."""
+        """The delta of an event; None for one that a chat cannot show, such as an item of a provider's own tool."""
         match event:
             case TurnStarted():
                 return chat.ChatDelta(role="assistant", content="")
@@ -95,6 +99,8 @@ class WholeChat:
         self._logprobs: list[TokenLogprob] = []
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
+        self._gathering = ReasoningDetails()
+        self._details: list[str] = []
         self._annotations: list[str] = []
         self._calls: dict[int, tuple[ToolCallStarted, list[str]]] = {}
         self._finished = TurnFinished("stop")
@@ -102,6 +108,7 @@ class WholeChat:
     def add(self, events: Iterable[TurnEvent]) -> None:
         """Takes the next events."""
         for event in events:
+            self._details += self._gathering.told_by(event)
             match event:
                 case TurnStarted():
                     _begin(self._head, event, self._model)
@@ -130,6 +137,7 @@ class WholeChat:
             reasoning_content="".join(self._reasoning) or None,
             tool_calls=[_call(started, "".join(pieces)) for started, pieces in self._calls.values()],
             annotations=self._annotations,
+            reasoning_details=self._details,
         )
         choice = chat.ChatChoice(message=message, finish_reason=self._finished.reason)
         if self._logprobs:

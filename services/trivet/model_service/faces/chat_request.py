@@ -18,7 +18,6 @@ from trivet.model_service.domain.turn import (
     Image,
     Message,
     Part,
-    Reasoning,
     Refusal,
     Text,
     TextFormat,
@@ -28,6 +27,7 @@ from trivet.model_service.domain.turn import (
     ToolResult,
     TurnRequest,
 )
+from trivet.model_service.faces.chat_reasoning import read_reasoning
 from trivet.model_service.faces.unknown_keys import refuse_unknown_keys
 
 _SAME_NAME: Final = (
@@ -165,15 +165,18 @@ def _spoken(
 def _assistant(message: chat.AssistantMessage, function_call_id: str, where: str) -> Iterator[Entry]:
     if message.HasField("audio"):
         raise _unsupported(f"{where}.audio")
-    if message.reasoning_content:
-        yield Reasoning(text=message.reasoning_content, param=where)
+    calls = [_call(call, f"{where}.tool_calls[{index}]") for index, call in enumerate(message.tool_calls)]
+    thoughts = list(read_reasoning(message, where))
+    ids = {call.id for call in calls}
+    yield from (thought for call_id, thought in thoughts if call_id not in ids)
     parts = _parts(message.content, where) if message.HasField("content") else ()
     if message.refusal:
         parts = (*parts, Refusal(message.refusal))
     if parts or message.name:
         yield Message("assistant", parts, message.name, where)
-    for index, call in enumerate(message.tool_calls):
-        yield _call(call, f"{where}.tool_calls[{index}]")
+    for call in calls:
+        yield from (thought for call_id, thought in thoughts if call_id == call.id)
+        yield call
     if message.HasField("function_call"):
         # The older form has no ids: its result is whatever comes next.
         yield ToolCall(function_call_id, message.function_call.name, message.function_call.arguments, param=where)

@@ -95,9 +95,9 @@ class ResponseRenderer:
             case TextDelta() | RefusalDelta() | AnnotationAdded():
                 return last if isinstance(last, MessageOutput) else self._begin(MessageOutput(self._sequence))
             case ReasoningDelta():
-                return last if isinstance(last, ReasoningOutput) else self._begin(ReasoningOutput(self._sequence))
+                return last if _thinks_on(last) else self._begin(ReasoningOutput(self._sequence))
             case ReasoningEnded(encrypted):
-                if isinstance(last, ReasoningOutput):
+                if last is not None and _thinks_on(last):
                     return last
                 return self._begin(ReasoningOutput(self._sequence)) if encrypted else None
             case ToolCallStarted():
@@ -156,6 +156,12 @@ class ResponseRenderer:
 
     def _snapshot(self) -> body.ResponseSnapshotEvent:
         return body.ResponseSnapshotEvent(sequence_number=next(self._sequence), response=self.response)
+
+
+def _thinks_on(item: OutputItem | None) -> bool:
+    """Whether more reasoning goes into this item; one that waits may have got its end, and is a thought of its own."""
+    ended = item is None or item.ended or any(isinstance(event, ReasoningEnded) for event in item.waiting)
+    return isinstance(item, ReasoningOutput) and not ended
 
 
 def _usage(usage: Usage) -> pb.ResponseUsage:

@@ -10,6 +10,7 @@ from trivet.kernel.errors import InternalError, InvalidRequest, UnsupportedParam
 from trivet.model.v1.response_item_pb2 import Item, ResponseInput
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.domain.seals import is_seal
 from trivet.model_service.domain.store import Store, StoredResponse
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.assembly import unmake
@@ -220,9 +221,13 @@ def _is_lost_thought(item: Item) -> bool:
 
 
 def _is_sealed_thought(item: Item) -> bool:
-    """Whether an item is reasoning that nobody can read but the provider that it is from."""
+    """Whether an item is reasoning that nobody can read but the provider that it is from.
+
+    A seal is none: a dialect opens its own, and passes over all others.
+    """
     thought = item.reasoning
-    return item.HasField("reasoning") and bool(thought.encrypted_content) and not (thought.content or thought.summary)
+    encrypted = bool(thought.encrypted_content) and not is_seal(thought.encrypted_content)
+    return item.HasField("reasoning") and encrypted and not (thought.content or thought.summary)
 
 
 def _without_generate(extra: str) -> str:

@@ -6,21 +6,18 @@ from functools import partial
 from importlib.metadata import version
 
 from trivet.kernel.server import run_until_signal
-from trivet.standalone.chosen_config import configuration
-from trivet.standalone.config import UsageError, with_addresses, with_generated_key
 from trivet.standalone.gateway import Gateway, open_gateway
+from trivet.standalone.reloading import Reloading
+from trivet.standalone.served_config import ServedConfig
 
 
 async def run(arguments: Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    config = with_addresses(configuration(arguments), http=arguments.http, grpc=arguments.grpc)
-    key = ""
-    if not config.auth.keys:
-        if arguments.part != "all":
-            raise UsageError("`auth.keys` is empty: parts that run apart need a key that all of them know")
-        config, key = with_generated_key(config)
-    async with open_gateway(config, arguments.part) as gateway:
-        await run_until_signal(gateway.stop, config.server.grace_seconds, partial(announce, gateway, key))
+    source = ServedConfig(arguments)
+    reloading = Reloading(source, arguments.part)
+    config = reloading.config
+    async with open_gateway(config, arguments.part, reloading.told) as gateway, reloading.following(gateway.apply):
+        await run_until_signal(gateway.stop, config.server.grace_seconds, partial(announce, gateway, source.generated))
     return 0
 
 

@@ -42,11 +42,14 @@ class _Ways:
 
 
 class McpConnector:
-    """Connects to MCP servers, and remembers what each understood, so that the next session costs no more questions."""
+    """Connects to MCP servers, and remembers what each understood, so that the next session costs no more questions.
+
+    `max_bytes` is the largest answer that sessions take which are opened from now on.
+    """
 
     def __init__(self, guard: AddressGuard, max_result_bytes: int) -> None:
         self._guard = guard
-        self._max_bytes = max_result_bytes
+        self.max_bytes = max_result_bytes
         self._ways: dict[str, _Ways] = {}
 
     async def connect(self, server: McpServer, on_tools_changed: Callable[[], None]) -> Session:
@@ -83,8 +86,8 @@ class McpConnector:
         def attempt(mode: str) -> "_Attempt":
             edge = self._edge(endpoint)
             return _Attempt(
-                streamable_http(endpoint, edge, self._max_bytes),
-                SessionOptions(mode, server.connect_timeout, self._max_bytes, on_tools_changed, fault_in=edge.fault_in),
+                streamable_http(endpoint, edge, self.max_bytes),
+                SessionOptions(mode, server.connect_timeout, self.max_bytes, on_tools_changed, fault_in=edge.fault_in),
             )
 
         modes = ("legacy", "auto") if self._known(server).legacy else ("auto",)
@@ -93,14 +96,14 @@ class McpConnector:
     async def _by_sse(self, server: McpServer, endpoint: HttpEndpoint, on_tools_changed: Callable[[], None]) -> McpSession:
         ending = asyncio.Event()
         edge = self._edge(endpoint, on_fault=lambda _: ending.set())
-        options = SessionOptions("legacy", server.connect_timeout, self._max_bytes, on_tools_changed, edge.fault_in, ending)
+        options = SessionOptions("legacy", server.connect_timeout, self.max_bytes, on_tools_changed, edge.fault_in, ending)
         session = await _open(_Attempt(sse(endpoint, edge), options))
         self._remember(server, _Ways(sse=True, legacy=True))
         return session
 
     async def _by_stdio(self, server: McpServer, command: StdioCommand, on_tools_changed: Callable[[], None]) -> McpSession:
         def attempt(mode: str) -> "_Attempt":
-            options = SessionOptions(mode, server.connect_timeout, self._max_bytes, on_tools_changed)
+            options = SessionOptions(mode, server.connect_timeout, self.max_bytes, on_tools_changed)
             return _Attempt(stdio(command, server.name), options)
 
         # Programs of the handshake era may end at the first message that is not the handshake.
@@ -123,7 +126,7 @@ class McpConnector:
 
     def _edge(self, endpoint: HttpEndpoint, on_fault: Callable[[Fault], None] = lambda _: None) -> HttpEdge:
         guard = self._guard if endpoint.guarded else None
-        return HttpEdge(httpx2.AsyncHTTPTransport(verify=tls()), guard=guard, max_bytes=self._max_bytes, on_fault=on_fault)
+        return HttpEdge(httpx2.AsyncHTTPTransport(verify=tls()), guard=guard, max_bytes=self.max_bytes, on_fault=on_fault)
 
     def _known(self, server: McpServer) -> _Ways:
         return self._ways.get(server.identity[0], _Ways())

@@ -62,7 +62,23 @@ class ToolPool:
         self._clock = clock
         self._slots: OrderedDict[tuple[str, str, str], SessionSlot] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
+        self._leaving: set[SessionSlot] = set()
         self._closed = False
+
+    def apply(self, registry: Registry, limits: PoolLimits) -> None:
+        """Go on with other servers and limits. What is the same keeps its sessions; calls that run go on to their end."""
+        changed = {server.name for server in self._registry if registry.get(server.name) != server}
+        self._registry, self._limits = registry, limits
+        self._leave(lambda server: server.registered and server.name in changed)
+
+    def leave_guests(self) -> None:
+        """Close the sessions with servers that requests have brought; calls that run go on to their end."""
+        self._leave(lambda server: not server.registered)
+
+    @property
+    def limits(self) -> PoolLimits:
+        """What bounds it now."""
+        return self._limits
 
     def states(self, principal: str) -> list[ServerState]:
         """All registered servers, in the order of the configuration. Asks no server."""
@@ -130,6 +146,8 @@ class ToolPool:
         self._closed = True
         for key in list(self._slots):
             self._drop(key)
+        while self._leaving:
+            self._close(self._leaving.pop())
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -152,6 +170,9 @@ class ToolPool:
         finally:
             slot.holders -= 1
             slot.last_used = self._clock()
+            if slot in self._leaving and not slot.holders:
+                self._leaving.discard(slot)
+                self._close(slot)
 
     def _slot(self, server: McpServer, principal: str) -> SessionSlot:
         key = (*server.identity, principal)
@@ -171,8 +192,19 @@ class ToolPool:
             raise Overloaded("Too many MCP sessions are in use.", retry_after=1.0)
         self._drop(longest_unused)
 
+    def _leave(self, concerned: Callable[[McpServer], bool]) -> None:
+        """Close sessions, each when those who use it now have done so."""
+        for key in [key for key, slot in self._slots.items() if concerned(slot.server)]:
+            if self._slots[key].holders:
+                self._leaving.add(self._slots.pop(key))
+            else:
+                self._drop(key)
+
     def _drop(self, key: tuple[str, str, str]) -> None:
-        task = asyncio.create_task(self._slots.pop(key).close())
+        self._close(self._slots.pop(key))
+
+    def _close(self, slot: SessionSlot) -> None:
+        task = asyncio.create_task(slot.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

@@ -35,7 +35,7 @@ class SessionSlot:
     def __init__(self, server: McpServer, connector: Connector, tools_max_age: float, clock: Callable[[], float]) -> None:
         self.holders = 0
         self.last_used = clock()
-        self._server = server
+        self.server = server
         self._connector = connector
         self._tools_max_age = tools_max_age
         self._clock = clock
@@ -102,7 +102,7 @@ class SessionSlot:
         started = self._clock()
         tools = ToolList(self._tools_max_age, self._clock)
         try:
-            session = await self._connector.connect(self._server, tools.changed)
+            session = await self._connector.connect(self.server, tools.changed)
         except (ConnectFailed, InvalidRequest) as error:
             self._failure = error
             now = self._clock()

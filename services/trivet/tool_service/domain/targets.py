@@ -56,6 +56,11 @@ class McpServer:
         return "stdio" if isinstance(self.endpoint, StdioCommand) else "http"
 
     @property
+    def registered(self) -> bool:
+        """Whether it is one of the operator's, and not one that a request has brought."""
+        return isinstance(self.endpoint, StdioCommand) or not self.endpoint.guarded
+
+    @property
     def identity(self) -> tuple[str, str]:
         """What makes two sessions interchangeable but for who uses them: the server, and a digest of the headers.
 
@@ -93,6 +98,10 @@ class Registry:
 
     def __iter__(self) -> Iterator[McpServer]:
         return iter(self._servers.values())
+
+    def get(self, name: str) -> McpServer | None:
+        """The server that is registered under the name, if there is one."""
+        return self._servers.get(name)
 
     def resolve(self, target: Target) -> McpServer:
         """The server that `target` means, with the headers to use.

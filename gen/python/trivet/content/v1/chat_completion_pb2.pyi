@@ -152,6 +152,7 @@ class ChatCompletionMessage(_message.Message):
     AUDIO_FIELD_NUMBER: _builtins.int
     FUNCTION_CALL_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
+    REASONING_DETAILS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """`assistant`."""
     content: _builtins.str
@@ -176,6 +177,12 @@ class ChatCompletionMessage(_message.Message):
     def function_call(self) -> _chat_tool_pb2.FunctionCall:
         """A call in the older form with one function."""
 
+    @_builtins.property
+    def reasoning_details(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its reasoning in the form that the model wants back, each part as JSON with a `type`: `reasoning.text` (`text`, `signature`)
+        or `reasoning.encrypted` (`data`). A part with an `id` belongs to the tool call of that id. Hand them back unchanged.
+        """
+
     def __init__(
         self,
         *,
@@ -188,10 +195,11 @@ class ChatCompletionMessage(_message.Message):
         audio: _builtins.str | None = ...,
         function_call: _chat_tool_pb2.FunctionCall | None = ...,
         extra: _builtins.str = ...,
+        reasoning_details: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "audio", b"audio", "content", b"content", "function_call", b"function_call", "reasoning_content", b"reasoning_content", "refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "annotations", b"annotations", "audio", b"audio", "content", b"content", "extra", b"extra", "function_call", b"function_call", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "role", b"role", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audio", b"_audio", "_content", b"_content", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "annotations", b"annotations", "audio", b"audio", "content", b"content", "extra", b"extra", "function_call", b"function_call", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__audio: _TypeAlias = _typing.Literal["audio"]  # noqa: Y015
     _WhichOneofArgType__audio: _TypeAlias = _typing.Literal["_audio", b"_audio"]  # noqa: Y015
@@ -381,6 +389,7 @@ class ChatDelta(_message.Message):
     TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
     FUNCTION_CALL_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
+    REASONING_DETAILS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """`assistant` in the first piece of a model's message, `tool` in the result of a tool in an agent run."""
     content: _builtins.str
@@ -401,6 +410,10 @@ class ChatDelta(_message.Message):
     def function_call(self) -> Global___FunctionCallDelta:
         """A call in the older form with one function."""
 
+    @_builtins.property
+    def reasoning_details(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Reasoning that is complete, in the form that the model wants back: see ChatCompletionMessage."""
+
     def __init__(
         self,
         *,
@@ -412,10 +425,11 @@ class ChatDelta(_message.Message):
         tool_call_id: _builtins.str | None = ...,
         function_call: Global___FunctionCallDelta | None = ...,
         extra: _builtins.str = ...,
+        reasoning_details: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "_tool_call_id", b"_tool_call_id", "content", b"content", "function_call", b"function_call", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "role", b"role", "tool_call_id", b"tool_call_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "_tool_call_id", b"_tool_call_id", "content", b"content", "extra", b"extra", "function_call", b"function_call", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "role", b"role", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "_tool_call_id", b"_tool_call_id", "content", b"content", "extra", b"extra", "function_call", b"function_call", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "role", b"role", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__content: _TypeAlias = _typing.Literal["content"]  # noqa: Y015
     _WhichOneofArgType__content: _TypeAlias = _typing.Literal["_content", b"_content"]  # noqa: Y015

@@ -191,6 +191,7 @@ class AssistantMessage(_message.Message):
     FUNCTION_CALL_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
+    REASONING_DETAILS_FIELD_NUMBER: _builtins.int
     refusal: _builtins.str
     """What the model said when it refused."""
     reasoning_content: _builtins.str
@@ -215,6 +216,10 @@ class AssistantMessage(_message.Message):
     def function_call(self) -> _chat_tool_pb2.FunctionCall:
         """A call in the older form with one function."""
 
+    @_builtins.property
+    def reasoning_details(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The model's reasoning in the form that it wants back, each part as JSON: what the answer had under the same name."""
+
     def __init__(
         self,
         *,
@@ -226,10 +231,11 @@ class AssistantMessage(_message.Message):
         function_call: _chat_tool_pb2.FunctionCall | None = ...,
         name: _builtins.str | None = ...,
         extra: _builtins.str = ...,
+        reasoning_details: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "audio", b"audio", "content", b"content", "function_call", b"function_call", "name", b"name", "reasoning_content", b"reasoning_content", "refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "audio", b"audio", "content", b"content", "extra", b"extra", "function_call", b"function_call", "name", b"name", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "audio", b"audio", "content", b"content", "extra", b"extra", "function_call", b"function_call", "name", b"name", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015

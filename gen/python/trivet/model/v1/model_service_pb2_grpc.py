@@ -5,7 +5,10 @@ import warnings
 
 from trivet.content.v1 import chat_completion_pb2 as trivet_dot_content_dot_v1_dot_chat__completion__pb2
 from trivet.content.v1 import chat_request_pb2 as trivet_dot_content_dot_v1_dot_chat__request__pb2
+from trivet.model.v1 import embedding_pb2 as trivet_dot_model_dot_v1_dot_embedding__pb2
 from trivet.model.v1 import model_pb2 as trivet_dot_model_dot_v1_dot_model__pb2
+from trivet.model.v1 import moderation_pb2 as trivet_dot_model_dot_v1_dot_moderation__pb2
+from trivet.model.v1 import rerank_pb2 as trivet_dot_model_dot_v1_dot_rerank__pb2
 from trivet.model.v1 import response_context_pb2 as trivet_dot_model_dot_v1_dot_response__context__pb2
 from trivet.model.v1 import response_event_pb2 as trivet_dot_model_dot_v1_dot_response__event__pb2
 from trivet.model.v1 import response_pb2 as trivet_dot_model_dot_v1_dot_response__pb2
@@ -101,6 +104,21 @@ class ModelServiceStub:
                 '/trivet.model.v1.ModelService/StreamChatCompletion',
                 request_serializer=trivet_dot_content_dot_v1_dot_chat__request__pb2.CreateChatCompletionRequest.SerializeToString,
                 response_deserializer=trivet_dot_content_dot_v1_dot_chat__completion__pb2.ChatCompletionChunkBatch.FromString,
+                _registered_method=True)
+        self.CreateEmbeddings = channel.unary_unary(
+                '/trivet.model.v1.ModelService/CreateEmbeddings',
+                request_serializer=trivet_dot_model_dot_v1_dot_embedding__pb2.CreateEmbeddingsRequest.SerializeToString,
+                response_deserializer=trivet_dot_model_dot_v1_dot_embedding__pb2.EmbeddingList.FromString,
+                _registered_method=True)
+        self.Rerank = channel.unary_unary(
+                '/trivet.model.v1.ModelService/Rerank',
+                request_serializer=trivet_dot_model_dot_v1_dot_rerank__pb2.RerankRequest.SerializeToString,
+                response_deserializer=trivet_dot_model_dot_v1_dot_rerank__pb2.RerankResponse.FromString,
+                _registered_method=True)
+        self.CreateModeration = channel.unary_unary(
+                '/trivet.model.v1.ModelService/CreateModeration',
+                request_serializer=trivet_dot_model_dot_v1_dot_moderation__pb2.CreateModerationRequest.SerializeToString,
+                response_deserializer=trivet_dot_model_dot_v1_dot_moderation__pb2.CreateModerationResponse.FromString,
                 _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/trivet.model.v1.ModelService/ListModels',
@@ -266,6 +284,53 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateEmbeddings(self, request, context):
+        """CreateEmbeddings makes a vector of each input. Inputs are put to the provider in as many calls as it needs; when one of them
+        fails, the request fails.
+
+        Errors:
+        - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range; the inputs are of several kinds.
+        - UNSUPPORTED_PARAMETER: the provider has no embeddings, or cannot express a parameter, or takes no tokens.
+        - MODEL_NOT_FOUND: no provider serves the model.
+        - UPSTREAM_REJECTED: the provider found fault with the request.
+        - RATE_LIMITED: the provider takes no more requests now.
+        - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rerank(self, request, context):
+        """Rerank puts documents into the order of their relevance to a query.
+
+        Errors:
+        - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range.
+        - UNSUPPORTED_PARAMETER: the provider has no reranking, or cannot express a parameter.
+        - MODEL_NOT_FOUND: no provider serves the model.
+        - UPSTREAM_REJECTED: the provider found fault with the request.
+        - RATE_LIMITED: the provider takes no more requests now.
+        - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateModeration(self, request, context):
+        """CreateModeration asks a model whether content is harmful.
+
+        Errors:
+        - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range; there is no model to choose by itself.
+        - UNSUPPORTED_PARAMETER: the provider has no moderation.
+        - MODEL_NOT_FOUND: no provider serves the model.
+        - ADDRESS_REFUSED: the URL of an image leads to a private address.
+        - UPSTREAM_REJECTED: the provider found fault with the request.
+        - RATE_LIMITED: the provider takes no more requests now.
+        - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """ListModels lists the models of all providers. A provider that cannot be reached now adds none.
 
@@ -342,6 +407,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.StreamChatCompletion,
                     request_deserializer=trivet_dot_content_dot_v1_dot_chat__request__pb2.CreateChatCompletionRequest.FromString,
                     response_serializer=trivet_dot_content_dot_v1_dot_chat__completion__pb2.ChatCompletionChunkBatch.SerializeToString,
+            ),
+            'CreateEmbeddings': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateEmbeddings,
+                    request_deserializer=trivet_dot_model_dot_v1_dot_embedding__pb2.CreateEmbeddingsRequest.FromString,
+                    response_serializer=trivet_dot_model_dot_v1_dot_embedding__pb2.EmbeddingList.SerializeToString,
+            ),
+            'Rerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rerank,
+                    request_deserializer=trivet_dot_model_dot_v1_dot_rerank__pb2.RerankRequest.FromString,
+                    response_serializer=trivet_dot_model_dot_v1_dot_rerank__pb2.RerankResponse.SerializeToString,
+            ),
+            'CreateModeration': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateModeration,
+                    request_deserializer=trivet_dot_model_dot_v1_dot_moderation__pb2.CreateModerationRequest.FromString,
+                    response_serializer=trivet_dot_model_dot_v1_dot_moderation__pb2.CreateModerationResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -657,6 +737,87 @@ class ModelService:
             '/trivet.model.v1.ModelService/StreamChatCompletion',
             trivet_dot_content_dot_v1_dot_chat__request__pb2.CreateChatCompletionRequest.SerializeToString,
             trivet_dot_content_dot_v1_dot_chat__completion__pb2.ChatCompletionChunkBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateEmbeddings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivet.model.v1.ModelService/CreateEmbeddings',
+            trivet_dot_model_dot_v1_dot_embedding__pb2.CreateEmbeddingsRequest.SerializeToString,
+            trivet_dot_model_dot_v1_dot_embedding__pb2.EmbeddingList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivet.model.v1.ModelService/Rerank',
+            trivet_dot_model_dot_v1_dot_rerank__pb2.RerankRequest.SerializeToString,
+            trivet_dot_model_dot_v1_dot_rerank__pb2.RerankResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateModeration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivet.model.v1.ModelService/CreateModeration',
+            trivet_dot_model_dot_v1_dot_moderation__pb2.CreateModerationRequest.SerializeToString,
+            trivet_dot_model_dot_v1_dot_moderation__pb2.CreateModerationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,7 +7,10 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from trivet.content.v1 import chat_completion_pb2 as _chat_completion_pb2
 from trivet.content.v1 import chat_request_pb2 as _chat_request_pb2
+from trivet.model.v1 import embedding_pb2 as _embedding_pb2
 from trivet.model.v1 import model_pb2 as _model_pb2
+from trivet.model.v1 import moderation_pb2 as _moderation_pb2
+from trivet.model.v1 import rerank_pb2 as _rerank_pb2
 from trivet.model.v1 import response_context_pb2 as _response_context_pb2
 from trivet.model.v1 import response_event_pb2 as _response_event_pb2
 from trivet.model.v1 import response_pb2 as _response_pb2
@@ -124,6 +127,41 @@ class ModelServiceStub:
     - UNSUPPORTED_PARAMETER: the provider cannot express a parameter, a content part or a tool.
     - MODEL_NOT_FOUND: no provider serves the model.
     - ADDRESS_REFUSED: a URL in the messages leads to a private address.
+    - UPSTREAM_REJECTED: the provider found fault with the request.
+    - RATE_LIMITED: the provider takes no more requests now.
+    - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+    """
+    CreateEmbeddings: _aio.UnaryUnaryMultiCallable[_embedding_pb2.CreateEmbeddingsRequest, _embedding_pb2.EmbeddingList]
+    """CreateEmbeddings makes a vector of each input. Inputs are put to the provider in as many calls as it needs; when one of them
+    fails, the request fails.
+
+    Errors:
+    - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range; the inputs are of several kinds.
+    - UNSUPPORTED_PARAMETER: the provider has no embeddings, or cannot express a parameter, or takes no tokens.
+    - MODEL_NOT_FOUND: no provider serves the model.
+    - UPSTREAM_REJECTED: the provider found fault with the request.
+    - RATE_LIMITED: the provider takes no more requests now.
+    - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+    """
+    Rerank: _aio.UnaryUnaryMultiCallable[_rerank_pb2.RerankRequest, _rerank_pb2.RerankResponse]
+    """Rerank puts documents into the order of their relevance to a query.
+
+    Errors:
+    - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range.
+    - UNSUPPORTED_PARAMETER: the provider has no reranking, or cannot express a parameter.
+    - MODEL_NOT_FOUND: no provider serves the model.
+    - UPSTREAM_REJECTED: the provider found fault with the request.
+    - RATE_LIMITED: the provider takes no more requests now.
+    - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+    """
+    CreateModeration: _aio.UnaryUnaryMultiCallable[_moderation_pb2.CreateModerationRequest, _moderation_pb2.CreateModerationResponse]
+    """CreateModeration asks a model whether content is harmful.
+
+    Errors:
+    - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range; there is no model to choose by itself.
+    - UNSUPPORTED_PARAMETER: the provider has no moderation.
+    - MODEL_NOT_FOUND: no provider serves the model.
+    - ADDRESS_REFUSED: the URL of an image leads to a private address.
     - UPSTREAM_REJECTED: the provider found fault with the request.
     - RATE_LIMITED: the provider takes no more requests now.
     - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
@@ -309,6 +347,59 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         - UNSUPPORTED_PARAMETER: the provider cannot express a parameter, a content part or a tool.
         - MODEL_NOT_FOUND: no provider serves the model.
         - ADDRESS_REFUSED: a URL in the messages leads to a private address.
+        - UPSTREAM_REJECTED: the provider found fault with the request.
+        - RATE_LIMITED: the provider takes no more requests now.
+        - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateEmbeddings(
+        self,
+        request: _embedding_pb2.CreateEmbeddingsRequest,
+        context: _aio.ServicerContext[_embedding_pb2.CreateEmbeddingsRequest, _abc.Awaitable[_embedding_pb2.EmbeddingList]],
+    ) -> _abc.Awaitable[_embedding_pb2.EmbeddingList]:
+        """CreateEmbeddings makes a vector of each input. Inputs are put to the provider in as many calls as it needs; when one of them
+        fails, the request fails.
+
+        Errors:
+        - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range; the inputs are of several kinds.
+        - UNSUPPORTED_PARAMETER: the provider has no embeddings, or cannot express a parameter, or takes no tokens.
+        - MODEL_NOT_FOUND: no provider serves the model.
+        - UPSTREAM_REJECTED: the provider found fault with the request.
+        - RATE_LIMITED: the provider takes no more requests now.
+        - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+        """
+
+    @_abc_1.abstractmethod
+    def Rerank(
+        self,
+        request: _rerank_pb2.RerankRequest,
+        context: _aio.ServicerContext[_rerank_pb2.RerankRequest, _abc.Awaitable[_rerank_pb2.RerankResponse]],
+    ) -> _abc.Awaitable[_rerank_pb2.RerankResponse]:
+        """Rerank puts documents into the order of their relevance to a query.
+
+        Errors:
+        - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range.
+        - UNSUPPORTED_PARAMETER: the provider has no reranking, or cannot express a parameter.
+        - MODEL_NOT_FOUND: no provider serves the model.
+        - UPSTREAM_REJECTED: the provider found fault with the request.
+        - RATE_LIMITED: the provider takes no more requests now.
+        - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateModeration(
+        self,
+        request: _moderation_pb2.CreateModerationRequest,
+        context: _aio.ServicerContext[_moderation_pb2.CreateModerationRequest, _abc.Awaitable[_moderation_pb2.CreateModerationResponse]],
+    ) -> _abc.Awaitable[_moderation_pb2.CreateModerationResponse]:
+        """CreateModeration asks a model whether content is harmful.
+
+        Errors:
+        - INVALID_REQUEST: a parameter is missing, of the wrong type or out of range; there is no model to choose by itself.
+        - UNSUPPORTED_PARAMETER: the provider has no moderation.
+        - MODEL_NOT_FOUND: no provider serves the model.
+        - ADDRESS_REFUSED: the URL of an image leads to a private address.
         - UPSTREAM_REJECTED: the provider found fault with the request.
         - RATE_LIMITED: the provider takes no more requests now.
         - UPSTREAM_FAILED, UPSTREAM_TIMEOUT: the provider failed, or did not answer in time.

@@ -133,6 +133,7 @@ class JsonField(_message.Message):
     MAXIMUM_FIELD_NUMBER: _builtins.int
     ONE_OF_FIELD_NUMBER: _builtins.int
     HIDDEN_FIELD_NUMBER: _builtins.int
+    FLOAT32S_FIELD_NUMBER: _builtins.int
     raw: _builtins.bool
     """The string holds JSON text that is embedded as it is and never parsed on the way, for example a JSON schema."""
     catch_all: _builtins.bool
@@ -159,6 +160,10 @@ class JsonField(_message.Message):
     """The greatest number, number of elements or pairs, or length of a string in characters. Checked when set."""
     hidden: _builtins.bool
     """The field is no part of the JSON contract: it is only for callers over gRPC."""
+    float32s: _builtins.bool
+    """The bytes hold 32-bit floats, little-endian and one after the other, and the JSON is an array of these numbers. Other bytes
+    are a string of base64 in JSON.
+    """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """For a member of a union with a discriminator: the values that tell it. The first one is written, unless the member has a
@@ -185,10 +190,11 @@ class JsonField(_message.Message):
         maximum: _builtins.float | None = ...,
         one_of: _abc.Iterable[_builtins.str] | None = ...,
         hidden: _builtins.bool = ...,
+        float32s: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "always", b"always", "catch_all", b"catch_all", "hidden", b"hidden", "implied_by", b"implied_by", "key", b"key", "maximum", b"maximum", "minimum", b"minimum", "one_of", b"one_of", "raw", b"raw", "required", b"required", "tags", b"tags", "unknown", b"unknown", "unset", b"unset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "always", b"always", "catch_all", b"catch_all", "float32s", b"float32s", "hidden", b"hidden", "implied_by", b"implied_by", "key", b"key", "maximum", b"maximum", "minimum", b"minimum", "one_of", b"one_of", "raw", b"raw", "required", b"required", "tags", b"tags", "unknown", b"unknown", "unset", b"unset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
     _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015

@@ -149,14 +149,19 @@ class Run:
             steps = dict(await self._around.store.steps(self.response_id))
             self._journal.continue_after(assembly.last_number)
             now = await self._count(assembly, steps.pop(_TAKE_UPS, None))
-            plan = await self._around.planner.again(replace(self._stored, request=request))
         except Overloaded as error:
             # The store is away. Who claims the response when it is back has more luck.
             raise Lost from error
         seconds = now.began + settings.max_seconds - time.time()
         limit.reschedule(asyncio.get_running_loop().time() + seconds)
         with caller.goes_on(seconds):
-            await self._make(plan, assembly, steps)
+            await self._make(await self._plan(request), assembly, steps)
+
+    async def _plan(self, request: bytes) -> Plan:
+        try:
+            return await self._around.planner.again(replace(self._stored, request=request))
+        except Overloaded as error:
+            raise Lost from error  # the store, as above
 
     async def _count(self, assembly: Assembly, packed: bytes | None) -> TakeUps:
         """Begin or go on, if it was not tried too often."""

@@ -1,0 +1,123 @@
+"""The Messages dialect: Anthropic itself, and every other server with that API (llama.cpp is one)."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import datetime
+from typing import Final
+from urllib.parse import urlencode
+
+from trivet.kernel.errors import UpstreamRejected
+from trivet.model_service.adapters.anthropic_events import MessageReader
+from trivet.model_service.adapters.anthropic_request import count_body, messages_body
+from trivet.model_service.adapters.reading import Json, as_its_api_says, json_event, read_batch
+from trivet.model_service.adapters.sse import SseEvent
+from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
+from trivet.model_service.domain.ports import ModelInfo
+from trivet.model_service.domain.turn import TurnEvent, TurnRequest
+
+BASE_URL: Final = "https://api.anthropic.com/v1"
+
+_PATH: Final = "messages"
+_VERSION: Final = "2023-06-01"
+_NOT_THERE: Final = frozenset({"404", "405"})
+_PAGE: Final = 1000
+
+
+def authorize(_method: str, _url: str, _headers: Mapping[str, str], _body: bytes, key: str) -> Mapping[str, str]:
+    """The key in the header of this API, and the version of it that is spoken where the provider's headers name no other."""
+    return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
+
+
+class Anthropic:
+    """A `Dialect` and a `CountsTokens` over one provider."""
+
+    def __init__(self, http: UpstreamHttp) -> None:
+        self._http = http
+        self._counts = True
+
+    async def turn(self, request: TurnRequest) -> AsyncGenerator[list[TurnEvent]]:
+        """See `Dialect.turn`."""
+        body = messages_body(request)
+        reader = MessageReader(self._http.error)
+        if not request.stream:
+            answer = await self._answer(body)
+            with as_its_api_says(self._http):
+                whole = list(reader.read_whole(answer))
+            yield whole
+            return
+        async with aclosing(self._http.post_stream(_PATH, body, is_last=self._is_last, whole="type")) as batches:
+            async for batch in batches:
+                given = (self._event(event) for event in batch if event.data and not is_done(event))
+                events, error = read_batch(self._http, reader.read, given)
+                if events:
+                    yield events
+                if error:
+                    raise error
+        if not reader.finished:
+            raise self._http.invalid("ended its stream early")
+
+    async def count_tokens(self, request: TurnRequest) -> int | None:
+        """See `CountsTokens.count_tokens`."""
+        if not self._counts:
+            return None
+        try:
+            answer = await self._http.post_json(f"{_PATH}/count_tokens", count_body(request))
+        except UpstreamRejected as error:
+            if error.metadata.get("http_status") not in _NOT_THERE:
+                raise
+            # A server that has no such path never will: it is asked once.
+            self._counts = False
+            return None
+        counted = answer.get("input_tokens")
+        return counted if isinstance(counted, int) else None
+
+    async def list_models(self) -> list[ModelInfo]:
+        """See `Dialect.list_models`."""
+        found: list[ModelInfo] = []
+        after: dict[str, str] = {}
+        while True:
+            page = await self._http.get_json(f"models?{urlencode({'limit': _PAGE} | after)}")
+            listed = page.get("data")
+            if not isinstance(listed, list):
+                raise self._http.invalid("listed its models in an unknown form")
+            found += [_model(model) for model in listed if isinstance(model, dict) and isinstance(model.get("id"), str)]
+            last = page.get("last_id")
+            if not page.get("has_more") or not isinstance(last, str) or last == after.get("after_id"):
+                return found
+            after = {"after_id": last}
+
+    async def aclose(self) -> None:
+        """See `Dialect.aclose`."""
+        await self._http.aclose()
+
+    async def _answer(self, body: Json) -> Json:
+        answer = await self._http.post_json(_PATH, body)
+        if answer.get("error"):
+            raise self._http.error(answer["error"])
+        if "content" not in answer:
+            raise self._http.invalid("answered without a message")
+        return answer
+
+    def _event(self, event: SseEvent) -> Json:
+        parsed = json_event(self._http, event)
+        if "type" not in parsed:
+            # What has no type is named by its event line, or is the bare error of a proxy in between.
+            parsed["type"] = event.event or ("error" if parsed.get("error") else "")
+        return parsed
+
+    def _is_last(self, event: SseEvent) -> bool:
+        if event.event:
+            return event.event == "message_stop"
+        return is_done(event) or (b'"message_stop"' in event.data and json_event(self._http, event).get("type") == "message_stop")
+
+
+def _model(model: Json) -> ModelInfo:
+    name = model.get("display_name")
+    return ModelInfo(model["id"], _time(model.get("created_at")), name if isinstance(name, str) else "")
+
+
+def _time(told: object) -> int:
+    try:
+        return max(0, int(datetime.fromisoformat(told).timestamp())) if isinstance(told, str) else 0
+    except ValueError:
+        return 0
