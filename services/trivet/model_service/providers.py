@@ -6,6 +6,8 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from trivet.model_service.adapters import anthropic, cohere, gemini
+from trivet.model_service.adapters.gemini_embeddings import BATCH as EMBEDDED_AT_ONCE
+from trivet.model_service.adapters.gemini_embeddings import GeminiEmbeddings
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
 from trivet.model_service.adapters.openai_embeddings import OpenAIEmbeddings
@@ -62,9 +64,11 @@ def _open_cohere(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
 
 def _open_gemini(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
     at = settings.model_copy(update={"base_url": settings.base_url or gemini.BASE_URL})
-    # At Vertex AI, models stand below their publisher.
-    dialect = gemini.Gemini(_http(at, authorize=gemini.authorize), vertex="/publishers/" in (at.base_url or ""))
-    return _provider(settings, dialect, stack)
+    http = _http(at, authorize=gemini.authorize)
+    # At Vertex AI, models stand below their publisher, and embeddings have an API of another form.
+    vertex = "/publishers/" in (at.base_url or "")
+    embedder = None if vertex else _batched(settings, GeminiEmbeddings(http), BatchLimits(EMBEDDED_AT_ONCE))
+    return replace(_provider(settings, gemini.Gemini(http, vertex=vertex), stack), embedder=embedder)
 
 
 def _open_anthropic(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:

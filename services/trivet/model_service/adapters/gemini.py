@@ -56,7 +56,7 @@ class Gemini:
         else:
             body = {"generateContentRequest": {"model": f"models/{request.model}"} | body}
         try:
-            answer = await self._http.post_json(_path(request.model, "countTokens"), body)
+            answer = await self._http.post_json(method_path(request.model, "countTokens"), body)
         except UpstreamRejected as error:
             if error.metadata.get("http_status") not in {"404", "405"}:
                 raise
@@ -85,10 +85,10 @@ class Gemini:
     # ---- calls -----------------------------------------------------------------------------------------------------
 
     async def _single(self, model: str, body: Json) -> AsyncGenerator[Iterable[Json]]:
-        yield [self._told(await self._http.post_json(_path(model, _GENERATES), body))]
+        yield [self._told(await self._http.post_json(method_path(model, _GENERATES), body))]
 
     async def _stream(self, model: str, body: Json, reader: AnswerReader) -> AsyncGenerator[Iterable[Json]]:
-        path = _path(model, "streamGenerateContent?alt=sse")
+        path = method_path(model, "streamGenerateContent?alt=sse")
         # Nothing marks the last event: what is found out about the sources may come after the reason to finish.
         try:
             async with aclosing(self._http.post_stream(path, body, is_last=_never, whole="candidates")) as batches:
@@ -108,7 +108,8 @@ def _never(_: SseEvent) -> bool:
     return False
 
 
-def _path(model: str, method: str) -> str:
+def method_path(model: str, method: str) -> str:
+    """Where a method of a model is, relative to the base URL."""
     return f"models/{quote(model, safe='')}:{method}"
 
 
