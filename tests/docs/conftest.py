@@ -73,7 +73,7 @@ def reader(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
         config = {
             "server": {"http": "127.0.0.1:0", "grpc": "127.0.0.1:0"},
             "auth": {"keys": [{"name": "reader", "key": KEY}]},
-            "providers": [{"name": "local", "type": "openai-chat", "base_url": base_url}],
+            "providers": [{"name": name, "type": "openai-chat", "base_url": base_url} for name in ("local", "lab")],
             "mcp_servers": [{"name": "clock", "command": ["mcp-server-time", "--local-timezone", "UTC"]}],
         }
         (folder / "trivet.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

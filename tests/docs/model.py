@@ -9,6 +9,7 @@ from typing import Any
 
 MODEL = "smollm2"
 ARGUMENTS = {"timezone": "Asia/Tokyo"}
+VECTOR = [0.5, -0.25, 0.125]
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 Json = dict[str, Any]
@@ -34,6 +35,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/embeddings"):
+            data = [{"object": "embedding", "index": index, "embedding": VECTOR} for index, _ in enumerate(request["input"])]
+            self._answer("application/json", json.dumps({"object": "list", "data": data, "usage": USAGE}))
+            return
         message, reason = _reply(request)
         if request.get("stream"):
             chunks = [

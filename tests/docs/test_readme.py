@@ -40,6 +40,7 @@ SHOWN = {
         r"\"sequenceNumber\": \"?2\"?,?\n",
         r"The tool says: .*\"\n",
     ],
+    "client.embeddings": [r"^2 vectors of 3$"],
     "client.responses.stream": [r"^Hello\.\nHello\.completed\nHello\.\n$"],
     "check-config --config examples": [r"^examples/trivet.yaml: good$", r"everything: at http://127\.0\.0\.1:18201$"],
     "trivet ask": [

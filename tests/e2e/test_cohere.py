@@ -1,6 +1,7 @@
 """Cohere as a provider: embeddings and models by its own API, chat by its form of OpenAI's."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from tests.e2e.retrieval_rig import EMBEDDINGS, base64, retrieval
 from tests.e2e.rig import Rig
 from tests.model.chat_chunks import TEXT
 from tests.upstreams.scripted import answer, sse, stream
+from trivet.model_service.providers import open_provider
+from trivet.model_service.settings import ProviderSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -163,3 +166,10 @@ async def test_its_models_are_listed_by_its_own_api(rig: Rig) -> None:
 
     async with rig.http.get("/v1/models") as listed:
         assert "co/command-a" in [model["id"] for model in (await listed.json())["data"]]
+
+
+async def test_its_address_need_not_be_told() -> None:
+    settings = ProviderSettings.model_validate({"name": "co", "type": "cohere", "api_key": "co-secret-key"})
+
+    async with AsyncExitStack() as stack:
+        assert open_provider(settings, stack).reranker is not None

@@ -29,7 +29,7 @@ class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):
         await self._vet(request.extra)
 
         async def asking(target: Target) -> pb.CreatedMessage:
-            return await _native(target).create_message(request, target.model, _beta())
+            return await _native(target).create_message(target.fitted(request), target.model, _beta())
 
         return await self._router.ask("messages", request.model, asking)
 
@@ -38,7 +38,7 @@ class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):
         await self._vet(request.extra)
 
         def asking(target: Target) -> AsyncGenerator[pb.MessageEventBatch]:
-            return _native(target).stream_message(request, target.model, _beta())
+            return _native(target).stream_message(target.fitted(request), target.model, _beta())
 
         async with aclosing(self._router.stream("messages", request.model, asking)) as batches:
             async for batch in batches:
@@ -48,7 +48,7 @@ class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):
         """How many tokens a request would bring."""
 
         async def asking(target: Target) -> pb.MessageTokenCount:
-            return await _native(target).count_message_tokens(request, target.model, _beta())
+            return await _native(target).count_message_tokens(target.fitted(request), target.model, _beta())
 
         return await self._router.ask("messages.count_tokens", request.model, asking)
 

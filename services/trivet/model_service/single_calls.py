@@ -28,7 +28,7 @@ class SingleCalls:
 
         async def asking(target: Target) -> embedding_pb2.EmbeddingList:
             embedder = _offered(target.provider.embedder, "embeddings")
-            return embeddings.render(request, await embedder.embed(embeddings.parse(request, target.model)))
+            return embeddings.render(request, await embedder.embed(embeddings.parse(target.fitted(request), target.model)))
 
         return await self._router.ask("embeddings", request.model, asking)
 
@@ -37,7 +37,7 @@ class SingleCalls:
 
         async def asking(target: Target) -> rerank_pb2.RerankResponse:
             reranker = _offered(target.provider.reranker, "reranking")
-            answer = await reranker.rerank(rerank.parse(request, target.model))
+            answer = await reranker.rerank(rerank.parse(target.fitted(request), target.model))
             return rerank.render(request, answer, target.provider.name)
 
         return await self._router.ask("rerank", request.model, asking)
@@ -49,7 +49,7 @@ class SingleCalls:
 
         async def asking(target: Target) -> moderation_pb2.CreateModerationResponse:
             moderator = _offered(target.provider.moderator, "moderation")
-            answer = await moderator.moderate(moderations.parse(request, target.model))
+            answer = await moderator.moderate(moderations.parse(target.fitted(request), target.model))
             return moderations.render(request, model, answer, target.provider.name)
 
         return await self._router.ask("moderations", model, asking)
