@@ -12,8 +12,8 @@ from tests.model.every_field import Probe, plain, probes
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.errors import ServiceError, UnsupportedParameter
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.adapters.chat_flavors import COMPATIBLE
 from trivet.model_service.adapters.local.requests import adapt
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE
 
 PAGE = ROOT / "docs/dialects.md"
 

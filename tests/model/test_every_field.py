@@ -15,8 +15,9 @@ from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import ServiceError
 from trivet.kernel.validation import validate
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.adapters.chat_flavors import COMPATIBLE, OPENAI, ChatFlavor
 from trivet.model_service.adapters.openai_chat import OpenAIChat
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor, chat_body
+from trivet.model_service.adapters.openai_chat_request import chat_body
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.openai_responses_request import responses_body
 from trivet.model_service.adapters.upstream_http import UpstreamHttp

@@ -2,17 +2,24 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
 
+from trivet.model_service.adapters.azure import azure_paths
+from trivet.model_service.adapters.chat_flavors import AZURE, ChatFlavor, flavor_of
 from trivet.model_service.adapters.openai_chat import OpenAIChat
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp, UpstreamLimits
+from trivet.model_service.adapters.upstream_http import (
+    Authorize,
+    Endpoint,
+    Locate,
+    UpstreamHttp,
+    UpstreamLimits,
+    as_named,
+    bearer,
+    key_header,
+)
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.registry import Provider
 from trivet.model_service.settings import ProviderSettings
-
-_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
 
 
 def open_provider(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
@@ -21,11 +28,11 @@ def open_provider(settings: ProviderSettings, stack: AsyncExitStack) -> Provider
 
 
 def _open_chat(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
-    return _provider(settings, OpenAIChat(_http(settings), flavor_of(settings)), stack)
+    return _provider(settings, OpenAIChat(_openai(settings), _flavor(settings)), stack)
 
 
 def _open_responses(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
-    return _provider(settings, OpenAIResponses(_http(settings)), stack)
+    return _provider(settings, OpenAIResponses(_openai(settings)), stack)
 
 
 def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
@@ -58,7 +65,24 @@ def _provider(settings: ProviderSettings, dialect: Dialect, stack: AsyncExitStac
     return Provider(settings.name, dialect, offered, settings.native_mcp)
 
 
-def _http(settings: ProviderSettings, located: Callable[[], Awaitable[Endpoint]] | None = None) -> UpstreamHttp:
+def _flavor(settings: ProviderSettings) -> ChatFlavor:
+    return flavor_of(settings.flavor, settings.base_url or "")
+
+
+def _openai(settings: ProviderSettings) -> UpstreamHttp:
+    """A client of OpenAI's API, or of Azure's form of it."""
+    if _flavor(settings) is not AZURE:
+        return _http(settings)
+    return _http(settings, authorize=key_header("api-key"), locate=azure_paths(settings.base_url or "", settings.api_version))
+
+
+def _http(
+    settings: ProviderSettings,
+    located: Callable[[], Awaitable[Endpoint]] | None = None,
+    *,
+    authorize: Authorize = bearer,
+    locate: Locate = as_named,
+) -> UpstreamHttp:
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     timeouts = settings.timeouts
     return UpstreamHttp(
@@ -66,11 +90,6 @@ def _http(settings: ProviderSettings, located: Callable[[], Awaitable[Endpoint]]
         located or Endpoint(settings.base_url or "", key),
         headers={name: value.get_secret_value() for name, value in settings.headers.items()},
         limits=UpstreamLimits(timeouts.connect_seconds, timeouts.read_seconds, timeouts.total_seconds),
+        authorize=authorize,
+        locate=locate,
     )
-
-
-def flavor_of(settings: ProviderSettings) -> ChatFlavor:
-    """The words in which a chat provider is spoken to: as configured, or else by its address."""
-    host = urlsplit(settings.base_url or "").hostname or ""
-    given = settings.flavor or ("openai" if host.endswith(_OPENAI_HOSTS) else "compatible")
-    return OPENAI if given == "openai" else COMPATIBLE

@@ -86,9 +86,15 @@ class ProviderSettings(_Section):
     headers: dict[HeaderName, SecretStr] = {}
     """Sent with each call."""
 
-    flavor: Literal["openai", "compatible"] | None = None
-    """For `openai-chat`: `openai` takes `max_completion_tokens` and the role `developer`, `compatible` is given their
-    older names. Absent: `openai` at OpenAI and Azure, `compatible` everywhere else."""
+    flavor: (
+        Literal["openai", "azure", "compatible", "ollama", "vllm", "mistral", "groq", "together", "deepseek", "openrouter"] | None
+    ) = None
+    """For `openai-chat`, what the server [differs in](dialects.md#chat-completions-over-openai-chat); `azure` is for
+    `openai-responses`, too. Absent: what is known of the address; else `compatible`."""
+
+    api_version: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$", max_length=64)] | None = None
+    """For Azure: the dated version of the API, as in `2024-10-21`; the models are then names of deployments. Absent: the
+    API `/openai/v1`, which has no dates."""
 
     models: tuple[str, ...] | None = None
     """The upstream models that are offered. Absent: whatever the provider lists, and any name may be asked for."""
@@ -102,6 +108,14 @@ class ProviderSettings(_Section):
     def _native_mcp_by_type(self) -> Self:
         if self.native_mcp and self.type != "openai-responses":
             raise ValueError(f"a provider of type `{self.type}` cannot call MCP servers: `native_mcp` is for `openai-responses`")
+        return self
+
+    @model_validator(mode="after")
+    def _flavor_by_type(self) -> Self:
+        if self.flavor is not None and self.type != "openai-chat" and (self.type, self.flavor) != ("openai-responses", "azure"):
+            raise ValueError(f"a provider of type `{self.type}` is not spoken to in the flavor `{self.flavor}`")
+        if self.api_version is not None and self.type not in ("openai-chat", "openai-responses"):
+            raise ValueError(f"a provider of type `{self.type}` has no `api_version`")
         return self
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ _TYPES = {
     "invalid_prompt": 400,
     "exceed_context_size_error": 400,
     "context_length_exceeded": 400,
+    "content_filter": 400,
     "not_found_error": 404,
     "authentication_error": 401,
     "permission_error": 403,

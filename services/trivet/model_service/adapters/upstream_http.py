@@ -58,6 +58,15 @@ def key_header(name: str) -> Authorize:
     return lambda _method, _url, _headers, _body, key: {name: key} if key else {}
 
 
+Locate = Callable[[str, str], str]
+"""Where something is: a path of the dialect, and the model that is asked, become what the base URL is followed by."""
+
+
+def as_named(path: str, _model: str) -> str:
+    """The path as the dialect has it."""
+    return path
+
+
 def is_done(event: SseEvent) -> bool:
     """Whether this is the `[DONE]` that ends a stream of chat chunks."""
     return event.data == b"[DONE]"
@@ -78,9 +87,11 @@ class UpstreamHttp:
         headers: Mapping[str, str] | None = None,
         limits: UpstreamLimits | None = None,
         authorize: Authorize = bearer,
+        locate: Locate = as_named,
     ) -> None:
         """`endpoint` may be a function, for a provider that is started when it is first called."""
         self._authorize = authorize
+        self._locate = locate
         self._endpoint = endpoint
         self._headers = {"User-Agent": "trivet", **(headers or {})}
         self._limits = limits or UpstreamLimits()
@@ -99,12 +110,12 @@ class UpstreamHttp:
 
     async def get_json(self, path: str) -> dict[str, Any]:
         """The JSON object at `path`, which is relative to the base URL: `models`."""
-        async with self._answer("GET", path) as response:
+        async with self._answer("GET", self._locate(path, "")) as response:
             return await self._object(response)
 
     async def post_json(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The JSON object that answers `body`; `body` may hold raw JSON as `orjson.Fragment`."""
-        async with self._answer("POST", path, orjson.dumps(body)) as response:
+        async with self._answer("POST", self._located_by(path, body), orjson.dumps(body)) as response:
             return await self._object(response)
 
     async def post_stream(
@@ -117,7 +128,7 @@ class UpstreamHttp:
         piece all the same, which something under the key `whole` tells, gives one event with the whole answer.
         """
         parser = SseParser(self._limits.max_event_bytes)
-        async with self._answer("POST", path, orjson.dumps(body), _STREAM_HEADERS) as response:
+        async with self._answer("POST", self._located_by(path, body), orjson.dumps(body), _STREAM_HEADERS) as response:
             if response.content_type == "application/json":
                 answer = await self._object(response)
                 if answer.get("error"):
@@ -146,6 +157,9 @@ class UpstreamHttp:
     async def aclose(self) -> None:
         """Closes all connections, those of running calls too."""
         await self._session.close()
+
+    def _located_by(self, path: str, body: Mapping[str, Any]) -> str:
+        return self._locate(path, str(body.get("model", "")))
 
     def _errors_of(self, endpoint: Endpoint) -> UpstreamErrors:
         address = urlsplit(endpoint.base_url)

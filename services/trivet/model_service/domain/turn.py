@@ -168,7 +168,7 @@ class TurnRequest:
 
     `extra` has the parameters that no field stands for: name -> JSON text. They are passed on as they are, so that
     provider-specific parameters work; the upstream judges them. `reasoning_summary_param` is the path of that parameter
-    in the caller's request, for errors.
+    in the caller's request, for errors; `params` has those of other fields, where they differ from the field's name.
     """
 
     model: str
@@ -198,6 +198,11 @@ class TurnRequest:
     prompt_cache_key: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    def param_of(self, name: str) -> str:
+        """The path in the caller's request of the field or extra parameter with this name."""
+        return self.params.get(name, name)
 
 
 # ---- what comes back -----------------------------------------------------------------------------------------------------

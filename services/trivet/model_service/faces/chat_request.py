@@ -84,6 +84,7 @@ def parse_chat(request: CreateChatCompletionRequest, upstream_model: str, *, str
         text_format=_text_format(request.response_format) if request.HasField("response_format") else None,
         metadata=dict(request.metadata),
         extra=dict(_extra(request)),
+        params={"text_format": "response_format", "max_output_tokens": _limit_name(request)},
         **same,
     )
 
@@ -101,6 +102,10 @@ def _refuse_only_chat(request: CreateChatCompletionRequest) -> None:
 
 def _unsupported(param: str) -> UnsupportedParameter:
     return UnsupportedParameter(f"This model's provider cannot be asked for `{param}`.", param)
+
+
+def _limit_name(request: CreateChatCompletionRequest) -> str:
+    return "max_completion_tokens" if request.HasField("max_completion_tokens") else "max_tokens"
 
 
 def _limit(request: CreateChatCompletionRequest) -> int | None:

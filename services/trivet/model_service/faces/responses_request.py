@@ -43,6 +43,14 @@ INCLUDES: Final = frozenset(
         "computer_call_output.output.image_url",
     }
 )
+_PARAMS: Final = {
+    "verbosity": "text.verbosity",
+    "text_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+    "logprobs": "include",
+}
+"""The fields of a turn that this API has other names for."""
+
 _MADE_BY_MODELS: Final = (items.ReasoningItem, items.FunctionCall, items.CustomToolCall, Caller, content.OutputText)
 _FIELDS: Final = frozenset(pb.CreateResponseRequest.DESCRIPTOR.fields_by_name)
 
@@ -88,6 +96,7 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         safety_identifier=_optional(request, "safety_identifier"),
         prompt_cache_key=_optional(request, "prompt_cache_key"),
         extra=dict(_extra(request)),
+        params=_PARAMS,
     )
 
 
