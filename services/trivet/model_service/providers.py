@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from trivet.model_service.adapters.azure import azure_paths
+from trivet.model_service.adapters.bedrock import Bedrock
+from trivet.model_service.adapters.bedrock_auth import AwsKeys, AwsSigner, hosts_of
 from trivet.model_service.adapters.chat_flavors import AZURE, ChatFlavor, flavor_of
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
@@ -19,7 +21,7 @@ from trivet.model_service.adapters.upstream_http import (
 )
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.registry import Provider
-from trivet.model_service.settings import ProviderSettings
+from trivet.model_service.settings import AwsSettings, ProviderSettings
 
 
 def open_provider(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
@@ -33,6 +35,20 @@ def _open_chat(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
 
 def _open_responses(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
     return _provider(settings, OpenAIResponses(_openai(settings)), stack)
+
+
+def _open_bedrock(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
+    aws = settings.aws
+    assert aws is not None, "the settings say so"
+    runtime, control = (settings.base_url, settings.base_url) if settings.base_url else hosts_of(aws.region)
+    if settings.api_key is not None:
+        return _provider(settings, Bedrock(_http(settings, at=runtime), _http(settings, at=control)), stack)
+    signer = AwsSigner(settings.name, aws.region, _keys(aws))
+
+    def signed(url: str) -> UpstreamHttp:
+        return _http(settings, lambda: signer.endpoint(url), authorize=signer.authorize)
+
+    return _provider(settings, Bedrock(signed(runtime), signed(control)), stack)
 
 
 def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
@@ -55,6 +71,7 @@ def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
 _OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
     "openai-chat": _open_chat,
     "openai-responses": _open_responses,
+    "bedrock": _open_bedrock,
     "local": _open_local,
 }
 
@@ -63,6 +80,13 @@ def _provider(settings: ProviderSettings, dialect: Dialect, stack: AsyncExitStac
     stack.push_async_callback(dialect.aclose)
     offered = None if settings.models is None else tuple(map(ModelInfo, settings.models))
     return Provider(settings.name, dialect, offered, settings.native_mcp)
+
+
+def _keys(aws: AwsSettings) -> AwsKeys | None:
+    if aws.access_key_id is None or aws.secret_access_key is None:
+        return None
+    token = aws.session_token.get_secret_value() if aws.session_token else ""
+    return AwsKeys(aws.access_key_id, aws.secret_access_key.get_secret_value(), token)
 
 
 def _flavor(settings: ProviderSettings) -> ChatFlavor:
@@ -80,6 +104,7 @@ def _http(
     settings: ProviderSettings,
     located: Callable[[], Awaitable[Endpoint]] | None = None,
     *,
+    at: str = "",
     authorize: Authorize = bearer,
     locate: Locate = as_named,
 ) -> UpstreamHttp:
@@ -87,7 +112,7 @@ def _http(
     timeouts = settings.timeouts
     return UpstreamHttp(
         settings.name,
-        located or Endpoint(settings.base_url or "", key),
+        located or Endpoint(at or settings.base_url or "", key),
         headers={name: value.get_secret_value() for name, value in settings.headers.items()},
         limits=UpstreamLimits(timeouts.connect_seconds, timeouts.read_seconds, timeouts.total_seconds),
         authorize=authorize,

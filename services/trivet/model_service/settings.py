@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -68,17 +69,43 @@ class TimeoutSettings(_Section):
     """The whole call. A caller's own deadline cuts it shorter."""
 
 
+class AwsSettings(_Section):
+    """An account of AWS."""
+
+    region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")
+    """Where its models are: `eu-central-1`."""
+
+    access_key_id: Annotated[str | None, BeforeValidator(_none_is_no_key)] = None
+    """With `secret_access_key`, what requests are signed with. Absent: what the environment, a profile, the container or the
+    instance has, as for every tool of AWS."""
+
+    secret_access_key: Annotated[SecretStr | None, BeforeValidator(_none_is_no_key)] = None
+    """The secret of `access_key_id`."""
+
+    session_token: Annotated[SecretStr | None, BeforeValidator(_none_is_no_key)] = None
+    """What belongs to temporary keys."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.access_key_id is None) is not (self.secret_access_key is None):
+            raise ValueError("`access_key_id` and `secret_access_key` go together")
+        if self.session_token is not None and self.access_key_id is None:
+            raise ValueError("a `session_token` belongs to an `access_key_id`")
+        return self
+
+
 class ProviderSettings(_Section):
     """A provider: a place that serves models, and the dialect it speaks."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
     """The first part of a model's name: `lab` in `lab/fast`."""
 
-    type: Literal["openai-chat", "openai-responses", "local"]
-    """The dialect; `local` is the embedded demonstration model."""
+    type: Literal["openai-chat", "openai-responses", "bedrock", "local"]
+    """The dialect; `bedrock` is Converse of AWS Bedrock, `local` the embedded demonstration model."""
 
     base_url: HttpUrl | None = None
-    """The URL that the dialect's paths are added to, with its version: `https://host/v1`. Needed for all but `local`."""
+    """The URL that the dialect's paths are added to, with its version: `https://host/v1`. Needed for all but `local` and `bedrock`,
+    which is called at its region's address."""
 
     api_key: Annotated[SecretStr | None, BeforeValidator(_none_is_no_key)] = None
     """Sent as a bearer token. `none`, empty or absent: none is sent."""
@@ -95,6 +122,9 @@ class ProviderSettings(_Section):
     api_version: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$", max_length=64)] | None = None
     """For Azure: the dated version of the API, as in `2024-10-21`; the models are then names of deployments. Absent: the
     API `/openai/v1`, which has no dates."""
+
+    aws: AwsSettings | None = None
+    """For `bedrock`: the account. With a Bedrock API key as `api_key` nothing is signed."""
 
     models: tuple[str, ...] | None = None
     """The upstream models that are offered. Absent: whatever the provider lists, and any name may be asked for."""
@@ -119,11 +149,24 @@ class ProviderSettings(_Section):
         return self
 
     @model_validator(mode="after")
+    def _aws_by_type(self) -> Self:
+        if self.type != "bedrock":
+            if self.aws is not None:
+                raise ValueError(f"a provider of type `{self.type}` has no account of AWS: `aws` is for `bedrock`")
+        elif self.aws is None:
+            raise ValueError("a provider of type `bedrock` needs `aws` with its `region`")
+        elif self.api_key is not None and self.aws.access_key_id is not None:
+            raise ValueError("a provider has either an `api_key` or an `access_key_id` of AWS")
+        elif find_spec("botocore") is None:
+            raise ValueError("a provider of type `bedrock` needs an extra that is not installed: pip install 'trivet[bedrock]'")
+        return self
+
+    @model_validator(mode="after")
     def _base_url_by_type(self) -> Self:
         if self.type == "local":
             if self.base_url is not None or self.api_key is not None or self.headers:
                 raise ValueError("a provider of type `local` has no `base_url`, `api_key` or `headers`: it runs inside Trivet")
-        elif self.base_url is None:
+        elif self.base_url is None and self.type != "bedrock":
             raise ValueError(f"a provider of type `{self.type}` needs a `base_url`")
         return self
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 from multidict import CIMultiDict
+from yarl import URL
 
 from trivet.kernel.errors import ServiceError
 from trivet.model_service.adapters.sse import SseEvent, SseParser
@@ -146,6 +147,15 @@ class UpstreamHttp:
             if events := parser.close():
                 yield events
 
+    async def stream_bytes(self, path: str, body: Mapping[str, Any], *, accept: str) -> AsyncGenerator[bytes]:
+        """The bytes that answer `body`, of the media type `accept`, in the pieces that they come in."""
+        headers = {**_STREAM_HEADERS, "Accept": accept}
+        async with self._answer("POST", self._located_by(path, body), orjson.dumps(body), headers) as response:
+            if response.content_type != accept:
+                raise self._errors.invalid(f"answered with something else than {accept}")
+            while data := await response.content.readany():
+                yield data
+
     def error(self, error: object) -> ServiceError:
         """The typed error for an error object that the upstream sent in a stream or in an answer with status 200."""
         return self._errors.from_object(error)
@@ -181,10 +191,10 @@ class UpstreamHttp:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         endpoint = await self._located()
         sent = CIMultiDict(headers)
-        url = f"{endpoint.base_url.rstrip('/')}/{path}"
-        sent.update(self._authorize(method, url, sent, body or b"", endpoint.api_key))
-        sent.update(self._headers)
         with self._failures():
+            url = _joined(endpoint.base_url, path)
+            sent.update(self._authorize(method, str(url), sent, body or b"", endpoint.api_key))
+            sent.update(self._headers)
             response = await self._sent(method, url, data=body, headers=sent)
             try:
                 if not 200 <= response.status < 300:
@@ -195,7 +205,7 @@ class UpstreamHttp:
                 # What is not read to its end is not wanted any more: closing tells the upstream to stop.
                 response.release() if response.content.at_eof() else response.close()
 
-    async def _sent(self, method: str, url: str, **request: Any) -> aiohttp.ClientResponse:
+    async def _sent(self, method: str, url: URL, **request: Any) -> aiohttp.ClientResponse:
         while True:
             trace = SimpleNamespace(reused=False)
             try:
@@ -231,6 +241,14 @@ class UpstreamHttp:
         if not isinstance(parsed, dict):
             raise self._errors.invalid("sent an answer that is not a JSON object")
         return parsed
+
+
+def _joined(base_url: str, path: str) -> URL:
+    """The URL of a path that is encoded as it has to be sent: encoding it anew would undo parts of it, and break a signature."""
+    try:
+        return URL(f"{URL(base_url.rstrip('/'))}/{path}", encoded=True)
+    except ValueError as error:
+        raise aiohttp.InvalidURL(base_url) from error
 
 
 async def _mark_reused(_session: object, context: SimpleNamespace, _params: object) -> None:
