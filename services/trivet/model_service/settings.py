@@ -73,7 +73,7 @@ class AwsSettings(_Section):
     """An account of AWS."""
 
     region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")
-    """Where its models are: `eu-central-1`."""
+    """For `bedrock`: where the models are, `eu-central-1`."""
 
     access_key_id: Annotated[str | None, BeforeValidator(_none_is_no_key)] = None
     """With `secret_access_key`, what requests are signed with. Absent: what the environment, a profile, the container or the

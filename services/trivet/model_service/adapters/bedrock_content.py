@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from trivet.kernel.errors import InvalidRequest, UnsupportedParameter
@@ -33,15 +33,15 @@ class Blocks:
     def __init__(self) -> None:
         self._names: set[str] = set()
 
-    def of(self, parts: Sequence[Part], param: str) -> Iterator[Json]:
-        """The blocks of `parts`; `param` is the path of the list that they stand in.
+    def of(self, parts: Sequence[Part], place: Callable[[int], str]) -> Iterator[Json]:
+        """The blocks of `parts`; `place` tells the path of a part by its index.
 
         Raises:
             UnsupportedParameter: Converse takes no such part.
             InvalidRequest: what should be base64 is not.
         """
         for index, part in enumerate(parts):
-            where = f"{param}[{index}]"
+            where = place(index)
             match part:
                 case Text() | Refusal():
                     # A block of nothing is refused there.
@@ -77,7 +77,7 @@ class Blocks:
 
 def _image(part: Image, where: str) -> Json:
     kind, data = _inline(part.url)
-    if not kind:
+    if not kind or part.file_id:
         raise UnsupportedParameter("This model's provider takes images inline, as data URLs, not by URL or id.", where)
     if kind not in _IMAGES:
         raise UnsupportedParameter(f"This model's provider takes images of the types {', '.join(_IMAGES)}.", where)

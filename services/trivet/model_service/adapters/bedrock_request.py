@@ -170,6 +170,8 @@ def _tool_config(request: TurnRequest) -> Json:
             raise UnsupportedParameter("This model's provider cannot be kept from calling tools once it has.", "tool_choice")
         return {}
     if not tools:
+        if choice.mode == "required":
+            raise UnsupportedParameter("There is no tool that could be called.", "tool_choice")
         return {}
     found: Json = {"tools": [_tool(tool) for tool in tools]}
     if choice.kind == "named":
@@ -229,7 +231,7 @@ def _said(entry: Entry, blocks: Blocks) -> Iterator[Json]:
         case Message():
             if entry.name:
                 raise UnsupportedParameter("This model's provider has no names of those who speak.", f"{entry.param}.name")
-            yield from blocks.of(entry.parts, f"{entry.param}.content")
+            yield from blocks.of(entry.parts, lambda index: f"{entry.param}.content[{index}]")
         case Reasoning():
             yield from _reasoning(entry)
         case ToolCall():
@@ -237,7 +239,7 @@ def _said(entry: Entry, blocks: Blocks) -> Iterator[Json]:
         case ToolResult():
             if entry.kind == "custom":
                 raise UnsupportedParameter("This model's provider has no custom tools.", entry.param)
-            content = [_result(block, entry) for block in blocks.of(entry.parts, entry.param)]
+            content = [_result(block, entry) for block in blocks.of(entry.parts, lambda _: entry.param)]
             yield {"toolResult": {"toolUseId": entry.call_id, "content": content}}
 
 
