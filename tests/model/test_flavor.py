@@ -170,10 +170,10 @@ def test_a_refused_parameter_may_ask_for_what_happens_anyway() -> None:
 
 def test_a_turn_is_refused_by_the_names_of_its_caller() -> None:
     with pytest.raises(UnsupportedParameter) as refused:
-        turned(GROQ, verbosity="low", params={"verbosity": "text.verbosity"})
+        turned(GROQ, verbosity="low", names={"verbosity": "text.verbosity"})
     assert refused.value.param == "text.verbosity"
     with pytest.raises(UnsupportedParameter) as refused:
-        turned(DEEPSEEK, text_format=TextFormat("json_schema", "n", schema="{}"), params={"text_format": "text.format"})
+        turned(DEEPSEEK, text_format=TextFormat("json_schema", "n", schema="{}"), names={"text_format": "text.format"})
     assert refused.value.param == "text.format"
 
 

@@ -83,7 +83,7 @@ def _refuse_the_inexpressible(request: TurnRequest) -> None:
     for name in _UNKNOWN:
         value = getattr(request, name)
         if value is not None and value is not False:
-            raise UnsupportedParameter("This model's provider cannot be asked for this.", request.param_of(name))
+            raise UnsupportedParameter("This model's provider cannot be asked for this.", request.param(name))
     if request.parallel_tool_calls is False:
         raise UnsupportedParameter("This model's provider cannot be held to one call at a time.", "parallel_tool_calls")
     if request.reasoning_summary not in {None, "auto"}:
@@ -112,7 +112,7 @@ def _text_format(wanted: TextFormat | None, request: TurnRequest) -> Json | None
     if wanted is None or wanted.type == "text":
         return None
     if wanted.type == "json_object":
-        raise UnsupportedParameter("This model's provider writes JSON only by a schema.", request.param_of("text_format"))
+        raise UnsupportedParameter("This model's provider writes JSON only by a schema.", request.param("text_format"))
     known = {"schema": wanted.schema or "{}", "name": wanted.name, "description": wanted.description}
     schema = {name: value for name, value in known.items() if value}
     return {"type": "json_schema", "structure": {"jsonSchema": schema}}
@@ -185,13 +185,17 @@ def _tool(tool: Tool) -> Json:
     if isinstance(tool, HostedTool):
         raise UnsupportedParameter(f"This model's provider has no tools of the type `{tool.type}`.", tool.param)
     if isinstance(tool, CustomTool):
-        raise UnsupportedParameter(f"This model's provider has no custom tools, such as `{tool.name}`.", "tools")
+        raise UnsupportedParameter("This model's provider has no custom tools.", tool.param)
     known: Json = {"name": tool.name, "inputSchema": {"json": Fragment(tool.parameters) if tool.parameters else _NO_PARAMETERS}}
     if tool.description:
         known["description"] = tool.description
     if tool.strict is not None:
         known["strict"] = tool.strict
     return {"toolSpec": known}
+
+
+def _no_custom_tools(param: str) -> UnsupportedParameter:
+    return UnsupportedParameter("This model's provider has no tools with free text input.", param)
 
 
 # ---- the conversation ----------------------------------------------------------------------------------------------
@@ -238,7 +242,7 @@ def _said(entry: Entry, blocks: Blocks) -> Iterator[Json]:
             yield {"toolUse": {"toolUseId": entry.id, "name": entry.name, "input": _arguments(entry)}}
         case ToolResult():
             if entry.kind == "custom":
-                raise UnsupportedParameter("This model's provider has no custom tools.", entry.param)
+                raise _no_custom_tools(entry.param)
             content = [_result(block, entry) for block in blocks.of(entry.parts, lambda _: entry.param)]
             yield {"toolResult": {"toolUseId": entry.call_id, "content": content}}
 
@@ -263,7 +267,7 @@ def _reasoning(entry: Reasoning) -> Iterator[Json]:
 
 def _arguments(call: ToolCall) -> Fragment | Json:
     if call.kind == "custom":
-        raise UnsupportedParameter("This model's provider has no custom tools.", call.param)
+        raise _no_custom_tools(call.param)
     try:
         parsed = orjson.loads(call.arguments or "{}")
     except orjson.JSONDecodeError:

@@ -47,9 +47,6 @@ _SAME_NAME: Final = (
 )
 
 
-_FIELDS: Final = {"response_format": "text_format", "max_completion_tokens": "max_output_tokens"}
-"""The fields of a turn that have other names than the parameters here."""
-
 _NOT_IN_A_TURN: Final = frozenset(
     {"n", "modalities", "audio", "functions", "function_call", "max_tokens", "max_completion_tokens"}
 )
@@ -76,7 +73,11 @@ def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
     }
     body |= {name: value for name, value in given.items() if value is not None}
     body |= _tools(request.tools, request.tool_choice)
-    return in_flavor(with_extra(body, request, _NOT_IN_A_TURN), flavor, lambda name: request.param_of(_FIELDS.get(name, name)))
+    return in_flavor(
+        with_extra(body, request, _NOT_IN_A_TURN),
+        flavor,
+        lambda name: request.param("text_format" if name == "response_format" else name),
+    )
 
 
 def _refuse_summaries(request: TurnRequest) -> None:

@@ -116,12 +116,13 @@ class CustomTool:
     """A tool with free text input.
 
     `format` is its form as JSON text in the shape of chat completions, `{"type": "grammar", "grammar": {...}}`; empty for
-    plain text.
+    plain text. `param` is its path in the caller's request, for errors.
     """
 
     name: str
     description: str = ""
     format: str = ""
+    param: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class TurnRequest:
 
     `extra` has the parameters that no field stands for: name -> JSON text. They are passed on as they are, so that
     provider-specific parameters work; the upstream judges them. `reasoning_summary_param` is the path of that parameter
-    in the caller's request, for errors; `params` has those of other fields, where they differ from the field's name.
+    in the caller's request, for errors; `names` tells those of other fields that the caller knows under another name.
     """
 
     model: str
@@ -198,11 +199,11 @@ class TurnRequest:
     prompt_cache_key: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict, compare=False)
 
-    def param_of(self, name: str) -> str:
-        """The path in the caller's request of the field or extra parameter with this name."""
-        return self.params.get(name, name)
+    def param(self, name: str) -> str:
+        """The path of the field with this name in the caller's request, for errors."""
+        return self.names.get(name, name)
 
 
 # ---- what comes back -----------------------------------------------------------------------------------------------------

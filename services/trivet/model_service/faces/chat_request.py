@@ -46,6 +46,8 @@ _SAME_NAME: Final = (
     "safety_identifier",
     "prompt_cache_key",
 )
+_NAMES: Final = {"text_format": "response_format"}
+
 _ONLY_CHAT: Final = (
     "logit_bias",
     "audio",
@@ -84,7 +86,7 @@ def parse_chat(request: CreateChatCompletionRequest, upstream_model: str, *, str
         text_format=_text_format(request.response_format) if request.HasField("response_format") else None,
         metadata=dict(request.metadata),
         extra=dict(_extra(request)),
-        params={"text_format": "response_format", "max_output_tokens": _limit_name(request)},
+        names=_NAMES,
         **same,
     )
 
@@ -102,10 +104,6 @@ def _refuse_only_chat(request: CreateChatCompletionRequest) -> None:
 
 def _unsupported(param: str) -> UnsupportedParameter:
     return UnsupportedParameter(f"This model's provider cannot be asked for `{param}`.", param)
-
-
-def _limit_name(request: CreateChatCompletionRequest) -> str:
-    return "max_completion_tokens" if request.HasField("max_completion_tokens") else "max_tokens"
 
 
 def _limit(request: CreateChatCompletionRequest) -> int | None:
@@ -225,7 +223,7 @@ def _tool(tool: ChatTool, where: str) -> Tool:
             return FunctionTool(function.name, function.description, function.parameters, strict)
         case "custom":
             custom = tool.custom.custom
-            return CustomTool(custom.name, custom.description, custom.format)
+            return CustomTool(custom.name, custom.description, custom.format, where)
         case _:
             raise _unsupported(where)
 

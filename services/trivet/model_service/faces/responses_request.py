@@ -43,14 +43,12 @@ INCLUDES: Final = frozenset(
         "computer_call_output.output.image_url",
     }
 )
-_PARAMS: Final = {
-    "verbosity": "text.verbosity",
-    "text_format": "text.format",
-    "reasoning_effort": "reasoning.effort",
+_NAMES: Final = {
     "logprobs": "include",
+    "reasoning_effort": "reasoning.effort",
+    "text_format": "text.format",
+    "verbosity": "text.verbosity",
 }
-"""The fields of a turn that this API has other names for."""
-
 _MADE_BY_MODELS: Final = (items.ReasoningItem, items.FunctionCall, items.CustomToolCall, Caller, content.OutputText)
 _FIELDS: Final = frozenset(pb.CreateResponseRequest.DESCRIPTOR.fields_by_name)
 
@@ -96,7 +94,7 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         safety_identifier=_optional(request, "safety_identifier"),
         prompt_cache_key=_optional(request, "prompt_cache_key"),
         extra=dict(_extra(request)),
-        params=_PARAMS,
+        names=_NAMES,
     )
 
 

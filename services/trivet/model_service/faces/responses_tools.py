@@ -113,7 +113,7 @@ def _function(tool: pb.FunctionTool, param: str, space: pb.NamespaceTool) -> Fun
 def _custom(tool: pb.CustomTool, param: str, space: pb.NamespaceTool) -> CustomTool:
     _refuse_foreign_callers(tool, param)
     name = flat_name(space.name, _named(tool.name, param))
-    return CustomTool(name=name, description=_described(tool.description, space), format=_format(tool.format))
+    return CustomTool(name=name, description=_described(tool.description, space), format=_format(tool.format), param=param)
 
 
 def _refuse_foreign_callers(tool: pb.FunctionTool | pb.CustomTool, param: str) -> None:
