@@ -17,7 +17,9 @@ from tests.model.test_every_field import (
     is_left_out,
     sent_by,
 )
+from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
+from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import UnsupportedParameter
 from trivet.model_service.adapters.chat_flavors import (
     AZURE,
@@ -35,12 +37,14 @@ from trivet.model_service.adapters.chat_flavors import (
     flavor_of,
 )
 from trivet.model_service.adapters.openai_chat import OpenAIChat
+from trivet.model_service.adapters.openai_chat_events import ChunkReader
 from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, repair_completion
 from trivet.model_service.adapters.openai_chat_request import chat_body
 from trivet.model_service.domain.turn import (
     FunctionTool,
     Message,
     Reasoning,
+    ReasoningEnded,
     Refusal,
     Text,
     TextFormat,
@@ -287,6 +291,33 @@ def test_what_openrouter_wants_back_passes_through() -> None:
     body = passed(OPENROUTER, messages=[HI, {**ANSWERED, "reasoning_details": details}, HI], reasoning={"effort": "low"})
     assert body["messages"][1]["reasoning_details"] == details
     assert body["reasoning"] == {"effort": "low"}
+
+
+def test_the_details_of_openrouters_reasoning_are_sealed_and_go_back_in_a_turn() -> None:
+    pieces = [
+        {"reasoning": "so ", "reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "so "}]},
+        {"reasoning": "it is", "reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "it is"}]},
+        {"reasoning_details": [{"type": "reasoning.text", "index": 0, "signature": "sig=="}]},
+        {"reasoning_details": [{"type": "reasoning.encrypted", "index": 1, "data": "x:y"}]},
+        {"content": "yes"},
+    ]
+    reader = ChunkReader()
+    chunks = [codec_for(ChatCompletionChunk).decode({"choices": [{"index": 0, "delta": piece}]}) for piece in pieces]
+    events = [event for chunk in chunks for event in reader.read({}, chunk)]
+    [ended] = [event for event in events if isinstance(event, ReasoningEnded)]
+    thought = Reasoning("so it is", encrypted=ended.encrypted)
+
+    [message] = turned(OPENROUTER, thought, Message("assistant", (Text("yes"),)))["messages"]
+    assert message["reasoning"] == "so it is"
+    assert message["reasoning_details"] == [
+        {"type": "reasoning.text", "index": 0, "text": "so it is", "signature": "sig=="},
+        {"type": "reasoning.encrypted", "index": 1, "data": "x:y"},
+    ]
+    [elsewhere] = turned(COMPATIBLE, thought, Message("assistant", (Text("yes"),)))["messages"]
+    assert elsewhere == {"role": "assistant", "content": "yes", "reasoning_content": "so it is"}
+    foreign = Reasoning("so it is", encrypted="trivet:openrouter:details:{")
+    assert "reasoning_details" not in turned(OPENROUTER, foreign)["messages"][0]
+    assert turned(OPENROUTER, Reasoning(encrypted="trivet:bedrock:redacted:x"))["messages"] == []
 
 
 def test_the_developer_is_the_system_where_there_is_no_such_role() -> None:

@@ -50,6 +50,9 @@ class ChatFlavor:
     reasoning: Literal["reasoning_content", "reasoning", "thinking"] = "reasoning_content"
     """Where the reasoning of earlier turns stands: under a key of the message, or as a `thinking` part of its content."""
 
+    reasoning_details: bool = False
+    """Whether there are `reasoning_details`, which are wanted back as they came: signed or encrypted, they are sealed."""
+
     short_call_ids: bool = False
     """Whether ids of tool calls have to be nine letters and digits."""
 
@@ -125,7 +128,9 @@ DEEPSEEK: Final = ChatFlavor(
     json_schema=False,
     refused=_ONLY_TEXT | dict.fromkeys(("seed", "n", "logit_bias", "top_k", "parallel_tool_calls", "service_tier"), _NO_SUCH),
 )
-OPENROUTER: Final = ChatFlavor("openrouter", "max_completion_tokens", developer_role=True, reasoning="reasoning")
+OPENROUTER: Final = ChatFlavor(
+    "openrouter", "max_completion_tokens", developer_role=True, reasoning="reasoning", reasoning_details=True
+)
 
 FLAVORS: Final = {
     flavor.name: flavor for flavor in (OPENAI, AZURE, COMPATIBLE, OLLAMA, VLLM, MISTRAL, GROQ, TOGETHER, DEEPSEEK, OPENROUTER)

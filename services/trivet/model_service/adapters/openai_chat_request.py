@@ -8,6 +8,8 @@ from orjson import Fragment
 from trivet.kernel.errors import UnsupportedParameter
 from trivet.model_service.adapters.chat_flavors import ChatFlavor, in_flavor
 from trivet.model_service.adapters.extra_parameters import with_extra
+from trivet.model_service.adapters.reasoning_details import DETAILS, open_details
+from trivet.model_service.domain.seals import is_seal
 from trivet.model_service.domain.turn import (
     Audio,
     CustomTool,
@@ -61,6 +63,9 @@ def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
     """
     _refuse_summaries(request)
     body: dict[str, Any] = {"model": request.model, "messages": _messages(request.conversation)}
+    if not flavor.reasoning_details:
+        for message in body["messages"]:
+            message.pop(DETAILS, None)
     given = {name: getattr(request, name) for name in _SAME_NAME}
     given |= {
         "max_completion_tokens": request.max_output_tokens,
@@ -193,14 +198,17 @@ def _merge(assistant: dict[str, Any], said: dict[str, Any]) -> None:
     if thought := said.pop("reasoning_content", ""):
         before = assistant.get("reasoning_content")
         assistant["reasoning_content"] = f"{before}\n\n{thought}" if before else thought
+    if details := said.pop(DETAILS, None):
+        assistant.setdefault(DETAILS, []).extend(details)
     assistant |= said
 
 
 def _reasoning(entry: Reasoning) -> dict[str, Any]:
     text = entry.text or "\n\n".join(entry.summary)
-    if entry.encrypted and not text:
+    if entry.encrypted and not text and not is_seal(entry.encrypted):
         raise UnsupportedParameter("This model's provider cannot read encrypted reasoning.", f"{entry.param}.encrypted_content")
-    return {"reasoning_content": text} if text else {}
+    said: dict[str, Any] = {"reasoning_content": text} if text else {}
+    return said | ({DETAILS: details} if (details := open_details(entry.encrypted)) else {})
 
 
 def _call(entry: ToolCall) -> dict[str, Any]:
