@@ -12,8 +12,8 @@ from tests.model.every_field import Probe, plain, probes
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.errors import ServiceError, UnsupportedParameter
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.adapters.chat_flavors import COMPATIBLE
 from trivet.model_service.adapters.local.requests import adapt
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE
 
 PAGE = ROOT / "docs/dialects.md"
 
@@ -65,6 +65,22 @@ RESPONSES_OVER_CLAUDE = (
     fields.RESPONSE_SAMPLES,
     fields.MEANINGLESS_FOR_CLAUDE_IN_RESPONSES,
 )
+CHAT_BEDROCK = (
+    "## Chat completions over `bedrock`",
+    CreateChatCompletionRequest,
+    fields.chat_over_bedrock,
+    fields.CHAT_NEEDED | fields.INLINE,
+    fields.CHAT_SAMPLES,
+    fields.MEANINGLESS_FOR_BEDROCK,
+)
+RESPONSES_BEDROCK = (
+    "## Responses over `bedrock`",
+    CreateResponseRequest,
+    fields.responses_over_bedrock,
+    fields.RESPONSE_NEEDED | fields.INLINE,
+    fields.RESPONSE_SAMPLES,
+    fields.MEANINGLESS_FOR_BEDROCK_TOO,
+)
 TRANSLATIONS = pytest.mark.parametrize(
     "translation",
     [
@@ -74,11 +90,13 @@ TRANSLATIONS = pytest.mark.parametrize(
         pytest.param(RESPONSES_GEMINI, id="responses over gemini"),
         pytest.param(CHAT_OVER_CLAUDE, id="chat over anthropic"),
         pytest.param(RESPONSES_OVER_CLAUDE, id="responses over anthropic"),
+        pytest.param(CHAT_BEDROCK, id="chat over bedrock"),
+        pytest.param(RESPONSES_BEDROCK, id="responses over bedrock"),
     ],
 )
 
-ON_TOP_OF = {RESPONSES_OVER_CLAUDE[0]: RESPONSES[0]}
-"""Sections whose tables have only what another section's tables have not."""
+GOES_ON_FROM = {RESPONSES_BEDROCK[0]: RESPONSES[0], RESPONSES_OVER_CLAUDE[0]: RESPONSES[0]}
+"""Sections that tell only what another one does not."""
 
 KINDS_ARE_LISTED = {"input[]", "input[].content[]", "input[].output[]", "tools[]", "tool_choice"}
 """Where a refusal is about the type of what stands there, not about all of it."""
@@ -89,10 +107,9 @@ def test_what_a_translation_refuses_is_on_the_page(translation: tuple[Any, ...])
     kinds = translation[1] is CreateResponseRequest
     refused = {word for probe, error in _refused(translation) for word in _words_of_refusal(probe, error, kinds)}
     fields_told, words = _table(translation[0], "Refused")
-    below = _table(ON_TOP_OF[translation[0]], "Refused")[1] if translation[0] in ON_TOP_OF else set()
 
     assert len(refused) > 15
-    assert refused - words - below == set()
+    assert refused - words - _told_before(translation, "Refused")[1] == set()
     assert fields_told - refused == set()
 
 
@@ -101,10 +118,9 @@ def test_what_a_translation_does_without_is_on_the_page(translation: tuple[Any, 
     _, _, way, *_ = translation
     dropped = {_key(probe) for probe in _probes(translation) if fields.is_dropped(probe, way)}
     fields_told, _ = _table(translation[0], "Of no effect")
-    below = _table(ON_TOP_OF[translation[0]], "Of no effect")[0] if translation[0] in ON_TOP_OF else set()
 
     assert len(dropped) > 5
-    assert dropped - fields_told - below == set()
+    assert dropped - fields_told - _told_before(translation, "Of no effect")[0] == set()
     assert fields_told - dropped <= {"tool_choice.allowed_tools", "function_call_output"}
 
 
@@ -147,6 +163,11 @@ def _key(probe: Probe) -> str:
     if tool := re.search(r"^tools\[\].*<(\w+)>$", probe.path):
         return "web_search" if tool[1] == "unknown" else tool[1]
     return plain(probe.path).removesuffix(".k").removesuffix("[0]").rpartition(".")[2]
+
+
+def _told_before(translation: tuple[Any, ...], head: str) -> tuple[set[str], set[str]]:
+    before = GOES_ON_FROM.get(translation[0])
+    return _table(before, head) if before else (set(), set())
 
 
 def _section(heading: str) -> str:

@@ -6,7 +6,8 @@ import orjson
 import pytest
 
 from trivet.kernel.errors import UnsupportedParameter
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor, chat_body
+from trivet.model_service.adapters.chat_flavors import COMPATIBLE, OPENAI, ChatFlavor
+from trivet.model_service.adapters.openai_chat_request import chat_body
 from trivet.model_service.domain.turn import (
     Audio,
     CustomTool,

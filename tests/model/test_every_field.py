@@ -17,9 +17,11 @@ from trivet.kernel.errors import ServiceError
 from trivet.kernel.validation import validate
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.adapters.anthropic_request import messages_body
+from trivet.model_service.adapters.bedrock_request import converse_body
+from trivet.model_service.adapters.chat_flavors import COMPATIBLE, OPENAI, ChatFlavor
 from trivet.model_service.adapters.gemini_request import gemini_body
 from trivet.model_service.adapters.openai_chat import OpenAIChat
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor, chat_body
+from trivet.model_service.adapters.openai_chat_request import chat_body
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.openai_responses_request import responses_body
 from trivet.model_service.adapters.upstream_http import UpstreamHttp
@@ -126,6 +128,39 @@ MEANINGLESS_FOR_CLAUDE_IN_CHAT = (
 MEANINGLESS_FOR_CLAUDE_IN_RESPONSES = (
     MEANINGLESS_FOR_CHAT | MEANINGLESS_FOR_CLAUDE | {r"input<items>\[\]<reasoning>\.(summary|content)\[\].*": NOT_SIGNED}
 )
+INLINE = {
+    "image_url.url": "data:image/png;base64,AA==",
+    "input_audio.data": "AA==",
+    "file.file_data": "data:application/pdf;base64,AA==",
+    "input_file>.file_data": "data:application/pdf;base64,AA==",
+    "function.arguments": '{"a":1}',
+    "function_call.arguments": '{"a":1}',
+    "function_call>.arguments": '{"a":1}',
+}
+UNSIGNED = "what another model thought, unsigned, would be refused"
+KEPT_TO = "a schema is always kept to there"
+NO_HINT = "images have one size there"
+BY_DEFAULT = "what happens anyway"
+
+MEANINGLESS_FOR_BEDROCK = {
+    r"stream(_options(\.include_(usage|obfuscation))?)?": BY_THE_RPC,
+    r".*\.tool_info(\..*)?": MADE_BY_MODELS,
+    r"messages\[\]<assistant>\.reasoning_content": UNSIGNED,
+    r".*\.image_url\.detail": NO_HINT,
+    r"tool_choice<.*<allowed_tools>.*": "among no tools, `auto` asks for nothing",
+    r"parallel_tool_calls|response_format<text>": BY_DEFAULT,
+    r"response_format<json_schema>\.json_schema\.strict": KEPT_TO,
+}
+
+MEANINGLESS_FOR_BEDROCK_TOO = {
+    **{pattern: why for pattern, why in MEANINGLESS_FOR_CHAT.items() if "<(reasoning|function_call|" not in pattern},
+    r"input<items>\[\]<reasoning>.*": UNSIGNED,
+    r"input<items>\[\]<(function_call|custom_tool_call)>.*\.novel": MADE_BY_MODELS,
+    r".*<input_image>\.detail": NO_HINT,
+    r"tool_choice<.*": "without tools there is nothing to choose",
+    r"parallel_tool_calls|text\.format<text>": BY_DEFAULT,
+    r"text\.format<json_schema>\.strict": KEPT_TO,
+}
 
 OTHER_NAMES = {"tool_choice<option><allowed_tools>": "tool_choice.tools"}
 
@@ -158,6 +193,14 @@ def chat_over_claude(asked: Any) -> Any:
 
 def responses_over_claude(asked: Any) -> Any:
     return messages_body(parse_response(checked(CreateResponseRequest, asked), CLAUDE, stream=False))
+
+
+def chat_over_bedrock(asked: Any) -> Any:
+    return converse_body(parse_chat(checked(CreateChatCompletionRequest, asked), "m", stream=False))
+
+
+def responses_over_bedrock(asked: Any) -> Any:
+    return converse_body(parse_response(checked(CreateResponseRequest, asked), "m", stream=False))
 
 
 def chat_over_chat(asked: Any) -> Any:
@@ -215,6 +258,14 @@ def sent_by(call: Callable[[UpstreamHttp], Any]) -> Any:
         pytest.param(
             CreateResponseRequest, responses_over_claude, CLAUDE_RESPONSE_NEEDED, RESPONSE_SAMPLES,
             MEANINGLESS_FOR_CLAUDE_IN_RESPONSES, id="responses over anthropic",
+        ),
+        pytest.param(
+            CreateChatCompletionRequest, chat_over_bedrock, CHAT_NEEDED | INLINE, CHAT_SAMPLES, MEANINGLESS_FOR_BEDROCK,
+            id="chat over bedrock",
+        ),
+        pytest.param(
+            CreateResponseRequest, responses_over_bedrock, RESPONSE_NEEDED | INLINE, RESPONSE_SAMPLES, MEANINGLESS_FOR_BEDROCK_TOO,
+            id="responses over bedrock",
         ),
         pytest.param(
             CreateChatCompletionRequest, chat_over_chat, CHAT_NEEDED, CHAT_SAMPLES,

@@ -16,8 +16,8 @@ from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletion
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import RateLimited, ServiceError, UpstreamFailed, UpstreamRejected
+from trivet.model_service.adapters.chat_flavors import OPENAI
 from trivet.model_service.adapters.openai_chat import OpenAIChat
-from trivet.model_service.adapters.openai_chat_request import OPENAI
 from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.turn import (

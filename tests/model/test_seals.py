@@ -19,8 +19,8 @@ from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import UnsupportedParameter
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.adapters.chat_flavors import COMPATIBLE
 from trivet.model_service.adapters.openai_chat import OpenAIChat
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.domain.seals import dialect_of, is_seal, open_seal, seal

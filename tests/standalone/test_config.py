@@ -78,7 +78,7 @@ def test_an_empty_file_is_a_configuration_that_serves_nothing(file: Path) -> Non
         ("mcp_limits: {max_session: 1}", "1:14: unknown key `max_session`: did you mean `max_sessions`?"),
         (
             "providers: [{name: a, type: openai_chat}]",
-            "1:23: `providers[0].type`: must be 'openai-chat', 'openai-responses', 'anthropic', 'gemini', 'cohere' or 'local': did you mean `openai-chat`?",
+            "1:23: `providers[0].type`: must be 'openai-chat', 'openai-responses', 'anthropic', 'gemini', 'bedrock', 'cohere' or 'local': did you mean `openai-chat`?",
         ),
         ("providers: [{type: local}]", "1:13: `providers[0].name` is missing"),
         ("providers: {name: a}", "1:1: `providers`: must be a list"),

@@ -3,25 +3,34 @@
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from trivet.model_service.adapters import anthropic, cohere, gemini
+from trivet.model_service.adapters.azure import azure_paths
+from trivet.model_service.adapters.bedrock import Bedrock
+from trivet.model_service.adapters.bedrock_auth import AwsKeys, AwsSigner, hosts_of
+from trivet.model_service.adapters.chat_flavors import AZURE, OPENAI, ChatFlavor, flavor_of
 from trivet.model_service.adapters.gemini_embeddings import BATCH as EMBEDDED_AT_ONCE
 from trivet.model_service.adapters.gemini_embeddings import GeminiEmbeddings
 from trivet.model_service.adapters.openai_chat import OpenAIChat
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
 from trivet.model_service.adapters.openai_embeddings import OpenAIEmbeddings
 from trivet.model_service.adapters.openai_moderations import OpenAIModerations
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.rerank import Rerank
-from trivet.model_service.adapters.upstream_http import Authorize, Endpoint, UpstreamHttp, UpstreamLimits, bearer
+from trivet.model_service.adapters.upstream_http import (
+    Authorize,
+    Endpoint,
+    Locate,
+    UpstreamHttp,
+    UpstreamLimits,
+    as_named,
+    bearer,
+    key_header,
+)
 from trivet.model_service.domain.batched_embedder import BatchedEmbedder, BatchLimits
 from trivet.model_service.domain.embeddings import Embedder
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.registry import Provider
-from trivet.model_service.settings import ProviderSettings
-
-_OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
+from trivet.model_service.settings import AwsSettings, ProviderSettings
 
 
 def open_provider(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
@@ -30,18 +39,18 @@ def open_provider(settings: ProviderSettings, stack: AsyncExitStack) -> Provider
 
 
 def _open_chat(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
-    http = _http(settings)
-    return _with_openai_apis(_provider(settings, OpenAIChat(http, flavor_of(settings)), stack), settings, http)
+    http = _openai(settings)
+    return _with_openai_apis(_provider(settings, OpenAIChat(http, _flavor(settings)), stack), settings, http)
 
 
 def _open_responses(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
-    http = _http(settings)
+    http = _openai(settings)
     return _with_openai_apis(_provider(settings, OpenAIResponses(http), stack), settings, http)
 
 
 def _with_openai_apis(provider: Provider, settings: ProviderSettings, http: UpstreamHttp) -> Provider:
     """The provider with what else servers of OpenAI's API may have; whether this one has it, it says itself."""
-    is_openai = flavor_of(settings) is OPENAI
+    is_openai = _flavor(settings) in (OPENAI, AZURE)
     limits = BatchLimits(2048, 300_000) if is_openai else BatchLimits(256)
     return replace(
         provider,
@@ -76,6 +85,20 @@ def _open_anthropic(settings: ProviderSettings, stack: AsyncExitStack) -> Provid
     return _provider(settings, anthropic.Anthropic(_http(at, authorize=anthropic.authorize)), stack)
 
 
+def _open_bedrock(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
+    aws = settings.aws
+    assert aws is not None, "the settings say so"
+    runtime, control = (settings.base_url, settings.base_url) if settings.base_url else hosts_of(aws.region)
+    if settings.api_key is not None:
+        return _provider(settings, Bedrock(_http(settings, at=runtime), _http(settings, at=control)), stack)
+    signer = AwsSigner(settings.name, aws.region, _keys(aws))
+
+    def signed(url: str) -> UpstreamHttp:
+        return _http(settings, lambda: signer.endpoint(url), authorize=signer.authorize)
+
+    return _provider(settings, Bedrock(signed(runtime), signed(control)), stack)
+
+
 def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
     # Only a process that runs it needs its runtime.
     from trivet.model_service.adapters.local.model import MODELS, LocalModel
@@ -99,6 +122,7 @@ _OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
     "anthropic": _open_anthropic,
     "gemini": _open_gemini,
     "cohere": _open_cohere,
+    "bedrock": _open_bedrock,
     "local": _open_local,
 }
 
@@ -116,22 +140,39 @@ def _batched(settings: ProviderSettings, embedder: Embedder, limits: BatchLimits
     return BatchedEmbedder(settings.name, embedder, BatchLimits(inputs, tokens, asked.parallel))
 
 
+def _keys(aws: AwsSettings) -> AwsKeys | None:
+    if aws.access_key_id is None or aws.secret_access_key is None:
+        return None
+    token = aws.session_token.get_secret_value() if aws.session_token else ""
+    return AwsKeys(aws.access_key_id, aws.secret_access_key.get_secret_value(), token)
+
+
+def _flavor(settings: ProviderSettings) -> ChatFlavor:
+    return flavor_of(settings.flavor, settings.base_url or "")
+
+
+def _openai(settings: ProviderSettings) -> UpstreamHttp:
+    """A client of OpenAI's API, or of Azure's form of it."""
+    if _flavor(settings) is not AZURE:
+        return _http(settings)
+    return _http(settings, authorize=key_header("api-key"), locate=azure_paths(settings.base_url or "", settings.api_version))
+
+
 def _http(
-    settings: ProviderSettings, located: Callable[[], Awaitable[Endpoint]] | None = None, authorize: Authorize = bearer
+    settings: ProviderSettings,
+    located: Callable[[], Awaitable[Endpoint]] | None = None,
+    *,
+    at: str = "",
+    authorize: Authorize = bearer,
+    locate: Locate = as_named,
 ) -> UpstreamHttp:
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     timeouts = settings.timeouts
     return UpstreamHttp(
         settings.name,
-        located or Endpoint(settings.base_url or "", key),
+        located or Endpoint(at or settings.base_url or "", key),
         headers={name: value.get_secret_value() for name, value in settings.headers.items()},
         limits=UpstreamLimits(timeouts.connect_seconds, timeouts.read_seconds, timeouts.total_seconds),
         authorize=authorize,
+        locate=locate,
     )
-
-
-def flavor_of(settings: ProviderSettings) -> ChatFlavor:
-    """The words in which a chat provider is spoken to: as configured, or else by its address."""
-    host = urlsplit(settings.base_url or "").hostname or ""
-    given = settings.flavor or ("openai" if host.endswith(_OPENAI_HOSTS) else "compatible")
-    return OPENAI if given == "openai" else COMPATIBLE

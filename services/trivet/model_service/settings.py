@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -87,7 +88,32 @@ class EmbeddingSettings(_Section):
     """For providers of OpenAI's API: what they are asked for. `float` is for a server that refuses base64."""
 
 
-_AT_THEIR_MAKERS = frozenset({"anthropic", "gemini", "cohere"})
+class AwsSettings(_Section):
+    """An account of AWS."""
+
+    region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")
+    """For `bedrock`: where the models are, `eu-central-1`."""
+
+    access_key_id: Annotated[str | None, BeforeValidator(_none_is_no_key)] = None
+    """With `secret_access_key`, what requests are signed with. Absent: what the environment, a profile, the container or the
+    instance has, as for every tool of AWS."""
+
+    secret_access_key: Annotated[SecretStr | None, BeforeValidator(_none_is_no_key)] = None
+    """The secret of `access_key_id`."""
+
+    session_token: Annotated[SecretStr | None, BeforeValidator(_none_is_no_key)] = None
+    """What belongs to temporary keys."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.access_key_id is None) is not (self.secret_access_key is None):
+            raise ValueError("`access_key_id` and `secret_access_key` go together")
+        if self.session_token is not None and self.access_key_id is None:
+            raise ValueError("a `session_token` belongs to an `access_key_id`")
+        return self
+
+
+_AT_THEIR_MAKERS = frozenset({"anthropic", "gemini", "bedrock", "cohere"})
 """Types whose address is known."""
 
 
@@ -97,12 +123,12 @@ class ProviderSettings(_Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
     """The first part of a model's name: `lab` in `lab/fast`."""
 
-    type: Literal["openai-chat", "openai-responses", "anthropic", "gemini", "cohere", "local"]
-    """The dialect; `local` is the embedded demonstration model."""
+    type: Literal["openai-chat", "openai-responses", "anthropic", "gemini", "bedrock", "cohere", "local"]
+    """The dialect; `bedrock` is Converse of AWS Bedrock, `local` the embedded demonstration model."""
 
     base_url: HttpUrl | None = None
     """The URL that the dialect's paths are added to, with its version: `https://host/v1`. Needed for all but
-    `local`, and for `anthropic`, `gemini` and `cohere`, which are at their makers' without one."""
+    `local`, and for `anthropic`, `gemini`, `bedrock` and `cohere`, which are at their makers' without one."""
 
     api_key: Annotated[SecretStr | None, BeforeValidator(_none_is_no_key)] = None
     """Sent as a bearer token, or as the header that the type wants. `none`, empty or absent: none is sent."""
@@ -110,9 +136,18 @@ class ProviderSettings(_Section):
     headers: dict[HeaderName, SecretStr] = {}
     """Sent with each call."""
 
-    flavor: Literal["openai", "compatible"] | None = None
-    """For `openai-chat`: `openai` takes `max_completion_tokens` and the role `developer`, `compatible` is given their
-    older names. Absent: `openai` at OpenAI and Azure, `compatible` everywhere else."""
+    flavor: (
+        Literal["openai", "azure", "compatible", "ollama", "vllm", "mistral", "groq", "together", "deepseek", "openrouter"] | None
+    ) = None
+    """For `openai-chat`, what the server [differs in](dialects.md#chat-completions-over-openai-chat); `azure` is for
+    `openai-responses`, too. Absent: what is known of the address; else `compatible`."""
+
+    api_version: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$", max_length=64)] | None = None
+    """For Azure: the dated version of the API, as in `2024-10-21`; the models are then names of deployments. Absent: the
+    API `/openai/v1`, which has no dates."""
+
+    aws: AwsSettings | None = None
+    """For `bedrock`: the account. With a Bedrock API key as `api_key` nothing is signed."""
 
     models: tuple[str, ...] | None = None
     """The upstream models that are offered. Absent: whatever the provider lists, and any name may be asked for."""
@@ -128,6 +163,27 @@ class ProviderSettings(_Section):
     def _native_mcp_by_type(self) -> Self:
         if self.native_mcp and self.type != "openai-responses":
             raise ValueError(f"a provider of type `{self.type}` cannot call MCP servers: `native_mcp` is for `openai-responses`")
+        return self
+
+    @model_validator(mode="after")
+    def _flavor_by_type(self) -> Self:
+        if self.flavor is not None and self.type != "openai-chat" and (self.type, self.flavor) != ("openai-responses", "azure"):
+            raise ValueError(f"a provider of type `{self.type}` is not spoken to in the flavor `{self.flavor}`")
+        if self.api_version is not None and self.type not in ("openai-chat", "openai-responses"):
+            raise ValueError(f"a provider of type `{self.type}` has no `api_version`")
+        return self
+
+    @model_validator(mode="after")
+    def _aws_by_type(self) -> Self:
+        if self.type != "bedrock":
+            if self.aws is not None:
+                raise ValueError(f"a provider of type `{self.type}` has no account of AWS: `aws` is for `bedrock`")
+        elif self.aws is None:
+            raise ValueError("a provider of type `bedrock` needs `aws` with its `region`")
+        elif self.api_key is not None and self.aws.access_key_id is not None:
+            raise ValueError("a provider has either an `api_key` or an `access_key_id` of AWS")
+        elif find_spec("botocore") is None:
+            raise ValueError("a provider of type `bedrock` needs an extra that is not installed: pip install 'trivet[bedrock]'")
         return self
 
     @model_validator(mode="after")

@@ -27,8 +27,8 @@ from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import AddressRefused, InvalidRequest, UnsupportedParameter, UpstreamFailed, UpstreamRejected
 from trivet.model.v1.response_context_pb2 import InputTokenCount
 from trivet.model_service.adapters import tokenizer
+from trivet.model_service.adapters.chat_flavors import OPENAI
 from trivet.model_service.adapters.openai_chat import OpenAIChat
-from trivet.model_service.adapters.openai_chat_request import OPENAI
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.tokenizer import LocalTokenizer, rough_count, vocabulary_of
 from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp

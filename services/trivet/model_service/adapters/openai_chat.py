@@ -12,9 +12,10 @@ from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletion
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamFailed, UpstreamRejected
+from trivet.model_service.adapters.chat_flavors import COMPATIBLE, ChatFlavor, in_flavor
 from trivet.model_service.adapters.openai_chat_events import ChunkReader
 from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, is_whole, repair_completion
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor, chat_body, in_flavor
+from trivet.model_service.adapters.openai_chat_request import chat_body
 from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
@@ -46,7 +47,7 @@ class OpenAIChat:
         self._http = http
         self._flavor = flavor
         self._adapt = adapt
-        self._counts = flavor is not OPENAI
+        self._counts = flavor.counts_tokens
 
     # ---- Dialect ---------------------------------------------------------------------------------------------------
 

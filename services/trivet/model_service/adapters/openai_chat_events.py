@@ -7,6 +7,7 @@ import orjson
 
 from trivet.content.v1 import chat_completion_pb2 as chat
 from trivet.kernel.errors import UpstreamFailed
+from trivet.model_service.adapters.reasoning_details import Details
 from trivet.model_service.domain.turn import (
     AnnotationAdded,
     ReasoningDelta,
@@ -41,6 +42,7 @@ class ChunkReader:
     def __init__(self) -> None:
         self._started = False
         self._reasoning = False
+        self._details = Details()
         self._kinds: dict[int, str] = {}
         self._reason = ""
         self._usage: Usage | None = None
@@ -66,7 +68,7 @@ class ChunkReader:
     def finish(self) -> Iterator[TurnEvent]:
         """The events that end the turn."""
         if self._reasoning:
-            yield ReasoningEnded()
+            yield ReasoningEnded(self._details.sealed())
         reason = _REASONS.get(self._reason, "stop")
         if reason == "stop" and self._kinds:
             # What servers say when the choice of the tool was the caller's.
@@ -79,10 +81,12 @@ class ChunkReader:
         if thought := delta.reasoning_content or _text(extra.get("reasoning")):
             self._reasoning = True
             yield ReasoningDelta(thought)
+        if self._details.add([orjson.loads(raw) for raw in delta.reasoning_details]):
+            self._reasoning = True
         for event in self._answer(choice, extra):
             if self._reasoning:
                 self._reasoning = False
-                yield ReasoningEnded()
+                yield ReasoningEnded(self._details.sealed())
             yield event
         self._reason = choice.finish_reason or self._reason
 

@@ -1,8 +1,9 @@
 """What compatible servers send, made what the chat completions API says.
 
 Known habits: a role of null or in every delta, no `index`, a call's id and name in every piece or in none, one index for
-all parallel calls, arguments as an object, the older `function_call` in place of `tool_calls` or beside them, an empty
-`finish_reason`, a second one. What is of the wrong type altogether is left for the decoder to refuse.
+all parallel calls, arguments as an object, content in parts with the thoughts among them (Mistral), the older
+`function_call` in place of `tool_calls` or beside them, an empty `finish_reason`, a second one. What is of the wrong type
+altogether is left for the decoder to refuse.
 """
 
 from typing import Any
@@ -78,6 +79,7 @@ class _Choice:
         delta = choice["delta"] = choice.get("delta") or {}
         if isinstance(delta, dict):
             self._role(delta)
+            _flatten(delta)
             if not functions:
                 _modern(delta)
             if isinstance(delta.get("tool_calls"), list):
@@ -131,6 +133,7 @@ def repair_completion(completion: dict[str, Any], *, functions: bool = False) ->
         message = choice.get("message")
         if isinstance(message, dict):
             message["role"] = message.get("role") or "assistant"
+            _flatten(message)
             if not functions:
                 _modern(message)
             _complete_calls(message.get("tool_calls"))
@@ -155,6 +158,21 @@ def as_chunk(completion: dict[str, Any]) -> None:
         for index, call in enumerate(calls if isinstance(calls, list) else ()):
             if isinstance(call, dict):
                 call["index"] = index
+
+
+def _flatten(said: dict[str, Any]) -> None:
+    """Makes one text of content in parts, and one reasoning of the thoughts among them."""
+    parts = said.get("content")
+    if not isinstance(parts, list):
+        return
+    said["content"] = _texts(parts) or None
+    if thoughts := "".join(_texts(part.get("thinking")) for part in parts if isinstance(part, dict)):
+        said["reasoning_content"] = thoughts
+
+
+def _texts(parts: Any) -> str:
+    found = parts if isinstance(parts, list) else ()
+    return "".join(part["text"] for part in found if isinstance(part, dict) and isinstance(part.get("text"), str))
 
 
 def _modern(said: dict[str, Any]) -> None:

@@ -1,13 +1,14 @@
 """A turn as the body of a chat completions request."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from orjson import Fragment
 
 from trivet.kernel.errors import UnsupportedParameter
+from trivet.model_service.adapters.chat_flavors import ChatFlavor, in_flavor
 from trivet.model_service.adapters.extra_parameters import with_extra
+from trivet.model_service.adapters.reasoning_details import DETAILS, open_details
 from trivet.model_service.domain.seals import is_seal
 from trivet.model_service.domain.turn import (
     Audio,
@@ -30,26 +31,6 @@ from trivet.model_service.domain.turn import (
     TurnRequest,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class ChatFlavor:
-    """What endpoints with one and the same API differ in."""
-
-    limit_key: str
-    """The parameter for the most tokens: the current name, or the older one that every compatible server knows."""
-
-    developer_role: bool
-    """Whether there is a role `developer`. Elsewhere `system` says the same, and chat templates refuse what they lack."""
-
-    allowed_tools: bool
-    """Whether a choice among some tools can be said. Elsewhere only those tools are offered, which is the same."""
-
-    top_k: bool
-
-
-OPENAI: Final = ChatFlavor("max_completion_tokens", developer_role=True, allowed_tools=True, top_k=False)
-COMPATIBLE: Final = ChatFlavor("max_tokens", developer_role=False, allowed_tools=False, top_k=True)
-
 _SAME_NAME: Final = (
     "parallel_tool_calls",
     "temperature",
@@ -68,8 +49,10 @@ _SAME_NAME: Final = (
 )
 
 
-_NOT_IN_A_TURN: Final = frozenset({"n", "modalities", "audio", "functions", "function_call"})
-"""Parameters of this API whose answers a turn has no events for."""
+_NOT_IN_A_TURN: Final = frozenset(
+    {"n", "modalities", "audio", "functions", "function_call", "max_tokens", "max_completion_tokens"}
+)
+"""Parameters of this API whose answers a turn has no events for, or that a turn has in a field of its own."""
 
 
 def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
@@ -78,11 +61,14 @@ def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
     Raises:
         UnsupportedParameter: there is no way to ask for it.
     """
-    _refuse_the_inexpressible(request, flavor)
-    body: dict[str, Any] = {"model": request.model, "messages": _messages(request.conversation, flavor)}
+    _refuse_summaries(request)
+    body: dict[str, Any] = {"model": request.model, "messages": _messages(request.conversation)}
+    if not flavor.reasoning_details:
+        for message in body["messages"]:
+            message.pop(DETAILS, None)
     given = {name: getattr(request, name) for name in _SAME_NAME}
     given |= {
-        flavor.limit_key: request.max_output_tokens,
+        "max_completion_tokens": request.max_output_tokens,
         "stop": list(request.stop) or None,
         "logprobs": True if request.logprobs or request.top_logprobs is not None else None,
         "metadata": dict(request.metadata) or None,
@@ -91,25 +77,15 @@ def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
         "stream_options": {"include_usage": True} if request.stream else None,
     }
     body |= {name: value for name, value in given.items() if value is not None}
-    body |= _tools(request.tools, request.tool_choice, flavor)
-    return with_extra(body, request, _NOT_IN_A_TURN)
+    body |= _tools(request.tools, request.tool_choice)
+    return in_flavor(
+        with_extra(body, request, _NOT_IN_A_TURN),
+        flavor,
+        lambda name: request.param("text_format" if name == "response_format" else name),
+    )
 
 
-def in_flavor(body: dict[str, Any], flavor: ChatFlavor) -> dict[str, Any]:
-    """The body of a caller, changed to the words that its endpoint knows."""
-    limits = [body.pop(key) for key in ("max_completion_tokens", "max_tokens") if key in body]
-    if limits:
-        body[flavor.limit_key] = limits[0]
-    if not flavor.developer_role:
-        for message in body["messages"]:
-            if message["role"] == "developer":
-                message["role"] = "system"
-    return body
-
-
-def _refuse_the_inexpressible(request: TurnRequest, flavor: ChatFlavor) -> None:
-    if request.top_k is not None and not flavor.top_k:
-        raise UnsupportedParameter("This model's provider has no parameter `top_k`.", "top_k")
+def _refuse_summaries(request: TurnRequest) -> None:
     if request.reasoning_summary not in {None, "auto"}:
         # `auto` takes what there is, and here is none; every other value asks for a certain one.
         raise UnsupportedParameter("This model's provider writes no reasoning summaries.", request.reasoning_summary_param)
@@ -118,10 +94,7 @@ def _refuse_the_inexpressible(request: TurnRequest, flavor: ChatFlavor) -> None:
 # ---- tools ---------------------------------------------------------------------------------------------------------
 
 
-def _tools(tools: Sequence[Tool], choice: ToolChoice | None, flavor: ChatFlavor) -> dict[str, Any]:
-    if choice is not None and choice.kind == "allowed" and not flavor.allowed_tools:
-        tools = [tool for tool in tools if not isinstance(tool, HostedTool) and tool.name in choice.names]
-        choice = ToolChoice(mode=choice.mode)
+def _tools(tools: Sequence[Tool], choice: ToolChoice | None) -> dict[str, Any]:
     found: dict[str, Any] = {"tools": [_tool(tool) for tool in tools]} if tools else {}
     if choice is not None:
         found["tool_choice"] = _tool_choice(choice, tools)
@@ -179,14 +152,14 @@ def _response_format(wanted: TextFormat) -> dict[str, Any]:
 # ---- the conversation ----------------------------------------------------------------------------------------------
 
 
-def _messages(conversation: Sequence[Entry], flavor: ChatFlavor) -> list[dict[str, Any]]:
+def _messages(conversation: Sequence[Entry]) -> list[dict[str, Any]]:
     """Chat messages; what an assistant thought, said and called in one turn becomes one message."""
     messages: list[dict[str, Any]] = []
     assistant: dict[str, Any] | None = None
     for entry in conversation:
         if isinstance(entry, Message) and entry.role != "assistant":
             assistant = None
-            messages.append(_spoken(entry, flavor))
+            messages.append(_spoken(entry))
         elif isinstance(entry, ToolResult):
             assistant = None
             messages.append(_tool_message(entry))
@@ -225,6 +198,8 @@ def _merge(assistant: dict[str, Any], said: dict[str, Any]) -> None:
     if thought := said.pop("reasoning_content", ""):
         before = assistant.get("reasoning_content")
         assistant["reasoning_content"] = f"{before}\n\n{thought}" if before else thought
+    if details := said.pop(DETAILS, None):
+        assistant.setdefault(DETAILS, []).extend(details)
     assistant |= said
 
 
@@ -232,7 +207,8 @@ def _reasoning(entry: Reasoning) -> dict[str, Any]:
     text = entry.text or "\n\n".join(entry.summary)
     if entry.encrypted and not text and not is_seal(entry.encrypted):
         raise UnsupportedParameter("This model's provider cannot read encrypted reasoning.", f"{entry.param}.encrypted_content")
-    return {"reasoning_content": text} if text else {}
+    said: dict[str, Any] = {"reasoning_content": text} if text else {}
+    return said | ({DETAILS: details} if (details := open_details(entry.encrypted)) else {})
 
 
 def _call(entry: ToolCall) -> dict[str, Any]:
@@ -252,9 +228,8 @@ def _answer(entry: Message) -> dict[str, Any]:
     return answer
 
 
-def _spoken(entry: Message, flavor: ChatFlavor) -> dict[str, Any]:
-    role = "system" if entry.role == "developer" and not flavor.developer_role else entry.role
-    message: dict[str, Any] = {"role": role, "content": _content(entry.parts, entry.param)}
+def _spoken(entry: Message) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": entry.role, "content": _content(entry.parts, entry.param)}
     return message | ({"name": entry.name} if entry.name else {})
 
 

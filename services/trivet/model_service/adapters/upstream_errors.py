@@ -27,6 +27,7 @@ _TYPES = {
     "invalid_prompt": 400,
     "exceed_context_size_error": 400,
     "context_length_exceeded": 400,
+    "content_filter": 400,
     "not_found_error": 404,
     "request_too_large": 413,
     "billing_error": 402,
@@ -37,8 +38,18 @@ _TYPES = {
     "insufficient_quota": 429,
     "overloaded_error": 503,
     "timeout_error": 504,
+    "throttlingException": 429,
+    "validationException": 400,
+    "serviceUnavailableException": 503,
+    "internalServerException": 500,
+    "modelStreamErrorException": 502,
+    "modelTimeoutException": 504,
+    "modelErrorException": 502,
 }
 """The status that an error object means which came without one, by its `type` or `code`."""
+
+
+_AWS_STATUSES = {"ModelTimeoutException": 504, "ModelErrorException": 502, "ModelNotReadyException": 503}
 
 
 class UpstreamErrors:
@@ -52,7 +63,12 @@ class UpstreamErrors:
 
     def from_response(self, status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
         """The error that an HTTP answer with a status other than 2xx stands for."""
-        return self._error(status, _error_object(_parsed(body)), _retry_after(headers))
+        error = _error_object(_parsed(body))
+        if named := headers.get("x-amzn-ErrorType"):
+            # AWS blames callers for what its models fail at: a 408 and a 424 are no fault of the request.
+            error["type"] = kind = named.partition(":")[0]
+            status = _AWS_STATUSES.get(kind, status)
+        return self._error(status, error, _retry_after(headers))
 
     def from_object(self, error: object) -> ServiceError:
         """The error that an error object stands for which came in a stream, or in an answer with status 200."""

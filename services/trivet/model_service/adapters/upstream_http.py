@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 from multidict import CIMultiDict
+from yarl import URL
 
 from trivet.kernel.errors import ServiceError
 from trivet.model_service.adapters.sse import SseEvent, SseParser
@@ -63,6 +64,15 @@ def key_header(name: str) -> Authorize:
     return lambda _method, _url, _headers, _body, key: {name: key} if key else {}
 
 
+Locate = Callable[[str, str], str]
+"""Where something is: a path of the dialect, and the model that is asked, become what the base URL is followed by."""
+
+
+def as_named(path: str, _model: str) -> str:
+    """The path as the dialect has it."""
+    return path
+
+
 def is_done(event: SseEvent) -> bool:
     """Whether this is the `[DONE]` that ends a stream of chat chunks."""
     return event.data == b"[DONE]"
@@ -83,9 +93,11 @@ class UpstreamHttp:
         headers: Mapping[str, str] | None = None,
         limits: UpstreamLimits | None = None,
         authorize: Authorize = bearer,
+        locate: Locate = as_named,
     ) -> None:
         """`endpoint` may be a function, for a provider that is started when it is first called."""
         self._authorize = authorize
+        self._locate = locate
         self._endpoint = endpoint
         self._headers = {"User-Agent": "trivet", **(headers or {})}
         self._limits = limits or UpstreamLimits()
@@ -96,14 +108,16 @@ class UpstreamHttp:
 
     async def get_json(self, path: str) -> dict[str, Any]:
         """The JSON object at `path`, which is relative to the base URL: `models`."""
-        async with self._answer("GET", path) as response:
+        async with self._answer("GET", self._locate(path, "")) as response:
             return await self._object(response)
 
     async def post_json(
         self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str] = MappingProxyType({})
     ) -> dict[str, Any]:
         """The JSON object that answers `body`; `body` may hold raw JSON as `orjson.Fragment`."""
-        async with self._answer("POST", path, orjson.dumps(body), {**_JSON_HEADERS, **headers}) as response:
+        async with self._answer(
+            "POST", self._located_by(path, body), orjson.dumps(body), {**_JSON_HEADERS, **headers}
+        ) as response:
             return await self._object(response)
 
     async def post_stream(
@@ -122,7 +136,9 @@ class UpstreamHttp:
         piece all the same, which something under the key `whole` tells, gives one event with the whole answer.
         """
         parser = SseParser(self._limits.max_event_bytes)
-        async with self._answer("POST", path, orjson.dumps(body), {**_STREAM_HEADERS, **headers}) as response:
+        async with self._answer(
+            "POST", self._located_by(path, body), orjson.dumps(body), {**_STREAM_HEADERS, **headers}
+        ) as response:
             if response.content_type == "application/json":
                 answer = await self._object(response)
                 if answer.get("error"):
@@ -140,6 +156,15 @@ class UpstreamHttp:
             if events := parser.close():
                 yield events
 
+    async def stream_bytes(self, path: str, body: Mapping[str, Any], *, accept: str) -> AsyncGenerator[bytes]:
+        """The bytes that answer `body`, of the media type `accept`, in the pieces that they come in."""
+        headers = {**_STREAM_HEADERS, "Accept": accept}
+        async with self._answer("POST", self._located_by(path, body), orjson.dumps(body), headers) as response:
+            if response.content_type != accept:
+                raise self._errors.invalid(f"answered with something else than {accept}")
+            while data := await response.content.readany():
+                yield data
+
     def error(self, error: object) -> ServiceError:
         """The typed error for an error object that the upstream sent in a stream or in an answer with status 200."""
         return self._errors.from_object(error)
@@ -151,6 +176,9 @@ class UpstreamHttp:
     async def aclose(self) -> None:
         """Closes all connections, those of running calls too."""
         await self._session.close()
+
+    def _located_by(self, path: str, body: Mapping[str, Any]) -> str:
+        return self._locate(path, str(body.get("model", "")))
 
     def _errors_of(self, endpoint: Endpoint) -> UpstreamErrors:
         address = urlsplit(endpoint.base_url)
@@ -172,10 +200,10 @@ class UpstreamHttp:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         endpoint = await self._located()
         sent = CIMultiDict(headers)
-        url = f"{endpoint.base_url.rstrip('/')}/{path}"
-        sent.update(self._authorize(method, url, sent, body or b"", endpoint.api_key))
-        sent.update(self._headers)
         with self._failures():
+            url = _joined(endpoint.base_url, path)
+            sent.update(self._authorize(method, str(url), sent, body or b"", endpoint.api_key))
+            sent.update(self._headers)
             response = await self._sent(method, url, data=body, headers=sent)
             try:
                 if not 200 <= response.status < 300:
@@ -186,7 +214,7 @@ class UpstreamHttp:
                 # What is not read to its end is not wanted any more: closing tells the upstream to stop.
                 response.release() if response.content.at_eof() else response.close()
 
-    async def _sent(self, method: str, url: str, **request: Any) -> aiohttp.ClientResponse:
+    async def _sent(self, method: str, url: URL, **request: Any) -> aiohttp.ClientResponse:
         # A request whose connection breaks is never sent again here, though it may have met a connection that was being closed:
         # nobody knows whether the upstream has read it. That is a failed attempt, and the route says what follows.
         connect = connect_seconds.get()
@@ -224,6 +252,14 @@ class UpstreamHttp:
 
 def _timeout(limits: UpstreamLimits) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=limits.total_seconds, sock_connect=limits.connect_seconds, sock_read=limits.read_seconds)
+
+
+def _joined(base_url: str, path: str) -> URL:
+    """The URL of a path that is encoded as it has to be sent: encoding it anew would undo parts of it, and break a signature."""
+    try:
+        return URL(f"{URL(base_url.rstrip('/'))}/{path}", encoded=True)
+    except ValueError as error:
+        raise aiohttp.InvalidURL(base_url) from error
 
 
 @contextmanager
