@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -68,6 +69,49 @@ class TimeoutSettings(_Section):
     """The whole call. A caller's own deadline cuts it shorter."""
 
 
+Dollars = Annotated[Decimal, Field(ge=0, max_digits=18, allow_inf_nan=False)]
+
+
+class PriceSettings(_Section):
+    """What a model costs, in US dollars, as text or a number: `"0.25"`."""
+
+    input_per_million: Dollars | None = None
+    """A million tokens of input."""
+
+    output_per_million: Dollars | None = None
+    """A million tokens of output, reasoning among them."""
+
+    cache_read_per_million: Dollars | None = None
+    """A million tokens of input that were read from a cache. Absent: as other input."""
+
+    cache_write_per_million: Dollars | None = None
+    """A million tokens of input that were written to a cache. Absent: as other input."""
+
+    per_request: Dollars | None = None
+    """Each call, besides its tokens. Alone, it is all that a call costs."""
+
+    @model_validator(mode="after")
+    def _some_price(self) -> Self:
+        if self.input_per_million is None and self.output_per_million is None and self.per_request is None:
+            raise ValueError("a price needs `input_per_million`, `output_per_million` or `per_request`")
+        return self
+
+
+class OfferedModel(_Section):
+    """An upstream model that is offered; its name alone may stand for it."""
+
+    name: str = Field(min_length=1)
+    """The model's name at the provider."""
+
+    price: PriceSettings | None = None
+    """What it costs. Absent: what genai-prices tells."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, given: object) -> object:
+        return {"name": given} if isinstance(given, str) else given
+
+
 class ProviderSettings(_Section):
     """A provider: a place that serves models, and the dialect it speaks."""
 
@@ -90,8 +134,12 @@ class ProviderSettings(_Section):
     """For `openai-chat`: `openai` takes `max_completion_tokens` and the role `developer`, `compatible` is given their
     older names. Absent: `openai` at OpenAI and Azure, `compatible` everywhere else."""
 
-    models: tuple[str, ...] | None = None
+    models: tuple[OfferedModel, ...] | None = None
     """The upstream models that are offered. Absent: whatever the provider lists, and any name may be asked for."""
+
+    price_list: str | None = None
+    """Whose prices its models have in genai-prices: `openai`, `azure`, `openrouter` and so on; `none`: nobody's. Absent: by
+    `base_url`, or without one by `type`."""
 
     native_mcp: bool = False
     """For `openai-responses`: tools of type `mcp` are passed on, and the provider calls the servers. Otherwise Trivet does."""
@@ -199,6 +247,16 @@ class BackgroundSettings(_Section):
     """How often an idle process looks for what others that share its store have queued."""
 
 
+class UsageSettings(_Section):
+    """Records of calls to models: who called, what it took, what it cost. They are kept in the store."""
+
+    retention_days: float = Field(default=90.0, ge=0)
+    """How long a record is kept. 0: for ever."""
+
+    max_waiting: int = Field(default=20_000, ge=1)
+    """The most records that wait in memory to be stored, while the store is away. What comes then is lost, and counted in the log."""
+
+
 class ModelSettings(_Section):
     """What ModelService serves."""
 
@@ -208,6 +266,8 @@ class ModelSettings(_Section):
     store: StoreSettings = StoreSettings()
 
     background: BackgroundSettings = BackgroundSettings()
+
+    usage: UsageSettings = UsageSettings()
 
     @model_validator(mode="after")
     def _unique_names(self) -> Self:
