@@ -10,6 +10,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ _ORDER = (
     "providers",
     "store",
     "background",
+    "usage",
     "mcp_servers",
     "security",
     "agent",
@@ -42,7 +44,14 @@ _ORDER = (
     "bridge",
     "services",
 )
-_KINDS: dict[Any, str] = {str: "text", bool: "`true` or `false`", int: "integer", float: "number", SecretStr: "secret text"}
+_KINDS: dict[Any, str] = {
+    str: "text",
+    bool: "`true` or `false`",
+    int: "integer",
+    float: "number",
+    SecretStr: "secret text",
+    Decimal: "decimal text or number",
+}
 _BOUNDS: dict[type, tuple[str, str]] = {
     Ge: ("ge", "at least {}"),
     Gt: ("gt", "above {}"),

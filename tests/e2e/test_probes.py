@@ -41,7 +41,7 @@ async def test_a_process_describes_its_services(shape: Shape, service: str) -> N
 
     names = {one.name for one in listed.list_services_response.service}
     own = {SERVICES[service]} if shape.processes else set(SERVICES.values())
-    companions = {"trivet.model.v1.ConversationService"} if SERVICES["model"] in own else set()
+    companions = {"trivet.model.v1.ConversationService", "trivet.model.v1.UsageService"} if SERVICES["model"] in own else set()
     assert names == own | companions | {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
     files = [FileDescriptorProto.FromString(file) for file in found.file_descriptor_response.file_descriptor_proto]
     assert SERVICES[service] in {f"{file.package}.{one.name}" for file in files for one in file.service}

@@ -24,6 +24,7 @@ Channels = dict[Service, grpc.aio.Channel]
 _IDEMPOTENT: dict[str, tuple[str, ...]] = {
     "trivet.model.v1.ModelService": ("ListModels", "GetModel", "GetResponse", "FollowResponse", "ListInputItems"),
     "trivet.model.v1.ConversationService": ("GetConversation", "ListConversationItems", "GetConversationItem"),
+    "trivet.model.v1.UsageService": ("GetUsage", "ListUsageCalls"),
     "trivet.tool.v1.ToolService": ("ListServers", "ListTools"),
     "trivet.agent.v1.AgentService": (),
 }
@@ -127,17 +128,19 @@ def _full_names(service: Service) -> tuple[str, ...]:
 async def _open_model(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> Background:
     from trivet.model.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
     from trivet.model.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+    from trivet.model.v1.usage_service_pb2_grpc import add_UsageServiceServicer_to_server
     from trivet.model_service.server import open_model_service
     from trivet.model_service.settings import CannotOpenStore
 
     guard = AddressGuard(allow_private=config.security.allow_private_networks)
-    opened = open_model_service(config, guard=guard, tools=channels.get("tool"))
+    opened = open_model_service(config, guard=guard, tools=channels.get("tool"), admins=config.auth.admins)
     try:
         service = await stack.enter_async_context(opened)
     except CannotOpenStore as error:
         raise CommandFailed(str(error)) from error
     server.add(add_ModelServiceServicer_to_server, service.models)
     server.add(add_ConversationServiceServicer_to_server, service.conversations)
+    server.add(add_UsageServiceServicer_to_server, service.usage)
     return service.runs
 
 

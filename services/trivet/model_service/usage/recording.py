@@ -132,7 +132,10 @@ class UsageRecorder(CallObserver):
 def _bounded(call: CallRecord) -> CallRecord:
     """The call without what callers and upstreams may have made too large."""
     if len(call.model) > _LONGEST_NAME:
-        call = replace(call, model=call.model[:_LONGEST_NAME])
+        # The name at the provider is part of it, where the caller chose that.
+        attempts = tuple(replace(attempt, target=attempt.target[:_LONGEST_NAME]) for attempt in call.attempts)
+        model, upstream = call.model[:_LONGEST_NAME], call.upstream_model[:_LONGEST_NAME]
+        call = replace(call, model=model, upstream_model=upstream, attempts=attempts)
     if call.usage is not None:
         tokens = _TOKENS(call.usage)
         if min(tokens) < 0 or max(tokens) > _MOST_TOKENS:
