@@ -15,6 +15,7 @@ from trivet.model_service.adapters.tokenizer import LocalTokenizer
 from trivet.model_service.conversation_servicer import ConversationServicer
 from trivet.model_service.domain.registry import Registry
 from trivet.model_service.domain.store import Store
+from trivet.model_service.message_servicer import MessageServicer
 from trivet.model_service.providers import open_provider
 from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.background.follower import Follower
@@ -44,6 +45,7 @@ class ModelService:
 
     models: ModelServicer
     conversations: ConversationServicer
+    messages: MessageServicer
     usage: UsageServicer
     runs: Runs
     recorder: Recorder
@@ -114,6 +116,7 @@ def compose(
     return ModelService(
         models,
         ConversationServicer(Conversations(store)),
+        MessageServicer(router, guard),
         UsageServicer(store, usage_recorder, admins),
         runs=runs,
         recorder=recorder,

@@ -193,6 +193,10 @@ async def test_the_embedded_model_costs_nothing() -> None:
     assert prices.cost(call(usage=Usage(10, 10))) == prices.cost(call(usage=None)) == 0
 
 
+async def test_to_have_tokens_counted_costs_nothing() -> None:
+    assert (await book(provider())).cost(call(operation="messages.count_tokens", usage=None)) == 0
+
+
 async def test_a_failed_call_without_tokens_has_no_cost() -> None:
     prices = await book(provider(models=[{"name": "m", "price": {"per_request": "1"}}]))
 

@@ -13,6 +13,7 @@ _LISTS: Final = {"anthropic": "anthropic", "gemini": "google", "bedrock": "aws",
 
 _NOBODYS: Final = "none"
 _SOUND: Final = "audio."
+_COUNTING: Final = ".count_tokens"
 
 
 class PriceBook:
@@ -40,7 +41,7 @@ class PriceBook:
         return None if price is None or (call.usage is None and call.status >= 400) else price.cost(call.usage)
 
     def _price_of(self, call: CallRecord) -> Price | None:
-        if call.provider in self._free:
+        if call.provider in self._free or call.operation.endswith(_COUNTING):
             return FREE
         own = self._own.get((call.provider, call.upstream_model))
         if own is not None or not self._is_public(call):
