@@ -146,6 +146,11 @@ class ProviderSettings(_Section):
 
     timeouts: TimeoutSettings = TimeoutSettings()
 
+    @property
+    def offered(self) -> tuple[str, ...] | None:
+        """The names of `models`; None where any may be asked for."""
+        return None if self.models is None else tuple(model.name for model in self.models)
+
     @model_validator(mode="after")
     def _native_mcp_by_type(self) -> Self:
         if self.native_mcp and self.type != "openai-responses":
