@@ -10,6 +10,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ _ORDER = (
     "models",
     "store",
     "background",
+    "usage",
     "mcp_servers",
     "security",
     "agent",
@@ -50,6 +52,7 @@ _KINDS: dict[Any, str] = {
     float: "number",
     SecretStr: "secret text",
     Any: "JSON",
+    Decimal: "decimal text or number",
 }
 _BOUNDS: dict[type, tuple[str, str]] = {
     Ge: ("ge", "at least {}"),

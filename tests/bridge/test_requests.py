@@ -56,6 +56,8 @@ def test_the_contract_has_these_routes() -> None:
         ("GET", "/conversations/{conversation_id}/items/{item_id}"),
         ("DELETE", "/conversations/{conversation_id}/items/{item_id}"),
         ("POST", "/chat/completions"),
+        ("GET", "/usage"),
+        ("GET", "/usage/calls"),
         ("POST", "/embeddings"),
         ("POST", "/rerank"),
         ("POST", "/v2/rerank"),

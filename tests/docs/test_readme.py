@@ -141,7 +141,7 @@ def test_the_four_processes_serve_as_one(environment: dict[str, str], tmp_path: 
 def test_every_command_of_the_command_line_is_in_the_table(reader: Reader) -> None:
     commands = re.findall(r"^    ([a-z][a-z-]+)", reader.run("trivet", "--help").partition("COMMAND\n")[2], re.MULTILINE)
 
-    assert len(commands) == 7
+    assert len(commands) == 8
     text = README.read_text(encoding="utf-8")
     assert [command for command in commands if f"| `trivet {command}" not in text] == []
 

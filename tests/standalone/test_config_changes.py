@@ -11,7 +11,7 @@ from trivet.standalone.parts import PARTS, Part
 LAB = {"name": "lab", "type": "openai-chat", "base_url": "http://h/v1", "api_key": "sk-hush"}
 APPLIED = {"auth", "providers", "models", "mcp_servers", "mcp_limits", "security", "agent", "bridge"}
 """What `docs/operations.md` says is put in force while a process runs; for another section, decide, and say it there."""
-FIXED = {"server", "services", "store", "background"}
+FIXED = {"server", "services", "store", "background", "usage"}
 
 
 def config(**sections: Any) -> Config:

@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from trivet.agent.v1 import agent_service_pb2
 from trivet.kernel.codec.message_codec import MessageCodec, codec_for
 from trivet.kernel.codec.query import QueryCodec, query_codec
-from trivet.model.v1 import conversation_service_pb2, message_service_pb2, model_service_pb2
+from trivet.model.v1 import conversation_service_pb2, message_service_pb2, model_service_pb2, usage_service_pb2
 from trivet.rest.v1 import annotations_pb2 as rest_pb2
 from trivet.tool.v1 import tool_service_pb2
 
@@ -23,11 +23,12 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"],
     message_service_pb2.DESCRIPTOR.services_by_name["MessageService"],
+    usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"],
     agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"],
     tool_service_pb2.DESCRIPTOR.services_by_name["ToolService"],
 )
 
-COMPANIONS = frozenset({"trivet.model.v1.ConversationService", "trivet.model.v1.MessageService"})
+COMPANIONS = frozenset(f"trivet.model.v1.{name}" for name in ("ConversationService", "MessageService", "UsageService"))
 """Services that another service's process serves with its own: they are as ready as that one is."""
 
 

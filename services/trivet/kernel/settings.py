@@ -93,11 +93,19 @@ class KeySettings(_Section):
     key: Annotated[SecretStr, AfterValidator(_sendable)]
     """What the caller shows, as `Authorization: Bearer <key>`."""
 
+    role: Literal["user", "admin"] = "user"
+    """A `user` sees its own usage, an `admin` that of all keys. The key that is made where there are none is an `admin`."""
+
 
 class AuthSettings(_Section):
     """Who may call. Without keys every call is refused: an open gateway is never an accident."""
 
     keys: tuple[KeySettings, ...] = ()
+
+    @property
+    def admins(self) -> frozenset[str]:
+        """The names of the keys of the role `admin`."""
+        return frozenset(key.name for key in self.keys if key.role == "admin")
 
     @model_validator(mode="after")
     def _unique(self) -> Self:

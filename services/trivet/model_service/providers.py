@@ -129,7 +129,7 @@ _OPENERS: dict[str, Callable[[ProviderSettings, AsyncExitStack], Provider]] = {
 
 def _provider(settings: ProviderSettings, dialect: Dialect, stack: AsyncExitStack) -> Provider:
     stack.push_async_callback(dialect.aclose)
-    offered = None if settings.models is None else tuple(map(ModelInfo, settings.models))
+    offered = None if settings.offered is None else tuple(map(ModelInfo, settings.offered))
     return Provider(settings.name, dialect, offered, settings.native_mcp, settings.type)
 
 

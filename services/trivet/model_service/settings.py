@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -113,6 +114,49 @@ class AwsSettings(_Section):
         return self
 
 
+Dollars = Annotated[Decimal, Field(ge=0, max_digits=18, allow_inf_nan=False)]
+
+
+class PriceSettings(_Section):
+    """What a model costs, in US dollars, as text or a number: `"0.25"`."""
+
+    input_per_million: Dollars | None = None
+    """A million tokens of input."""
+
+    output_per_million: Dollars | None = None
+    """A million tokens of output, reasoning among them."""
+
+    cache_read_per_million: Dollars | None = None
+    """A million tokens of input that were read from a cache. Absent: as other input."""
+
+    cache_write_per_million: Dollars | None = None
+    """A million tokens of input that were written to a cache. Absent: as other input."""
+
+    per_request: Dollars | None = None
+    """Each call, besides its tokens. Alone, it is all that a call costs."""
+
+    @model_validator(mode="after")
+    def _some_price(self) -> Self:
+        if self.input_per_million is None and self.output_per_million is None and self.per_request is None:
+            raise ValueError("a price needs `input_per_million`, `output_per_million` or `per_request`")
+        return self
+
+
+class OfferedModel(_Section):
+    """An upstream model that is offered; its name alone may stand for it."""
+
+    name: str = Field(min_length=1)
+    """The model's name at the provider."""
+
+    price: PriceSettings | None = None
+    """What it costs. Absent: what genai-prices tells."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, given: object) -> object:
+        return {"name": given} if isinstance(given, str) else given
+
+
 _AT_THEIR_MAKERS = frozenset({"anthropic", "gemini", "bedrock", "cohere"})
 """Types whose address is known."""
 
@@ -149,8 +193,12 @@ class ProviderSettings(_Section):
     aws: AwsSettings | None = None
     """For `bedrock`: the account. With a Bedrock API key as `api_key` nothing is signed."""
 
-    models: tuple[str, ...] | None = None
+    models: tuple[OfferedModel, ...] | None = None
     """The upstream models that are offered. Absent: whatever the provider lists, and any name may be asked for."""
+
+    price_list: str | None = None
+    """Whose prices its models have in genai-prices: `openai`, `azure`, `openrouter` and so on; `none`: nobody's. Absent: by
+    `base_url`, or without one by `type`."""
 
     native_mcp: bool = False
     """For `openai-responses`: tools of type `mcp` are passed on, and the provider calls the servers. Otherwise Trivet does."""
@@ -158,6 +206,11 @@ class ProviderSettings(_Section):
     embeddings: EmbeddingSettings = EmbeddingSettings()
 
     timeouts: TimeoutSettings = TimeoutSettings()
+
+    @property
+    def offered(self) -> tuple[str, ...] | None:
+        """The names of `models`; None where any may be asked for."""
+        return None if self.models is None else tuple(model.name for model in self.models)
 
     @model_validator(mode="after")
     def _native_mcp_by_type(self) -> Self:
@@ -281,6 +334,16 @@ class BackgroundSettings(_Section):
     """How often an idle process looks for what others that share its store have queued."""
 
 
+class UsageSettings(_Section):
+    """Records of calls to models: who called, what it took, what it cost. They are kept in the store."""
+
+    retention_days: float = Field(default=90.0, ge=0)
+    """How long a record is kept. 0: for ever."""
+
+    max_waiting: int = Field(default=20_000, ge=1)
+    """The most records that wait in memory to be stored, while the store is away. What comes then is lost, and counted in the log."""
+
+
 class ModelSettings(_Section):
     """What ModelService serves."""
 
@@ -294,6 +357,8 @@ class ModelSettings(_Section):
 
     background: BackgroundSettings = BackgroundSettings()
 
+    usage: UsageSettings = UsageSettings()
+
     @model_validator(mode="after")
     def _unique_names(self) -> Self:
         twice = [name for name, count in Counter(provider.name for provider in self.providers).items() if count > 1]
@@ -303,7 +368,7 @@ class ModelSettings(_Section):
 
     @model_validator(mode="after")
     def _models_over_providers(self) -> Self:
-        found = mistakes(self.models, {provider.name: provider.models for provider in self.providers})
+        found = mistakes(self.models, {provider.name: provider.offered for provider in self.providers})
         told = [
             InitErrorDetails(type=PydanticCustomError("value_error", "{error}", {"error": wrong}), loc=where, input=None)
             for where, wrong in found

@@ -23,6 +23,11 @@ async def open_asked_gateway(arguments: Namespace) -> AsyncIterator[RestClient]:
 
 
 def _for_one_command(config: Config) -> Config:
-    """The configuration on free loopback ports. Whoever asks is the operator, so URLs may lead anywhere."""
+    """The configuration on free loopback ports, leaving what waits in the store to processes that stay.
+
+    Whoever asks is the operator, so URLs may lead anywhere.
+    """
     security = config.security.model_copy(update={"allow_private_networks": True})
-    return with_addresses(config, http="127.0.0.1:0", grpc="127.0.0.1:0").model_copy(update={"security": security})
+    background = config.background.model_copy(update={"max_running": 0})
+    here = with_addresses(config, http="127.0.0.1:0", grpc="127.0.0.1:0")
+    return here.model_copy(update={"security": security, "background": background})

@@ -82,6 +82,7 @@ def _add_questions(subparsers: "argparse._SubParsersAction[argparse.ArgumentPars
     _finish(models, "models", asks=True)
     tools = subparsers.add_parser("tools", help="list the registered MCP servers and their tools")
     _finish(tools, "tools", asks=True)
+    _add_usage(subparsers)
     ask = subparsers.add_parser("ask", help="run an agent in the terminal, its tool calls shown as they happen")
     ask.add_argument("question")
     ask.add_argument("--model", metavar="M", help="as `trivet models` lists them (default: the first one)")
@@ -89,6 +90,25 @@ def _add_questions(subparsers: "argparse._SubParsersAction[argparse.ArgumentPars
         "--mcp", metavar="NAME|URL", nargs="+", action="extend", default=[], help="MCP servers whose tools may be called"
     )
     _finish(ask, "ask", asks=True)
+
+
+def _add_usage(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    usage = subparsers.add_parser("usage", help="show what calls to models took and cost")
+    usage.add_argument(
+        "--by",
+        metavar="WHAT",
+        default="model",
+        help="day, hour, model, target, provider, operation, caller, status, metadata.KEY; several with commas (default: model)",
+    )
+    usage.add_argument(
+        "--from", dest="since", metavar="TIME", help="calls begun at that time or later, as 2026-11-29 (UTC) or RFC 3339"
+    )
+    usage.add_argument("--to", dest="until", metavar="TIME", help="calls begun before that time")
+    for name, what in (("model", "of that model"), ("provider", "to that provider"), ("caller", "of that key")):
+        usage.add_argument(f"--{name}", action="append", default=[], metavar="NAME", help=f"only calls {what}; may be repeated")
+    usage.add_argument("--cost-first", action="store_true", help="what cost most comes first")
+    usage.add_argument("--json", action="store_true", help="print the answer of GET /usage")
+    _finish(usage, "usage", asks=True)
 
 
 def _add_demo(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -144,5 +144,5 @@ def _is_loopback(address: str) -> bool:
 def with_generated_key(config: Config, key: str = "") -> tuple[Config, str]:
     """The configuration with a new key as its only one, or with `key`, made before; and that key, to be shown once."""
     key = key or f"sk-trivet-{secrets.token_urlsafe(24)}"
-    auth = config.auth.model_copy(update={"keys": (KeySettings(name="generated", key=SecretStr(key)),)})
+    auth = config.auth.model_copy(update={"keys": (KeySettings(name="generated", key=SecretStr(key), role="admin"),)})
     return config.model_copy(update={"auth": auth}), key

@@ -32,6 +32,7 @@ Prepare = Callable[[Config, AsyncExitStack], Callable[[], None]]
 _IDEMPOTENT: dict[str, tuple[str, ...]] = {
     "trivet.model.v1.ModelService": ("ListModels", "GetModel", "GetResponse", "FollowResponse", "ListInputItems"),
     "trivet.model.v1.ConversationService": ("GetConversation", "ListConversationItems", "GetConversationItem"),
+    "trivet.model.v1.UsageService": ("GetUsage", "ListUsageCalls"),
     "trivet.tool.v1.ToolService": ("ListServers", "ListTools"),
 }
 
@@ -170,11 +171,12 @@ async def _open_model(config: Config, server: Server, channels: Channels, stack:
     from trivet.model.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
     from trivet.model.v1.message_service_pb2_grpc import add_MessageServiceServicer_to_server
     from trivet.model.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+    from trivet.model.v1.usage_service_pb2_grpc import add_UsageServiceServicer_to_server
     from trivet.model_service.server import open_model_service
     from trivet.model_service.settings import CannotOpenStore
 
     guard = AddressGuard(allow_private=config.security.allow_private_networks)
-    opening = open_model_service(config, guard=guard, tools=channels.get("tool"))
+    opening = open_model_service(config, guard=guard, tools=channels.get("tool"), admins=config.auth.admins)
     try:
         service = await stack.enter_async_context(opening)
     except CannotOpenStore as error:
@@ -182,9 +184,10 @@ async def _open_model(config: Config, server: Server, channels: Channels, stack:
     server.add(add_ModelServiceServicer_to_server, service.models)
     server.add(add_ConversationServiceServicer_to_server, service.conversations)
     server.add(add_MessageServiceServicer_to_server, service.messages)
+    server.add(add_UsageServiceServicer_to_server, service.usage)
 
     def prepare(changed: Config, undo: AsyncExitStack) -> Callable[[], None]:
-        switch = service.prepare(changed, undo)
+        switch = service.prepare(changed, changed.auth.admins, undo)
 
         def apply() -> None:
             guard.allow_private = changed.security.allow_private_networks

@@ -13,6 +13,8 @@ from trivet.standalone.failures import CommandFailed
 # A line of the stream is one event; a tool's result makes the longest ones.
 _LONGEST_LINE = 16 * 1024 * 1024
 
+_GROUPS_AT_ONCE = 1000
+
 
 class GatewayError(CommandFailed):
     """A gateway that does not answer, or answers with an error. The text is for people."""
@@ -43,6 +45,15 @@ class RestClient:
         answer = await self._get(f"/mcp/servers/{quote(server, safe='')}/tools")
         return list(answer["data"])
 
+    async def usage(self, query: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """The whole report of usage that a query asks for, whatever its pages: `data`, `totals`."""
+        groups: list[Any] = []
+        while True:
+            page = await self._get("/usage", [*query, ("limit", str(_GROUPS_AT_ONCE)), ("offset", str(len(groups)))])
+            groups += page["data"]
+            if not page["has_more"]:
+                return {**page, "data": groups}
+
     async def run(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The chunks of an agent run, as they come."""
         async with self._call("POST", "/agent/responses", json=body) as response:
@@ -58,14 +69,16 @@ class RestClient:
                 yield chunk
         raise GatewayError("the gateway ended the stream in the middle")
 
-    async def _get(self, path: str) -> Any:
-        async with self._call("GET", path) as response:
+    async def _get(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Any:
+        async with self._call("GET", path, query=query) as response:
             return orjson.loads(await response.read())
 
     @asynccontextmanager
-    async def _call(self, method: str, path: str, json: object = None) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _call(
+        self, method: str, path: str, json: object = None, query: Sequence[tuple[str, str]] = ()
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
-            async with self._session.request(method, self._base + path, json=json) as response:
+            async with self._session.request(method, self._base + path, json=json, params=query) as response:
                 if response.status != 200:
                     raise GatewayError(_message_of(await response.read(), response.status))
                 yield response

@@ -135,7 +135,7 @@ async def over_dialect(
         async with over(service, transport) as callers:
             yield callers
     finally:
-        await service.recorder.aclose()
+        await service.aclose()
 
 
 @asynccontextmanager

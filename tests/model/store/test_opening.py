@@ -62,7 +62,7 @@ async def test_what_is_there_is_there_when_the_store_is_opened_again(store: SqlS
 async def test_a_database_that_a_newer_trivet_has_used_is_left_alone(store: SqlStore, opened: Opener) -> None:
     await do(store, lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
 
-    with pytest.raises(CannotOpenStore, match=r"of version 9999, those of this Trivet of 0001: use a newer Trivet"):
+    with pytest.raises(CannotOpenStore, match=r"of version 9999, those of this Trivet of 0002: use a newer Trivet"):
         await opened()
 
 

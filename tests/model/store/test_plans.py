@@ -9,9 +9,11 @@ from sqlalchemy import Connection, event
 
 from tests.model.store.conftest import Opener
 from tests.model.store.samples import batches, conversation, going, items, queued, response
+from tests.model.usage.calls import record
 from trivet.model_service.adapters.store.lane import each
 from trivet.model_service.adapters.store.sql_store import SqlStore
 from trivet.model_service.domain.store import Change
+from trivet.model_service.domain.usage import UsageFilter, UsageQuery
 
 # The queue is as small as what is running now, and the others have no rows but those of the query itself.
 SMALL = {"work", "line", "useless", "wanted"}
@@ -50,6 +52,14 @@ async def everything(store: SqlStore) -> None:
     await store.delete(second.id, "me")
     await store.delete_conversation(talk.id, "me")
     await store.add(response(created_at=int(time.time()) - 100, input=b"i" * 20_000))
+    await store.add_usage([record(started=1.0, metadata={"a": "1"}), record(principal="me")])
+    which = UsageFilter(since=1.0, until=2.0, callers=["me"], metadata={"a": "1"})
+    await store.usage(UsageQuery(which, group_by=["day", "target", "metadata.a"], order="cost"))
+    await store.usage_records(which, after=(await store.usage_records(which) or [record()])[0].id)
+    for page in (UsageFilter(), UsageFilter(callers=["me"])):
+        newest = await store.usage_records(page, limit=1)
+        assert newest
+        await store.usage_records(page, after=newest[0].id)
     await store.sweep()
 
 
@@ -61,7 +71,7 @@ async def test_no_statement_reads_a_whole_table(opened: Opener) -> None:
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool) -> None:
         done[statement] = parameters[0] if many else parameters
 
-    for lane in (store._writing, store._reading):
+    for lane in (store._writing, store._reading, store._reporting):
         event.listen(lane._links[0]._engine, "before_cursor_execute", note)  # type: ignore[attr-defined]
     await everything(store)
 
@@ -82,7 +92,7 @@ async def test_no_statement_reads_a_whole_table(opened: Opener) -> None:
 
 
 def reads_whole_table(step: str, sql: str) -> bool:
-    """By age, only the first ones are read, or the sum is taken of what the index itself has."""
-    if "_by_age" in step:
+    """By age or time, only the first ones are read, or the sum is taken of what the index itself has."""
+    if "_by_age" in step or "usage_by_time" in step:
         return "ORDER BY" not in sql and "sum(" not in sql
     return step.startswith("SCAN ") and "CONSTANT ROW" not in step and step.split()[1] not in SMALL

@@ -13,6 +13,7 @@ from trivet.kernel.codec.shape import Field, ObjectShape, Value, shape_of
 
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _ELEMENT: Final = re.compile(r"(.+)\[[0-9]*\]")
+_PAIR: Final = re.compile(r"([^\[]+)\[(.+)\]", re.DOTALL)
 
 
 class QueryCodec:
@@ -21,13 +22,16 @@ class QueryCodec:
     def __init__(self, descriptor: Descriptor) -> None:
         self._scalars: dict[str, Callable[[str], Any]] = {}
         self._lists: dict[str, Callable[[str], Any]] = {}
+        self._maps: dict[str, Callable[[str], Any]] = {}
         for field in query_fields(descriptor):
-            (self._lists if field.is_list else self._scalars)[field.key] = _READERS[field.value]
+            kind = self._maps if field.is_map else self._lists if field.is_list else self._scalars
+            kind[field.key] = _READERS[field.value]
 
     def decode(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """The JSON object of the pairs, for the codec of the message; pairs that no field stands for are left out.
 
-        A list is given as `key=a&key=b`, `key[]=a` or `key[0]=a`, in the order of its elements. Raises `InvalidRequest`.
+        A list is given as `key=a&key=b`, `key[]=a` or `key[0]=a`, in the order of its elements, a map as `key[name]=a`. Raises
+        `InvalidRequest`.
         """
         out: dict[str, Any] = {}
         try:
@@ -43,6 +47,10 @@ class QueryCodec:
         if name in self._lists:
             values = out.setdefault(name, [])
             values.append(_read(self._lists[name], text, name, len(values)))
+        elif (pair := _PAIR.fullmatch(key)) and pair[1] in self._maps:
+            _put_once(out.setdefault(pair[1], {}), pair[2], _read(self._maps[pair[1]], text, *pair.groups()), pair[1])
+        elif key in self._maps:
+            raise invalid(f"its pairs are given one by one, as in {key}[name]=value", key)
         elif key in out:
             raise invalid("it is given twice", key)
         elif key in self._scalars:
@@ -56,10 +64,16 @@ def query_codec(descriptor: Descriptor) -> QueryCodec:
 
 
 def query_fields(descriptor: Descriptor) -> list[Field]:
-    """The fields of a message that a query can give: those whose values are no objects, alone or in a list."""
+    """The fields of a message that a query can give: those whose values are no objects, alone, in a list or in a map."""
     shape = shape_of(descriptor)
     fields = shape.fields if isinstance(shape, ObjectShape) else ()
-    return [field for field in fields if not field.is_map and field.value in _READERS]
+    return [field for field in fields if field.value in _READERS]
+
+
+def _put_once(pairs: dict[str, Any], name: str, value: Any, key: str) -> None:
+    if name in pairs:
+        raise invalid("it is given twice", name, key)
+    pairs[name] = value
 
 
 def _read(reader: Callable[[str], Any], text: str, *path: str | int) -> Any:

@@ -78,6 +78,8 @@ class Schemas:
     def query_parameter(self, field: Field) -> Schema:
         """The parameter of an operation that gives a field in the query."""
         told = {"name": field.key, "in": "query", "required": bool(field.options.required), "schema": self._field(field)}
+        if field.is_map:
+            told |= {"style": "deepObject", "explode": True}
         return self._described(field.descriptor.full_name, told)
 
     def _free_name(self, descriptor: Descriptor, told: _Tolds) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from trivet.model_service.domain.usage import UsageStore
+
 Order = Literal["asc", "desc"]
 
 
@@ -204,7 +206,7 @@ class ConversationStore(Protocol):
         ...
 
 
-class Store(ResponseStore, WorkQueue, ConversationStore, Protocol):
+class Store(ResponseStore, WorkQueue, ConversationStore, UsageStore, Protocol):
     """All that is kept, in one place."""
 
     async def sweep(self) -> int:

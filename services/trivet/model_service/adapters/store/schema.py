@@ -22,7 +22,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 # The newest of the migrations, said here so that a start that has nothing to migrate need not import Alembic.
-VERSION = "0001"
+VERSION = "0002"
 
 
 class Name(TypeDecorator[str]):
@@ -154,3 +154,42 @@ items = Table(
     UniqueConstraint("conversation_id", "id", name="items_by_id"),
 )
 Index("items_by_owner", items.c.owner, items.c.id)
+
+# One row for each call to a model. Money is in units of 10^-12 US dollars, so that prices per token are whole numbers.
+usage = Table(
+    "usage",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("caller", Name, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("model", Name, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("provider_type", Text, nullable=False),
+    Column("upstream_model", Name, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("streamed", Boolean, nullable=False),
+    Column("total_us", BigInteger, nullable=False),
+    Column("first_token_us", BigInteger),
+    # All null where the target did not tell.
+    Column("input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("total_tokens", BigInteger),
+    Column("cached_tokens", BigInteger),
+    Column("cache_write_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger),
+    Column("cost_pico", BigInteger),
+    Column("unpriced", Boolean, nullable=False),
+    Column("request_id", Name, nullable=False),
+    Column("attempts", LargeBinary, nullable=False),
+)
+Index("usage_by_time", usage.c.started_ms, usage.c.id)
+Index("usage_by_caller", usage.c.caller, usage.c.started_ms, usage.c.id)
+
+usage_metadata = Table(
+    "usage_metadata",
+    metadata,
+    Column("usage_id", Text, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("value", Name, nullable=False),
+)

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from trivet.model_service.adapters.store import conversations, references, removal, responses, work_queue
+from trivet.model_service.adapters.store import conversations, references, removal, responses, usage, work_queue
 from trivet.model_service.adapters.store.faults import reason_of
 from trivet.model_service.adapters.store.lane import Lane
 from trivet.model_service.adapters.store.migrating import NewerTables
@@ -24,9 +24,11 @@ from trivet.model_service.domain.store import (
     StoredItem,
     StoredResponse,
 )
-from trivet.model_service.settings import CannotOpenStore, StoreSettings
+from trivet.model_service.domain.usage import UsageFilter, UsageQuery, UsageRecord, UsageReport
+from trivet.model_service.settings import CannotOpenStore, StoreSettings, UsageSettings
 
 _NO_CHANGE = Change()
+_USAGE = UsageSettings()
 _DAY = 86_400.0
 
 # Of what waits, at most so much goes into one transaction.
@@ -37,22 +39,25 @@ _POSTGRES_READERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """Where work goes: what is written of responses all the time, what else is written, and what is read."""
+    """Where work goes: what is written of calls all the time, what else is written, what is read, and what takes long to read."""
 
     recording: Lane
     writing: Lane
     reading: Lane
+    reporting: Lane
 
 
 class SqlStore(Store):
     """The port `Store` over lanes to a database; `open_store` makes it."""
 
-    def __init__(self, settings: StoreSettings, lanes: Lanes, seal: Seal) -> None:
+    def __init__(self, settings: StoreSettings, usage_settings: UsageSettings, lanes: Lanes, seal: Seal) -> None:
         self._settings = settings
+        self._usage_settings = usage_settings
         self._lease = settings.claim_seconds
         self._recording = lanes.recording
         self._writing = lanes.writing
         self._reading = lanes.reading
+        self._reporting = lanes.reporting
         self._seal = seal
 
     # ---- responses ---------------------------------------------------------------------------------------------------
@@ -152,6 +157,19 @@ class SqlStore(Store):
     async def delete_item(self, conversation_id: str, item_id: str) -> bool:
         return await self._writing.do(conversations.remove_item, (conversation_id, item_id))
 
+    # ---- usage -------------------------------------------------------------------------------------------------------
+
+    async def add_usage(self, records: Sequence[UsageRecord]) -> None:
+        await self._recording.do(usage.add, records)
+
+    async def usage(self, query: UsageQuery) -> UsageReport:
+        return await self._reporting.do(usage.report, query)
+
+    async def usage_records(self, which: UsageFilter, *, after: str = "", limit: int = 20) -> Sequence[UsageRecord] | None:
+        if not _may_be_ours(after):
+            return None
+        return await self._reporting.do(usage.page, usage.Page(which, after, limit))
+
     # ---- all together ------------------------------------------------------------------------------------------------
 
     async def sweep(self) -> int:
@@ -164,6 +182,9 @@ class SqlStore(Store):
         while more:
             swept = await self._writing.do(removal.sweep_surplus, self._settings.max_bytes or 0)
             removed, more = removed + swept.responses, swept.more
+        retention = self._usage_settings.retention_days * _DAY
+        while retention and await self._writing.do(usage.sweep, retention):
+            pass
         return removed
 
     def _unsealed(self, response: StoredResponse | None) -> StoredResponse | None:
@@ -178,7 +199,7 @@ def _may_be_ours(identity: str) -> bool:
 
 
 @asynccontextmanager
-async def open_store(settings: StoreSettings) -> AsyncIterator[SqlStore]:
+async def open_store(settings: StoreSettings, usage_settings: UsageSettings = _USAGE) -> AsyncIterator[SqlStore]:
     """The store at `settings.url`, its tables made or brought up to date; what waits to be written is, before it closes.
 
     Raises:
@@ -187,20 +208,21 @@ async def open_store(settings: StoreSettings) -> AsyncIterator[SqlStore]:
     async with AsyncExitStack() as stack:
         file = settings.file
         lanes = await (_open_sqlite(file, stack) if file else _open_postgres(settings, stack))
-        yield SqlStore(settings, lanes, Seal(lambda: _secret(settings)))
+        yield SqlStore(settings, usage_settings, lanes, Seal(lambda: _secret(settings)))
 
 
 async def _open_sqlite(file: Path, stack: AsyncExitStack) -> Lanes:
-    writer, reader = SqliteLink(file, writes=True), SqliteLink(file, writes=False)
-    # Only one can write at a time anyway, and does so for all.
-    writing, reading = Lane([writer], _AT_ONCE), Lane([reader], _AT_ONCE)
-    for lane in (writing, reading):
+    writer = SqliteLink(file, writes=True)
+    readers = (SqliteLink(file, writes=False) for _ in range(2))
+    # Only one can write at a time anyway, and does so for all. Who adds up usage must not keep others from reading.
+    writing, reading, reporting = (Lane([link], _AT_ONCE) for link in (writer, *readers))
+    for lane in (writing, reading, reporting):
         stack.push_async_callback(lane.aclose)
     try:
         await writer.prepare()
     except (SQLAlchemyError, OSError, NewerTables) as error:
         raise CannotOpenStore(f"cannot open the store sqlite:///{file}: {reason_of(error)}") from error
-    return Lanes(writing, writing, reading)
+    return Lanes(writing, writing, reading, reporting)
 
 
 async def _open_postgres(settings: StoreSettings, stack: AsyncExitStack) -> Lanes:
@@ -209,12 +231,12 @@ async def _open_postgres(settings: StoreSettings, stack: AsyncExitStack) -> Lane
     engine = postgres_engine(url)
     stack.push_async_callback(engine.dispose)
     recorder, *writers = (PostgresLink(engine, writes=True) for _ in range(1 + _POSTGRES_WRITERS))
-    readers = [PostgresLink(engine, writes=False) for _ in range(_POSTGRES_READERS)]
+    reporter, *readers = (PostgresLink(engine, writes=False) for _ in range(1 + _POSTGRES_READERS))
     # What locks other rows has transactions of its own: in one with more of its kind, or with changes, the order of the locks
     # would be by chance, and transactions would wait for each other in circles. Reads have a connection each, as long as there
     # are some: there, one waits for the network and not for a processor.
-    lanes = Lanes(Lane([recorder], _AT_ONCE), Lane(writers, 1), Lane(readers, 1))
-    for lane in (lanes.recording, lanes.writing, lanes.reading):
+    lanes = Lanes(Lane([recorder], _AT_ONCE), Lane(writers, 1), Lane(readers, 1), Lane([reporter], 1))
+    for lane in (lanes.recording, lanes.writing, lanes.reading, lanes.reporting):
         stack.push_async_callback(lane.aclose)
     try:
         await recorder.prepare()

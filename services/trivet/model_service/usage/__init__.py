@@ -1,0 +1,1 @@
+"""Records what calls to models take and cost, and tells it."""

@@ -1,0 +1,143 @@
+"""Stores a record for each call, behind the calls: none waits for it, and none fails by it."""
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from dataclasses import fields, replace
+from itertools import islice
+from operator import attrgetter
+from typing import Final
+
+from trivet.kernel.errors import Overloaded
+from trivet.model_service.domain.calls import CallObserver, CallRecord
+from trivet.model_service.domain.identity import new_id
+from trivet.model_service.domain.prices import may_have_cost
+from trivet.model_service.domain.turn import Usage
+from trivet.model_service.domain.usage import UsageRecord, UsageStore
+from trivet.model_service.usage.price_book import PriceBook
+
+_log = logging.getLogger("trivet.usage")
+
+_GATHER_SECONDS: Final = 0.25
+"""How long records are gathered, so that many go into one transaction. What a killed process loses is of about this time."""
+
+_RETRY_SECONDS: Final = 1.0
+"""Between two tries while the store is away."""
+
+_AT_ONCE: Final = 500
+_LONGEST_NAME: Final = 256
+_MOST_TOKENS: Final = 10**12
+"""No call has so many: an upstream that says so must not spoil the sums."""
+
+_TOKENS: Final = attrgetter(*(field.name for field in fields(Usage)))
+
+
+class UsageRecorder(CallObserver):
+    """Keeps calls in `store`, with what they cost by `prices`; at most `most` wait, and what comes then is lost, and counted.
+
+    Its task runs while something waits. Make and use it in one event loop.
+    """
+
+    def __init__(self, store: UsageStore, prices: PriceBook, most: int) -> None:
+        self._store = store
+        self._prices = prices
+        self._most = most
+        self._waiting: deque[tuple[str, CallRecord]] = deque()
+        self._lost = 0
+        self._hurry = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._away = False
+        self._closed = False
+        self._task: asyncio.Task[None] | None = None
+
+    def finished(self, record: CallRecord) -> None:
+        """Take a call that has ended."""
+        if self._closed or len(self._waiting) >= self._most:
+            self._lose(1)
+            return
+        # The id is made once: where nobody knows whether a record was stored, it is stored again under the same one.
+        self._waiting.append((new_id("call"), _bounded(record)))
+        if self._task is None:
+            self._task = asyncio.create_task(self._write())
+            self._task.add_done_callback(self._rest_is_over)
+
+    async def flush(self) -> None:
+        """Store what waits, or find that the store is away."""
+        while self._task is not None:
+            self._hurry.set()
+            self._tried.clear()
+            await self._tried.wait()
+            if self._away:
+                return
+
+    async def aclose(self) -> None:
+        """Store what waits; what the store does not take now is lost."""
+        self._closed = True
+        await self.flush()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._lose(len(self._waiting))
+        self._tell_lost()
+
+    async def _write(self) -> None:
+        await self._gather(_GATHER_SECONDS)
+        while self._waiting:
+            batch = list(islice(self._waiting, _AT_ONCE))
+            try:
+                await self._store.add_usage(await self._priced(batch))
+            except Overloaded:
+                self._away = True
+                self._tried.set()
+                await self._gather(_RETRY_SECONDS)
+                continue
+            except Exception:  # noqa: BLE001 - a supervised task: the records after these may well be stored
+                _log.exception("usage records could not be stored")
+                self._lose(len(batch))
+            for _ in batch:
+                self._waiting.popleft()
+            self._away = False
+            self._tell_lost()
+
+    def _rest_is_over(self, _: "asyncio.Task[None]") -> None:
+        self._task = None
+        self._tried.set()
+
+    async def _priced(self, batch: list[tuple[str, CallRecord]]) -> list[UsageRecord]:
+        await self._prices.ready([call for _, call in batch])
+        records = []
+        for identity, call in batch:
+            cost = self._prices.cost(call)
+            records.append(UsageRecord(identity, call, cost, unpriced=cost is None and may_have_cost(call)))
+        return records
+
+    async def _gather(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        self._hurry.clear()
+
+    def _lose(self, number: int) -> None:
+        if number and not self._lost:
+            _log.warning("usage records are being lost: the store does not take them, and no more can wait")
+        self._lost += number
+
+    def _tell_lost(self) -> None:
+        if self._lost:
+            _log.warning("%d usage records were lost", self._lost)
+        self._lost = 0
+
+
+def _bounded(call: CallRecord) -> CallRecord:
+    """The call without what callers and upstreams may have made too large."""
+    if len(call.model) > _LONGEST_NAME:
+        # The name at the provider is part of it, where the caller chose that.
+        attempts = tuple(replace(attempt, target=attempt.target[:_LONGEST_NAME]) for attempt in call.attempts)
+        model, upstream = call.model[:_LONGEST_NAME], call.upstream_model[:_LONGEST_NAME]
+        call = replace(call, model=model, upstream_model=upstream, attempts=attempts)
+    if call.usage is not None:
+        tokens = _TOKENS(call.usage)
+        if min(tokens) < 0 or max(tokens) > _MOST_TOKENS:
+            call = replace(call, usage=Usage(*(min(max(count, 0), _MOST_TOKENS) for count in tokens)))
+    return call
