@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.rpc import Metadata
 from trivet.kernel.wakeup import Wakeup
 
@@ -40,13 +41,16 @@ class Exchange:
         "locally_cancelled",
         "messages",
         "metadata",
+        "requests",
         "response",
         "trailing",
     )
 
-    def __init__(self, metadata: Metadata, timeout: float | None) -> None:
+    def __init__(self, metadata: Metadata, timeout: float | None, requests: RequestStream | None = None) -> None:
+        """`requests` is the request, where that is a stream."""
         self._loop = asyncio.get_running_loop()
         self.metadata = metadata
+        self.requests = requests
         self.deadline = None if timeout is None else self._loop.time() + timeout
         self.response: Any = None
         self.messages: deque[Any] = deque()
@@ -113,6 +117,8 @@ class Exchange:
             self._timer.cancel()
         self.changed.notify()
         self._room.notify()
+        if self.requests is not None:
+            self.requests.end()
         self._call_back_if_settled()
 
     @property
