@@ -125,7 +125,7 @@ class _WireCall(grpc.aio.Call):
         try:
             # Not by `call.write`: where the server has ended the call already, that puts a status of its own in the place of the
             # server's.
-            await call._cython_call.send_serialized_message(self._serialize(request))
+            await call._cython_call.send_serialized_message(self._serialize(request))  # noqa: SLF001
         except grpc.aio.InternalError:
             raise asyncio.InvalidStateError("The call has ended.") from None
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""The query of a URL to JSON values, of the kinds that the fields of a message want."""
+"""The query of a URL, or the fields of a form, to JSON values of the kinds that the fields of a message want."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ _ELEMENT: Final = re.compile(r"(.+)\[[0-9]*\]")
 
 
 class QueryCodec:
-    """Reads queries for one message; get it from `query_codec`."""
+    """Reads queries and forms for one message; get it from `query_codec`."""
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._scalars: dict[str, Callable[[str], Any]] = {}
@@ -24,29 +24,35 @@ class QueryCodec:
         for field in query_fields(descriptor):
             (self._lists if field.is_list else self._scalars)[field.key] = _READERS[field.value]
 
-    def decode(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    def decode(self, pairs: Iterable[tuple[str, str]], *, keep_unknown: bool = False) -> dict[str, Any]:
         """The JSON object of the pairs, for the codec of the message; pairs that no field stands for are left out.
 
-        A list is given as `key=a&key=b`, `key[]=a` or `key[0]=a`, in the order of its elements. Raises `InvalidRequest`.
+        A list is given as `key=a&key=b`, `key[]=a` or `key[0]=a`, in the order of its elements. With `keep_unknown`, pairs that no
+        field stands for are kept under their keys, as strings, or as a list where a key is given twice. Raises `InvalidRequest`.
         """
         out: dict[str, Any] = {}
         try:
             for key, text in pairs:
-                self._put(out, key, text)
+                if not self._put(out, key, text) and keep_unknown:
+                    out[key] = text if key not in out else [*_listed(out[key]), text]
         except RefusalError as refusal:
             raise refusal.as_error() from None
         return out
 
-    def _put(self, out: dict[str, Any], key: str, text: str) -> None:
+    def _put(self, out: dict[str, Any], key: str, text: str) -> bool:
+        """Put a pair where it belongs; False if no field stands for it."""
         element = _ELEMENT.fullmatch(key)
         name = element[1] if element else key
         if name in self._lists:
             values = out.setdefault(name, [])
             values.append(_read(self._lists[name], text, name, len(values)))
+        elif key not in self._scalars:
+            return False
         elif key in out:
             raise invalid("it is given twice", key)
-        elif key in self._scalars:
+        else:
             out[key] = _read(self._scalars[key], text, key)
+        return True
 
 
 @cache
@@ -60,6 +66,10 @@ def query_fields(descriptor: Descriptor) -> list[Field]:
     shape = shape_of(descriptor)
     fields = shape.fields if isinstance(shape, ObjectShape) else ()
     return [field for field in fields if not field.is_map and field.value in _READERS]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _read(reader: Callable[[str], Any], text: str, *path: str | int) -> Any:

@@ -65,6 +65,7 @@ class Value(Enum):
     DOUBLE = "double"
     ENUM = "enum"
     RAW = "raw"
+    BYTES = "bytes"
     MESSAGE = "message"
 
 
@@ -103,6 +104,8 @@ class Field:
         """How one value is held; raises `ShapeError` for what has no JSON form here."""
         if self.options.raw or self.options.unknown:
             return Value.RAW
+        if self.element.type == FieldDescriptor.TYPE_BYTES and self.options.hidden:
+            return Value.BYTES
         cpp_type = self.element.cpp_type
         if cpp_type in _INTEGERS:
             return Value.INTEGER
@@ -228,7 +231,7 @@ def _union(descriptor: Descriptor, discriminator: str) -> UnionShape:
     if len(descriptor.oneofs) != 1 or any(field.descriptor.containing_oneof is None for field in fields):
         raise ShapeError(descriptor.full_name, "a union is one oneof with all fields in it")
     unknown = [field.name for field in fields if field.options.unknown]
-    members = tuple(field for field in fields if not field.options.unknown)
+    members = tuple(field for field in fields if not field.options.unknown and not field.options.hidden)
     shape = UnionShape(descriptor, descriptor.oneofs[0].name, discriminator, members, unknown[0] if unknown else "")
     told: list[object] = []
     for member in members:
