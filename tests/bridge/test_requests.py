@@ -61,6 +61,8 @@ def test_the_contract_has_these_routes() -> None:
         ("POST", "/agent/responses"),
         ("POST", "/agent/chat/completions"),
         ("GET", "/mcp/servers"),
+        ("POST", "/messages"),
+        ("POST", "/messages/count_tokens"),
         ("GET", "/mcp/servers/{server.name}/tools"),
     }
 
@@ -116,6 +118,13 @@ async def test_nothing_is_served_without_a_key(rig: Rig, header: str, code: str 
         assert answer[0] == 200
     else:
         assert_error(answer, 401, None, code)
+
+
+async def test_a_key_may_come_as_anthropics_clients_send_it(rig: Rig) -> None:
+    status, _ = await rig.post(PATH, {**RUN, "stream": False}, headers={"Authorization": "", "x-api-key": KEY})
+    assert status == 200
+    refused = await rig.post(PATH, RUN, headers={"Authorization": "Bearer wrong", "x-api-key": KEY})
+    assert_error(refused, 401, None, "invalid_api_key")
 
 
 async def test_a_stranger_is_refused_before_the_body_is_judged(rig: Rig) -> None:

@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.e2e.shapes import SERVICES, Shape
+from trivet.standalone.parts import COMPANIONS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -41,7 +42,7 @@ async def test_a_process_describes_its_services(shape: Shape, service: str) -> N
 
     names = {one.name for one in listed.list_services_response.service}
     own = {SERVICES[service]} if shape.processes else set(SERVICES.values())
-    companions = {"trivet.model.v1.ConversationService"} if SERVICES["model"] in own else set()
+    companions = set(COMPANIONS["model"]) if SERVICES["model"] in own else set()
     assert names == own | companions | {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
     files = [FileDescriptorProto.FromString(file) for file in found.file_descriptor_response.file_descriptor_proto]
     assert SERVICES[service] in {f"{file.package}.{one.name}" for file in files for one in file.service}

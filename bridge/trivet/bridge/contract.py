@@ -14,7 +14,7 @@ from trivet.agent.v1 import agent_service_pb2
 from trivet.kernel.codec.message_codec import MessageCodec, codec_for
 from trivet.kernel.codec.query import QueryCodec, query_codec
 from trivet.kernel.codec.shape import ShapeError, UnionShape, fields_of, shape_of
-from trivet.model.v1 import audio_service_pb2, conversation_service_pb2, model_service_pb2
+from trivet.model.v1 import audio_service_pb2, conversation_service_pb2, message_service_pb2, model_service_pb2
 from trivet.rest.v1 import annotations_pb2 as rest_pb2
 from trivet.tool.v1 import tool_service_pb2
 
@@ -24,12 +24,13 @@ BASE_PATHS = ("/api/llm", "/v1")
 SERVICES: tuple[ServiceDescriptor, ...] = (
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"],
+    message_service_pb2.DESCRIPTOR.services_by_name["MessageService"],
     audio_service_pb2.DESCRIPTOR.services_by_name["AudioService"],
     agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"],
     tool_service_pb2.DESCRIPTOR.services_by_name["ToolService"],
 )
 
-COMPANIONS = frozenset({"trivet.model.v1.ConversationService", "trivet.model.v1.AudioService"})
+COMPANIONS = frozenset(f"trivet.model.v1.{name}" for name in ("ConversationService", "MessageService", "AudioService"))
 """Services that another service's process serves with its own: they are as ready as that one is."""
 
 

@@ -13,6 +13,9 @@ Metadata = tuple[tuple[str, str], ...]
 _OWN: Final = "x-trivet-"
 _ERA: Final = "x-tfy-"
 _TIMEOUT: Final = "x-trivet-request-timeout"
+_BETA: Final = "anthropic-beta"
+"""What clients of the Messages API name features by that are not in it for everybody."""
+
 _LEGAL_NAME: Final = re.compile(r"[a-z0-9_.-]+(?<!-bin)")
 _LEGAL_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 # More digits than these are years, which gRPC takes for a deadline that has passed.
@@ -22,8 +25,9 @@ _MOST_BYTES: Final = 16 * 1024
 
 
 def bearer(headers: CIMultiDictProxy[str]) -> str:
-    """The caller's key. Raises MissingKey."""
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    """The caller's key: a bearer token, or what clients of the Messages API send as `x-api-key`. Raises MissingKey."""
+    given = headers.get("Authorization") or f"Bearer {headers.get('x-api-key', '')}"
+    scheme, _, token = given.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise MissingKey
     return token.strip()
@@ -41,6 +45,8 @@ def metadata(headers: CIMultiDictProxy[str], key: str, request_id: str) -> Metad
             own.setdefault(_OWN + lower.removeprefix(_ERA), _portable(lower, value))
         elif lower.startswith(_OWN):
             own[lower] = _portable(lower, value)
+        elif lower == _BETA:
+            own[_OWN + lower] = _portable(lower, value)
     if sum(len(name) + len(value) for name, value in own.items()) > _MOST_BYTES:
         raise InvalidRequest(f"The `{_OWN}` headers are too large: together they may hold {_MOST_BYTES} bytes.")
     return ((AUTHORIZATION, f"Bearer {key}"), (REQUEST_ID, request_id), *own.items())

@@ -91,6 +91,14 @@ class AddressGuard:
             )
         return tuple(dict.fromkeys(str(address) for address in found))
 
+    async def vet_for_others(self, url: str, param: str) -> None:
+        """Judge a URL that somebody else is to connect to. Raises as `vet`, but not for a name that does not resolve here."""
+        try:
+            await self.vet(url, param)
+        except OSError:
+            # A name that nobody knows here leads nowhere from here; whoever is given the URL will say so.
+            return
+
 
 def _split(url: str, param: str) -> SplitResult:
     # urlsplit drops tabs and newlines, other parsers read a backslash as a slash: refuse what they could read differently.

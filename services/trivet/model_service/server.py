@@ -14,6 +14,7 @@ from trivet.model_service.adapters.tokenizer import LocalTokenizer
 from trivet.model_service.conversation_servicer import ConversationServicer
 from trivet.model_service.domain.registry import Registry
 from trivet.model_service.domain.store import Store
+from trivet.model_service.message_servicer import MessageServicer
 from trivet.model_service.providers import open_provider
 from trivet.model_service.responses.announcements import Announcements
 from trivet.model_service.responses.background.follower import Follower
@@ -40,6 +41,7 @@ class ModelService:
 
     models: ModelServicer
     conversations: ConversationServicer
+    messages: MessageServicer
     runs: Runs
     recorder: Recorder
 
@@ -88,4 +90,4 @@ def compose(
         runs=runs,
         contexts=Contexts(planner, InputTokens(registry, turns, tokenizer), turns.compactor),
     )
-    return ModelService(models, ConversationServicer(Conversations(store)), runs, recorder)
+    return ModelService(models, ConversationServicer(Conversations(store)), MessageServicer(router, guard), runs, recorder)

@@ -20,12 +20,11 @@ from trivet.standalone.parts import CALLS, COMPANIONS, DISPENSABLE, FULL_NAMES, 
 
 Channels = dict[Service, grpc.aio.Channel]
 
-# What may be asked again when no answer came.
+# What may be asked again when no answer came; nothing else is.
 _IDEMPOTENT: dict[str, tuple[str, ...]] = {
     "trivet.model.v1.ModelService": ("ListModels", "GetModel", "GetResponse", "FollowResponse", "ListInputItems"),
     "trivet.model.v1.ConversationService": ("GetConversation", "ListConversationItems", "GetConversationItem"),
     "trivet.tool.v1.ToolService": ("ListServers", "ListTools"),
-    "trivet.agent.v1.AgentService": (),
 }
 
 
@@ -112,7 +111,7 @@ def _connect(service: Service, config: Config) -> grpc.aio.Channel:
     address: str | None = getattr(config.services, service)
     if address is None:
         raise UsageError(f"`services.{service}` is missing from the configuration: where does that service listen?")
-    idempotent = [f"{name}/{method}" for name in _full_names(service) for method in _IDEMPOTENT[name]]
+    idempotent = [f"{name}/{method}" for name in _full_names(service) for method in _IDEMPOTENT.get(name, ())]
     return connect(address, idempotent=idempotent, max_message_bytes=config.server.max_message_bytes)
 
 
@@ -126,6 +125,7 @@ def _full_names(service: Service) -> tuple[str, ...]:
 
 async def _open_model(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> Background:
     from trivet.model.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
+    from trivet.model.v1.message_service_pb2_grpc import add_MessageServiceServicer_to_server
     from trivet.model.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
     from trivet.model_service.server import open_model_service
     from trivet.model_service.settings import CannotOpenStore
@@ -138,6 +138,7 @@ async def _open_model(config: Config, server: Server, channels: Channels, stack:
         raise CommandFailed(str(error)) from error
     server.add(add_ModelServiceServicer_to_server, service.models)
     server.add(add_ConversationServiceServicer_to_server, service.conversations)
+    server.add(add_MessageServiceServicer_to_server, service.messages)
     return service.runs
 
 

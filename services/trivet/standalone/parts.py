@@ -28,7 +28,11 @@ CALLS: dict[Part, tuple[Service, ...]] = {
 DISPENSABLE: frozenset[tuple[Part, Service]] = frozenset({("model", "tool")})
 """The parts that get along without a service which they call, if the configuration does not tell where it is."""
 
-COMPANIONS: dict[Service, tuple[str, ...]] = {"model": ("trivet.model.v1.ConversationService",), "tool": (), "agent": ()}
+COMPANIONS: dict[Service, tuple[str, ...]] = {
+    "model": ("trivet.model.v1.ConversationService", "trivet.model.v1.MessageService"),
+    "tool": (),
+    "agent": (),
+}
 """The full names of what a service's process serves besides it, over the same channel."""
 
 FULL_NAMES: dict[Service, str] = {

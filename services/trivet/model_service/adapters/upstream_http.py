@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -102,13 +102,21 @@ class UpstreamHttp:
         async with self._answer("GET", path) as response:
             return await self._object(response)
 
-    async def post_json(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def post_json(
+        self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Any]:
         """The JSON object that answers `body`; `body` may hold raw JSON as `orjson.Fragment`."""
-        async with self._answer("POST", path, orjson.dumps(body)) as response:
+        async with self._answer("POST", path, orjson.dumps(body), {**_JSON_HEADERS, **headers}) as response:
             return await self._object(response)
 
     async def post_stream(
-        self, path: str, body: Mapping[str, Any], *, is_last: Callable[[SseEvent], bool] = is_done, whole: str = "choices"
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        is_last: Callable[[SseEvent], bool] = is_done,
+        whole: str = "choices",
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> AsyncGenerator[list[SseEvent]]:
         """The events that answer `body`, in batches of what was ready together.
 
@@ -117,7 +125,7 @@ class UpstreamHttp:
         piece all the same, which something under the key `whole` tells, gives one event with the whole answer.
         """
         parser = SseParser(self._limits.max_event_bytes)
-        async with self._answer("POST", path, orjson.dumps(body), _STREAM_HEADERS) as response:
+        async with self._answer("POST", path, orjson.dumps(body), {**_STREAM_HEADERS, **headers}) as response:
             if response.content_type == "application/json":
                 answer = await self._object(response)
                 if answer.get("error"):

@@ -9,6 +9,13 @@ from typing import Protocol, runtime_checkable
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
+from trivet.model.v1.message_service_pb2 import (
+    CountMessageTokensRequest,
+    CreatedMessage,
+    CreateMessageRequest,
+    MessageEventBatch,
+    MessageTokenCount,
+)
 from trivet.model.v1.response_context_pb2 import CompactedResponse
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
@@ -59,4 +66,24 @@ class NativeContext(Protocol):
 
     async def compact_response(self, request: CreateResponseRequest, upstream_model: str) -> CompactedResponse | None:
         """The shorter form of the input; None where this server has none."""
+        ...
+
+
+@runtime_checkable
+class NativeMessages(Protocol):
+    """A dialect that speaks the Messages API of Anthropic itself.
+
+    `beta` is what the caller's client says in the header `anthropic-beta`, "" for nothing.
+    """
+
+    async def create_message(self, request: CreateMessageRequest, upstream_model: str, beta: str) -> CreatedMessage:
+        """The whole message."""
+        ...
+
+    def stream_message(self, request: CreateMessageRequest, upstream_model: str, beta: str) -> AsyncGenerator[MessageEventBatch]:
+        """The message in batches of the events that were ready together."""
+        ...
+
+    async def count_message_tokens(self, request: CountMessageTokensRequest, upstream_model: str, beta: str) -> MessageTokenCount:
+        """How many tokens the request would bring."""
         ...
