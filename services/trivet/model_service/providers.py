@@ -2,8 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from urllib.parse import urlsplit
 
+from trivet.model_service.adapters.openai_audio import OpenAIAudio
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, ChatFlavor
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
@@ -21,11 +23,19 @@ def open_provider(settings: ProviderSettings, stack: AsyncExitStack) -> Provider
 
 
 def _open_chat(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
-    return _provider(settings, OpenAIChat(_http(settings), flavor_of(settings)), stack)
+    http = _http(settings)
+    return _with_openai_apis(_provider(settings, OpenAIChat(http, flavor_of(settings)), stack), http)
 
 
 def _open_responses(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
-    return _provider(settings, OpenAIResponses(_http(settings)), stack)
+    http = _http(settings)
+    return _with_openai_apis(_provider(settings, OpenAIResponses(http), stack), http)
+
+
+def _with_openai_apis(provider: Provider, http: UpstreamHttp) -> Provider:
+    """The provider with what else servers of OpenAI's API may have; whether this one has it, it says itself."""
+    audio = OpenAIAudio(http)
+    return replace(provider, transcriber=audio, speaker=audio)
 
 
 def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:

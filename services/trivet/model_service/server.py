@@ -11,6 +11,7 @@ import grpc
 from trivet.kernel.address_guard import AddressGuard
 from trivet.model_service.adapters.store.sql_store import open_store
 from trivet.model_service.adapters.tokenizer import LocalTokenizer
+from trivet.model_service.audio_servicer import AudioServicer
 from trivet.model_service.conversation_servicer import ConversationServicer
 from trivet.model_service.domain.registry import Registry
 from trivet.model_service.domain.store import Store
@@ -42,6 +43,7 @@ class ModelService:
     models: ModelServicer
     conversations: ConversationServicer
     messages: MessageServicer
+    audio: AudioServicer
     runs: Runs
     recorder: Recorder
 
@@ -90,4 +92,11 @@ def compose(
         runs=runs,
         contexts=Contexts(planner, InputTokens(registry, turns, tokenizer), turns.compactor),
     )
-    return ModelService(models, ConversationServicer(Conversations(store)), MessageServicer(router, guard), runs, recorder)
+    return ModelService(
+        models=models,
+        conversations=ConversationServicer(Conversations(store)),
+        messages=MessageServicer(router, guard),
+        audio=AudioServicer(router),
+        runs=runs,
+        recorder=recorder,
+    )

@@ -29,7 +29,7 @@ DISPENSABLE: frozenset[tuple[Part, Service]] = frozenset({("model", "tool")})
 """The parts that get along without a service which they call, if the configuration does not tell where it is."""
 
 COMPANIONS: dict[Service, tuple[str, ...]] = {
-    "model": ("trivet.model.v1.ConversationService", "trivet.model.v1.MessageService"),
+    "model": ("trivet.model.v1.ConversationService", "trivet.model.v1.MessageService", "trivet.model.v1.AudioService"),
     "tool": (),
     "agent": (),
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from trivet.kernel.errors import ModelNotFound, ServiceError
+from trivet.model_service.domain.audio import Speaker, Transcriber
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 
 LIST_SECONDS = 5.0
@@ -19,13 +20,15 @@ FRESH_SECONDS = 30.0
 class Provider:
     """A provider under its name. `models` are those it offers by configuration; None: any that it has.
 
-    `native_mcp`: tools of MCP servers are left to it.
+    `native_mcp`: tools of MCP servers are left to it. `transcriber`, `speaker`: None where it has no such models.
     """
 
     name: str
     dialect: Dialect
     models: tuple[ModelInfo, ...] | None = None
     native_mcp: bool = False
+    transcriber: Transcriber | None = None
+    speaker: Speaker | None = None
 
 
 @dataclass(frozen=True, slots=True)
