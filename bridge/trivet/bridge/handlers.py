@@ -88,7 +88,7 @@ class Gateway:
         twin = operation.stream if _wants_stream(given, operation) else None
         call = self.call(twin or operation.whole, None, sent)
         # Beside the answer, which may come before the file has: an upstream need not hear all of it to refuse.
-        feeding = asyncio.ensure_future(upload.feed(call, first))
+        feeding = asyncio.ensure_future(upload.feed(call, operation, first))
         try:
             if twin is not None:
                 return await sse.respond(request, sse.Events(call, stream_codec(twin.descriptor)), self._settings)

@@ -49,10 +49,9 @@ def holding() -> "tempfile.SpooledTemporaryFile[bytes]":
 class Upload:
     """The form of one request.
 
-    Clients send the fields before the file or after it, and what is asked is known only with all of them. A form that ends
-    within `READ_AHEAD_BYTES` of its file is read to its end. In a larger one, if the required fields came before the file, these
-    are all: the call begins, and the file is streamed. If they did not, the file goes to disk until they have come. `held` is where
-    it is kept: see `holding`.
+    Clients send fields before the file or after it. A form that ends within `READ_AHEAD_BYTES` of its file is read to its end. In a
+    larger one, if the required fields came before the file, the call begins and the file is streamed; fields that come after it
+    end the request. If they did not, the file goes to disk until they have come. `held` is where it is kept: see `holding`.
     """
 
     def __init__(self, form: Form, request: web.Request, settings: BridgeSettings, held: IO[bytes]) -> None:
@@ -98,12 +97,14 @@ class Upload:
             file.size = self._size
         return message
 
-    async def feed(self, call: UploadCall, first: Message) -> None:
+    async def feed(self, call: UploadCall, operation: Operation, first: Message) -> None:
         """Write the whole request to a call, until that has ended; a fault in the form cancels it, and is the `failure`."""
         try:
             await call.write(first)
             async for data in self._content():
                 await call.write(self._form.piece(data))
+            if late := await self._late_fields():
+                await call.write(operation.request_codec.decode(late, strict=True))
             await call.done_writing()
         except asyncio.InvalidStateError:
             return  # The call has ended, and tells itself how.
@@ -118,7 +119,7 @@ class Upload:
                 await self._take_field(part)
                 continue
             if self._file is not None:
-                raise InvalidRequest(f"Invalid '{self._form.file}': it is given twice.", self._form.file)
+                raise self._twice(part.name)
             self._file = part
             async for data in self._pieces(part):
                 await self._hold(data)
@@ -134,10 +135,25 @@ class Upload:
             return
         async for data in self._pieces(self._file):
             yield data
-        if (late := await self._next_part()) is not None:
-            name = late.name or ""
-            told = f"in a form with a large '{self._form.file}', it must come before it, or the field 'model' after it"
-            raise InvalidRequest(f"Invalid '{name:.80}': {told}.", name)
+
+    async def _late_fields(self) -> dict[str, Any]:
+        """The fields that came after the file, when the call had begun."""
+        if self._complete:
+            return {}
+        early = self._form.fields.decode(self._pairs, keep_unknown=True)
+        self._pairs.clear()
+        while (part := await self._next_part()) is not None:
+            if part.name == self._form.file:
+                raise self._twice(part.name)
+            await self._take_field(part)
+        late = self._form.fields.decode(self._pairs, keep_unknown=True)
+        for name in late:
+            if name == "stream":
+                told = f"in a form with a large '{self._form.file}', it must come before that"
+                raise InvalidRequest(f"Invalid '{name}': {told}.", name)
+            if name in early and not isinstance(early[name], list):
+                raise self._twice(name)
+        return late
 
     async def _next_part(self) -> BodyPartReader | None:
         with _readable():
@@ -188,6 +204,9 @@ class Upload:
 
     def _are_required_there(self) -> bool:
         return {name for name, _ in self._pairs}.issuperset(self._form.required)
+
+    def _twice(self, name: str) -> InvalidRequest:
+        return InvalidRequest(f"Invalid '{name:.80}': it is given twice.", name)
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge("The file is larger than this gateway takes.", self._form.file)

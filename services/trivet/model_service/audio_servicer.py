@@ -16,6 +16,9 @@ from trivet.model_service.routing.router import Router, Target
 
 M = TypeVar("M", bound=Message)
 
+_EARLY = ("model", "stream")
+"""What was decided by, when the file had not come yet."""
+
 Uploads = AsyncIterable[pb.TranscriptionUpload] | AsyncIterable[pb.TranslationUpload]
 
 
@@ -83,16 +86,21 @@ async def _opened(requests: Uploads) -> tuple[pb.CreateTranscriptionRequest | pb
     return request, AudioFile(request.file.filename, request.file.content_type, size, content)
 
 
-async def _content(messages: AsyncIterator[Any], size: int | None) -> AsyncIterator[bytes]:
-    received = 0
+async def _content(messages: AsyncIterator[Any], size: int | None) -> AsyncIterator[bytes | Parameters]:
+    received, over = 0, False
     async for message in messages:
-        if message.WhichOneof("part") != "content":
-            raise InvalidRequest("Only the first message of the request may have parameters.", "parameters")
+        if over or message.WhichOneof("part") is None:
+            raise InvalidRequest("Parameters come in the first message of the request, or after all of the file.", "parameters")
+        if message.WhichOneof("part") == "parameters":
+            over = True
+            late = _given(message.parameters)
+            yield {name: value for name, value in late.items() if name not in _EARLY}
+            continue
         received += len(message.content)
         if size is not None and received > size:
             break
         yield message.content
-    if size is not None and received != size:
+    if size is not None and (received != size or over):
         raise InvalidRequest(f"The file is not of the {size} bytes that were announced.", "file.size")
 
 
@@ -112,8 +120,13 @@ def _speaker(target: Target) -> Speaker:
 
 
 def _parameters(request: Message, target: Target) -> Parameters:
-    given = codec_for(type(request)).encode(request) | dict(target.override_params) | {"model": target.model}
+    given = _given(request) | dict(target.override_params) | {"model": target.model}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _given(request: Message) -> dict[str, Any]:
+    given: dict[str, Any] = codec_for(type(request)).encode(request)
+    return given
 
 
 def _read(message_class: type[M], said: dict[str, Any]) -> M:

@@ -28,7 +28,7 @@ class OpenAIAudio:
     async def transcribe(self, operation: Operation, parameters: Parameters, file: AudioFile) -> dict[str, Any] | Media:
         """See `Transcriber.transcribe`."""
         async with self._heard(operation, {**parameters, "stream": None}, file, "*/*") as answer:
-            as_text = parameters.get("response_format") in _TEXTS
+            as_text = {**parameters, **file.content.late}.get("response_format") in _TEXTS
             if answer.content_type == _JSON and not as_text:
                 return self._whole(await answer.json_object())
             if answer.content_type == _EVENTS or not as_text:

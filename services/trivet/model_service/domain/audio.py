@@ -13,22 +13,26 @@ Operation = Literal["transcriptions", "translations"]
 
 
 class FileContent:
-    """The bytes of a file as they arrive, which can be read once.
+    """The bytes of a file as they arrive, which can be read once; the parameters that come after them are `late` then.
 
-    `begun` tells whether that has been tried, `failure` what was wrong with them on the caller's side.
+    `begun` tells whether reading has been tried, `failure` what was wrong on the caller's side.
     """
 
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+    def __init__(self, pieces: AsyncIterator[bytes | Parameters]) -> None:
         self._pieces = pieces
         self.begun = False
         self.failure: ServiceError | None = None
+        self.late: Parameters = {}
 
     async def read(self) -> AsyncIterator[bytes]:
         """The bytes. Raises ServiceError, which stays as `failure`."""
         self.begun = True
         try:
             async for piece in self._pieces:
-                yield piece
+                if isinstance(piece, bytes):
+                    yield piece
+                else:
+                    self.late = piece
         except ServiceError as error:
             self.failure = error
             raise

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class TranscriptionUpload(_message.Message):
     """TranscriptionUpload is one message of a request for a transcription: the first has the parameters, each further one the next
-    bytes of the file.
+    bytes of the file. Where the size of the file was not told, the last one may have more parameters.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -33,7 +33,9 @@ class TranscriptionUpload(_message.Message):
     """The next bytes of the file; 64 to 256 KiB are cheap to carry. All of them together may be as large as the provider takes."""
     @_builtins.property
     def parameters(self) -> Global___CreateTranscriptionRequest:
-        """The parameters, in the first message and in no other."""
+        """The parameters; in a last message those that became known after the file, but `model` and `stream`. They go to the provider
+        after the file, too.
+        """
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class TranslationUpload(_message.Message):
     """The next bytes of the file."""
     @_builtins.property
     def parameters(self) -> Global___CreateTranslationRequest:
-        """The parameters, in the first message and in no other."""
+        """The parameters; in a last message those that became known after the file, but `model`."""
 
     def __init__(
         self,

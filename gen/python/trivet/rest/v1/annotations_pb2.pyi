@@ -277,7 +277,7 @@ Global___RestMethod: _TypeAlias = RestMethod  # noqa: Y015
 class Multipart(_message.Message):
     """Multipart tells that a request over REST is a form, `multipart/form-data`, of which one part is a file that is streamed. Messages
     of the request are a union: the first one has the parameters, which are the other parts of the form, as a message of the union;
-    all others have the next bytes of the file.
+    all others have the next bytes of the file, but a last one may have more parameters, those that came after a large file.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
