@@ -1,5 +1,6 @@
 """The messages of a streaming request, on their way from the caller to the handler."""
 
+import asyncio
 from collections import deque
 from typing import Any
 
@@ -46,9 +47,15 @@ class RequestStream:
         self._moved.notify()
 
     async def read(self) -> Any:
-        """The next message, `grpc.aio.EOF` when there are no more."""
+        """The next message, `grpc.aio.EOF` when there are no more.
+
+        Raises:
+            asyncio.CancelledError: the call ended before the caller had said all; what came is not the whole request.
+        """
         while not self._messages:
-            if self.complete or self.ended:
+            if self.ended and not self.complete:
+                raise asyncio.CancelledError
+            if self.complete:
                 return grpc.aio.EOF
             await self._moved.wait()
         message = self._messages.popleft()
