@@ -4,6 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
@@ -21,8 +22,12 @@ def _services() -> list[ServiceDescriptor]:
 SERVICES = _services()
 METHODS = [method for service in SERVICES for method in service.methods]
 REQUESTS = sorted({method.input_type for method in METHODS}, key=lambda message: message.full_name)
+# What is written as it is, and no JSON, has nothing that a codec could lose.
+SPOKEN = [
+    message for method in METHODS for message in (method.input_type, method.output_type) if message is not HttpBody.DESCRIPTOR
+]
 MESSAGES = sorted(
-    reachable([message for method in METHODS for message in (method.input_type, method.output_type)]),
+    reachable(SPOKEN),
     key=lambda message: message.full_name,
 )
 

@@ -14,7 +14,8 @@ from trivet.kernel.rpc import Context
 SERVICE = "trivet.test.v1.Probe"
 UNARY = ("Echo", "Missing", "Fail", "Abort", "Wait", "Metadata", "Remaining", "Group", "Stray", "Codes", "Suppress")
 STREAMING = ("Count", "Written", "CountThenFail", "CountThenWait", "Burst")
-STREAMED_REQUEST = ("Sum",)
+STREAMED_REQUEST = ("Sum", "Drain", "Refuse", "Stall")
+DUPLEX = ("Totals",)
 
 
 class Probe:
@@ -26,6 +27,7 @@ class Probe:
         self.closed = asyncio.Event()
         self.proceed = asyncio.Event()
         self.sent = 0
+        self.received: list[str] = []
         self.principal: str | None = None
         self.metadata: dict[str, str | bytes] = {}
 
@@ -136,6 +138,33 @@ class Probe:
     async def Sum(self, requests: AsyncIterator[StringValue], context: Context) -> StringValue:
         return StringValue(value=str(sum([int(request.value) async for request in requests])))
 
+    async def Drain(self, requests: AsyncIterator[StringValue], context: Context) -> StringValue:
+        self.entered.set()
+        try:
+            async for request in requests:
+                self.received.append(request.value)
+        finally:
+            self.left.set()
+        return StringValue(value=str(len(self.received)))
+
+    async def Refuse(self, requests: AsyncIterator[StringValue], context: Context) -> StringValue:
+        async for _ in requests:
+            raise errors.UpstreamRejected("Too much.", 413)
+        raise errors.InvalidRequest("Nothing came.")
+
+    async def Stall(self, requests: AsyncIterator[StringValue], context: Context) -> StringValue:
+        await self.proceed.wait()
+        return StringValue(value=str(sum([len(request.value) async for request in requests])))
+
+    async def Totals(self, requests: AsyncIterator[StringValue], context: Context) -> AsyncIterator[StringValue]:
+        total = 0
+        try:
+            async for request in requests:
+                total += int(request.value)
+                yield StringValue(value=str(total))
+        finally:
+            self.left.set()
+
 
 def add_probe_to_server(probe: Probe, server: Any) -> None:
     """What generated code does."""
@@ -143,6 +172,7 @@ def add_probe_to_server(probe: Probe, server: Any) -> None:
         **dict.fromkeys(UNARY, grpc.unary_unary_rpc_method_handler),
         **dict.fromkeys(STREAMING, grpc.unary_stream_rpc_method_handler),
         **dict.fromkeys(STREAMED_REQUEST, grpc.stream_unary_rpc_method_handler),
+        **dict.fromkeys(DUPLEX, grpc.stream_stream_rpc_method_handler),
     }
     handlers = {
         name: factory(
@@ -166,6 +196,8 @@ class ProbeStub:
             setattr(self, name, _method(channel.unary_stream, name))
         for name in STREAMED_REQUEST:
             setattr(self, name, _method(channel.stream_unary, name))
+        for name in DUPLEX:
+            setattr(self, name, _method(channel.stream_stream, name))
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)

@@ -113,15 +113,6 @@ async def test_an_idempotent_call_is_tried_again_and_others_are_not():
             assert shaky.sent == (2 if idempotent else 1)
 
 
-async def test_a_request_stream_works_over_the_wire_and_is_refused_in_process(probe: Probe):
-    async with serving(add_probe_to_server, probe, transport="loopback") as channel:
-        numbers = [StringValue(value="1"), StringValue(value="2")]
-        assert (await ProbeStub(channel).Sum(iter(numbers))).value == "3"
-    async with serving(add_probe_to_server, probe, transport="in-process") as channel:
-        with pytest.raises(TypeError, match="Sum streams its requests"):
-            ProbeStub(channel).Sum(iter([]))
-
-
 async def test_the_message_itself_is_handed_over_in_process(probe: Probe):
     async with serving(add_probe_to_server, probe) as channel:
         assert await ProbeStub(channel).Echo(ASKED) is ASKED

@@ -2,17 +2,25 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from google.api import annotations_pb2
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from trivet.agent.v1 import agent_service_pb2
 from trivet.kernel.codec.message_codec import MessageCodec, codec_for
 from trivet.kernel.codec.query import QueryCodec, query_codec
-from trivet.model.v1 import conversation_service_pb2, message_service_pb2, model_service_pb2, usage_service_pb2
+from trivet.kernel.codec.shape import ShapeError, UnionShape, fields_of, shape_of
+from trivet.model.v1 import (
+    audio_service_pb2,
+    conversation_service_pb2,
+    message_service_pb2,
+    model_service_pb2,
+    usage_service_pb2,
+)
 from trivet.rest.v1 import annotations_pb2 as rest_pb2
 from trivet.tool.v1 import tool_service_pb2
 
@@ -23,40 +31,73 @@ SERVICES: tuple[ServiceDescriptor, ...] = (
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     conversation_service_pb2.DESCRIPTOR.services_by_name["ConversationService"],
     message_service_pb2.DESCRIPTOR.services_by_name["MessageService"],
+    audio_service_pb2.DESCRIPTOR.services_by_name["AudioService"],
     usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"],
     agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"],
     tool_service_pb2.DESCRIPTOR.services_by_name["ToolService"],
 )
 
-COMPANIONS = frozenset(f"trivet.model.v1.{name}" for name in ("ConversationService", "MessageService", "UsageService"))
+COMPANIONS = frozenset(
+    f"trivet.model.v1.{name}" for name in ("ConversationService", "MessageService", "AudioService", "UsageService")
+)
 """Services that another service's process serves with its own: they are as ready as that one is."""
 
 
 @dataclass(frozen=True)
 class Rpc:
-    """One RPC: its gRPC name, and how its messages are made and read."""
+    """One RPC: its gRPC name, and how its messages are made and read.
+
+    `response_codec` is None where answers are no JSON; `body` names the member of the answer, a union, that is none.
+    """
 
     descriptor: MethodDescriptor
     service: str
     path: str
     serialize: Callable[[Message], bytes]
     parse_response: Callable[[bytes], Message]
-    response_codec: MessageCodec[Any]
+    response_codec: MessageCodec[Any] | None
+    body: str = ""
+
+    def body_of(self, answer: Any) -> HttpBody | None:
+        """What of an answer is written as it is; None where it is JSON."""
+        if self.response_codec is None:
+            return cast("HttpBody", answer)
+        return getattr(answer, self.body) if self.body and answer.HasField(self.body) else None
+
+
+@dataclass(frozen=True)
+class Form:
+    """A request that is a form, of which one part is a file that is streamed: see `trivet.rest.v1.Multipart`.
+
+    `fields` reads the other parts, `required` names those that must be there.
+    """
+
+    message_class: type[Message]
+    fields: QueryCodec
+    required: tuple[str, ...]
+    parameters: str
+    file: str
+    content: str
+
+    def piece(self, data: bytes) -> Message:
+        """The message that brings some of the file."""
+        return self.message_class(**{self.content: data})
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What a route does: a unary RPC and its streaming twin, if it has one.
+    """What a route does: an RPC that gives the whole answer, and its streaming twin, if it has one.
 
     `when_key`: the top-level key of the body that must be there for this operation, where several share a route.
     """
 
     request_codec: MessageCodec[Any]
     query_codec: QueryCodec
-    unary: Rpc
+    whole: Rpc
     stream: Rpc | None
     stream_by_default: bool
     when_key: str = ""
+    form: Form | None = None
 
 
 @dataclass
@@ -70,6 +111,11 @@ class Route:
     path: str
     reads_body: bool
     operations: list[Operation] = field(default_factory=list)
+
+    @property
+    def form(self) -> Form | None:
+        """The form that its requests are, if they are one; no two operations share such a route."""
+        return self.operations[0].form
 
     def operation(self, body: dict[str, Any]) -> Operation:
         """The operation that a request with this body means."""
@@ -105,10 +151,26 @@ def _operation(method: MethodDescriptor, options: Any, when_key: str = "") -> Op
     return Operation(
         request_codec=codec_for(GetMessageClass(method.input_type)),
         query_codec=query_codec(method.input_type),
-        unary=_rpc(method),
+        whole=_rpc(method),
         stream=_rpc(twin) if twin is not None else None,
         stream_by_default=options.stream_by_default,
         when_key=when_key,
+        form=_form(method.input_type, options.multipart) if options.HasField("multipart") else None,
+    )
+
+
+def _form(request: Descriptor, options: rest_pb2.Multipart) -> Form:
+    shape = shape_of(request)
+    if not isinstance(shape, UnionShape) or len(shape.members) != 1:
+        raise ShapeError(request.full_name, "a form is a union of its parameters and the content of a file")
+    parameters = shape.members[0]
+    return Form(
+        message_class=GetMessageClass(request),
+        fields=query_codec(parameters.message),
+        required=tuple(field.key for field in fields_of(parameters.message) if field.options.required),
+        parameters=parameters.name,
+        file=options.file,
+        content=options.content,
     )
 
 
@@ -121,5 +183,11 @@ def _rpc(method: MethodDescriptor) -> Rpc:
         path=f"/{service}/{method.name}",
         serialize=request.SerializeToString,
         parse_response=response.FromString,
-        response_codec=codec_for(response),
+        response_codec=None if response is HttpBody else codec_for(response),
+        body=_body(method.output_type),
     )
+
+
+def _body(answer: Descriptor) -> str:
+    found = (field.name for field in answer.fields if field.message_type is HttpBody.DESCRIPTOR)
+    return next(found, "")

@@ -1,4 +1,4 @@
-"""Serves a route: reads the request, makes the RPC, writes the answer as JSON or as server-sent events."""
+"""Serves a route: reads the request, makes the RPC, writes the answer as JSON, as server-sent events or as it is."""
 
 import asyncio
 import time
@@ -10,10 +10,11 @@ import grpc
 from aiohttp import web
 from google.protobuf.message import Message
 
-from trivet.bridge import headers, sse
+from trivet.bridge import binary, headers, sse
 from trivet.bridge.contract import Operation, Route, Rpc
 from trivet.bridge.numbering import seen_before
 from trivet.bridge.settings import BridgeSettings
+from trivet.bridge.uploads import Upload, holding
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.codec import text
 from trivet.kernel.codec.sse import stream_codec
@@ -60,6 +61,10 @@ class Gateway:
     async def serve(self, route: Route, request: web.Request) -> web.StreamResponse:
         """Answer a request to `route`. Raises ServiceError, or what the RPC raises, before anything was written."""
         sent = self.admit(request)
+        if route.form is not None:
+            with holding() as held:
+                upload = Upload(route.form, request, self._settings, held)
+                return await self._uploaded(route, request, upload, sent)
         # Where a route reads no body, whatever came as one means nothing.
         given = await _body(request, self._settings.body_seconds) if route.reads_body else {}
         operation = route.operation(given)
@@ -69,7 +74,9 @@ class Gateway:
         message = operation.request_codec.decode(given, strict=True)
         if operation.stream is not None and _wants_stream(given, operation):
             return await self._stream(request, operation.stream, message, sent)
-        return await self._unary(operation.unary, message, sent)
+        if operation.whole.descriptor.server_streaming:
+            return await binary.respond(request, self.call(operation.whole, message, sent))
+        return await _whole(operation.whole, self.call(operation.whole, message, sent))
 
     def admit(self, request: web.Request) -> headers.Metadata:
         """Judge the key of a request, and give what travels on with its calls.
@@ -84,34 +91,67 @@ class Gateway:
         request[PRINCIPAL] = principal
         return headers.metadata(request.headers, key, request[REQUEST_ID], self._passed)
 
-    def call(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> Any:
-        """The running call of an RPC; `interrupt` cancels it."""
+    def call(self, rpc: Rpc, message: Message | None, sent: headers.Metadata) -> Any:
+        """The running call of an RPC, without a message where that is a stream to be written; `interrupt` cancels it."""
         timeout = headers.timeout(sent)
         is_within = rpc.service in _MODELS and rpc.descriptor.name not in _WITHOUT_MODEL
         call = self._callable(rpc)(message, metadata=sent, timeout=None if is_within else timeout)
         self._calls.add(call)
         return call
 
-    async def _unary(self, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.Response:
-        begun = time.perf_counter()
-        call = self.call(rpc, message, sent)
-        answer = await call
-        told = headers.told(await call.initial_metadata())
-        body = rpc.response_codec.dumps(answer)
-        total = f"total;dur={(time.perf_counter() - begun) * 1000:.1f}"
-        told["server-timing"] = ", ".join(filter(None, (told.get("server-timing"), total)))
-        return web.Response(body=body, content_type="application/json", headers=told)
-
     async def _stream(self, request: web.Request, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.StreamResponse:
         events = sse.Events(self.call(rpc, message, sent), stream_codec(rpc.descriptor), seen_before(message))
         return await sse.respond(request, events, self._settings)
 
+    async def _uploaded(self, route: Route, request: web.Request, upload: Upload, sent: headers.Metadata) -> web.StreamResponse:
+        given = await upload.fields()
+        operation = route.operation(given)
+        first = upload.first(operation, given)
+        twin = operation.stream if _wants_stream(given, operation) else None
+        call = self.call(twin or operation.whole, None, sent)
+        # Beside the answer, which may come before the file has: an upstream need not hear all of it to refuse.
+        feeding = asyncio.ensure_future(upload.feed(call, operation, first))
+        try:
+            if twin is not None:
+                return await sse.respond(request, sse.Events(call, stream_codec(twin.descriptor)), self._settings)
+            return await _whole(operation.whole, call)
+        except asyncio.CancelledError:
+            if upload.failure is None:
+                raise
+            raise upload.failure from None
+        finally:
+            call.cancel()
+            # Nobody may read on when the server reads what is left of the request.
+            feeding.cancel()
+            await asyncio.wait([feeding])
+
     def _callable(self, rpc: Rpc) -> Callable[..., Any]:
         if rpc.path not in self._callables:
             channel = self._channels[rpc.service]
-            make = channel.unary_stream if rpc.descriptor.server_streaming else channel.unary_unary
+            makers = {
+                (False, False): channel.unary_unary,
+                (False, True): channel.unary_stream,
+                (True, False): channel.stream_unary,
+                (True, True): channel.stream_stream,
+            }
+            make: Callable[..., Any] = makers[rpc.descriptor.client_streaming, rpc.descriptor.server_streaming]
             self._callables[rpc.path] = make(rpc.path, request_serializer=rpc.serialize, response_deserializer=rpc.parse_response)
         return self._callables[rpc.path]
+
+
+async def _whole(rpc: Rpc, call: Any) -> web.Response:
+    begun = time.perf_counter()
+    answer = await call
+    told = headers.told(await call.initial_metadata())
+    if (body := rpc.body_of(answer)) is not None:
+        response = binary.whole(body)
+    else:
+        assert rpc.response_codec is not None
+        response = web.Response(body=rpc.response_codec.dumps(answer), content_type="application/json")
+    total = f"total;dur={(time.perf_counter() - begun) * 1000:.1f}"
+    told["server-timing"] = ", ".join(filter(None, (told.get("server-timing"), total)))
+    response.headers.update(told)
+    return response
 
 
 async def _body(request: web.Request, seconds: float) -> dict[str, Any]:

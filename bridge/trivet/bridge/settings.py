@@ -39,7 +39,10 @@ class BridgeSettings(BaseModel):
     """The largest request body; a larger one is refused with 413. A larger WebSocket message closes its connection."""
 
     body_seconds: float = Field(default=60.0, gt=0)
-    """How long a request's body may take to arrive; a slower one is refused with 408."""
+    """How long a request's body may take to arrive; a slower one is refused with 408. For an upload, how long nothing may come."""
+
+    max_upload_bytes: int = Field(default=512 * 1024 * 1024, ge=1024)
+    """The largest file of a form (`/audio/transcriptions`, `/audio/translations`); a larger one is refused with 413."""
 
     stalled_seconds: float = Field(default=60.0, gt=0, le=3600)
     """A client that takes nothing of what is sent to it for this long is disconnected (on Linux)."""

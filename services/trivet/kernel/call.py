@@ -82,6 +82,10 @@ class Call:
                 raise InvalidRequest("The request is not a message of the expected type.") from failure
         return self._request
 
+    @request.setter
+    def request(self, request: Any) -> None:
+        self._request = request
+
     @property
     def peer(self) -> str:
         """Where the call comes from, such as `ipv4:127.0.0.1:40112` or `in-process`."""

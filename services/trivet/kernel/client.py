@@ -1,7 +1,8 @@
 """Channels to the services of other processes."""
 
+import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Self
 
 import grpc
@@ -65,11 +66,13 @@ class PropagatingChannel(grpc.aio.Channel):
         begin = _propagating(self._channel.unary_stream(*args, **kwargs))
         return lambda *args, **kwargs: WireStreamCall(begin(*args, **kwargs))
 
-    def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
-        return _propagating(self._channel.stream_unary(*args, **kwargs))
+    def stream_unary(self, method: str, request_serializer: Any = None, *args: Any, **kwargs: Any) -> Any:
+        begin = _propagating(self._channel.stream_unary(method, request_serializer, *args, **kwargs))
+        return lambda *args, **kwargs: WireUploadCall(begin(*args, **kwargs), request_serializer)
 
-    def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
-        return _propagating(self._channel.stream_stream(*args, **kwargs))
+    def stream_stream(self, method: str, request_serializer: Any = None, *args: Any, **kwargs: Any) -> Any:
+        begin = _propagating(self._channel.stream_stream(method, request_serializer, *args, **kwargs))
+        return lambda *args, **kwargs: WireStreamCall(begin(*args, **kwargs), request_serializer)
 
     async def close(self, grace: float | None = None) -> None:
         await self._channel.close(grace)
@@ -98,18 +101,40 @@ def _propagating(multicallable: Any) -> Callable[..., Any]:
     return begin
 
 
-class WireStreamCall(StreamCall):
-    """A stream of grpcio that is cancelled with its reader, always.
+class _WireCall(grpc.aio.Call):
+    """A call of grpcio, as it tells of it.
 
-    grpcio forgets to when the reader is cancelled while its request is just being sent, and keeps its call object in a
-    cycle, so that a dropped stream would run on until the garbage collector finds it.
+    `write` and `done_writing` are for requests that are streams, instead of an iterator: with one, a caller who is refused
+    before it has said all may be told "Internal error from Core" and not why.
     """
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, serialize: Any = None) -> None:
         self._call = call
+        self._serialize = serialize
 
-    async def _next(self) -> Any:
-        return await self._call.read()
+    async def write(self, request: Any) -> None:
+        """Send a message of the request, waiting while the servicer is behind.
+
+        Raises:
+            asyncio.InvalidStateError: the call has ended, or everything was said before.
+        """
+        call = self._call
+        if call.done():
+            raise asyncio.InvalidStateError("The call has ended.")
+        await call.wait_for_connection()
+        try:
+            # Not by `call.write`: where the server has ended the call already, that puts a status of its own in the place of the
+            # server's.
+            await call._cython_call.send_serialized_message(self._serialize(request))  # noqa: SLF001
+        except grpc.aio.InternalError:
+            raise asyncio.InvalidStateError("The call has ended.") from None
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    async def done_writing(self) -> None:
+        """Tell the servicer that this was all."""
+        await self._call.done_writing()
 
     def cancel(self) -> bool:
         return bool(self._call.cancel())
@@ -140,3 +165,22 @@ class WireStreamCall(StreamCall):
 
     async def details(self) -> Any:
         return await self._call.details()
+
+
+class WireStreamCall(_WireCall, StreamCall):
+    """A stream of grpcio that is cancelled with its reader, always.
+
+    grpcio forgets to when the reader is cancelled while its request is just being sent, and keeps its call object in a
+    cycle, so that a dropped stream would run on until the garbage collector finds it.
+    """
+
+    async def _next(self) -> Any:
+        return await self._call.read()
+
+
+class WireUploadCall(_WireCall, grpc.aio.StreamUnaryCall[Any, Any]):
+    """Await it for the response to a streaming request."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        answer: Generator[Any, None, Any] = self._call.__await__()
+        return answer

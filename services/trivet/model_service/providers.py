@@ -11,6 +11,7 @@ from trivet.model_service.adapters.bedrock_auth import AwsKeys, AwsSigner, hosts
 from trivet.model_service.adapters.chat_flavors import AZURE, OPENAI, ChatFlavor, flavor_of
 from trivet.model_service.adapters.gemini_embeddings import BATCH as EMBEDDED_AT_ONCE
 from trivet.model_service.adapters.gemini_embeddings import GeminiEmbeddings
+from trivet.model_service.adapters.openai_audio import OpenAIAudio
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_embeddings import OpenAIEmbeddings
 from trivet.model_service.adapters.openai_moderations import OpenAIModerations
@@ -52,11 +53,14 @@ def _with_openai_apis(provider: Provider, settings: ProviderSettings, http: Upst
     """The provider with what else servers of OpenAI's API may have; whether this one has it, it says itself."""
     is_openai = _flavor(settings) in (OPENAI, AZURE)
     limits = BatchLimits(2048, 300_000) if is_openai else BatchLimits(256)
+    audio = OpenAIAudio(http)
     return replace(
         provider,
         embedder=_batched(settings, OpenAIEmbeddings(http, settings.embeddings.encoding_format), limits),
         reranker=None if is_openai else Rerank(http),
         moderator=OpenAIModerations(http, "omni-moderation-latest" if is_openai else ""),
+        transcriber=audio,
+        speaker=audio,
     )
 
 

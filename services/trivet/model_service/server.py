@@ -12,6 +12,7 @@ from trivet.kernel.address_guard import AddressGuard
 from trivet.model_service.adapters.public_prices import PublicPrices
 from trivet.model_service.adapters.store.sql_store import open_store
 from trivet.model_service.adapters.tokenizer import LocalTokenizer
+from trivet.model_service.audio_servicer import AudioServicer
 from trivet.model_service.conversation_servicer import ConversationServicer
 from trivet.model_service.domain.registry import Registry
 from trivet.model_service.domain.store import Store
@@ -51,6 +52,7 @@ class ModelService:
     models: ModelServicer
     conversations: ConversationServicer
     messages: MessageServicer
+    audio: AudioServicer
     usage: UsageServicer
     runs: Runs
     recorder: Recorder
@@ -140,6 +142,7 @@ def compose(
         models,
         ConversationServicer(Conversations(store)),
         MessageServicer(router, guard),
+        AudioServicer(router),
         UsageServicer(store, usage_recorder, admins),
         runs=runs,
         recorder=recorder,

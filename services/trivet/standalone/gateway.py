@@ -168,6 +168,7 @@ def _full_names(service: Service) -> tuple[str, ...]:
 
 
 async def _open_model(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> _Opened:
+    from trivet.model.v1.audio_service_pb2_grpc import add_AudioServiceServicer_to_server
     from trivet.model.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
     from trivet.model.v1.message_service_pb2_grpc import add_MessageServiceServicer_to_server
     from trivet.model.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
@@ -184,6 +185,7 @@ async def _open_model(config: Config, server: Server, channels: Channels, stack:
     server.add(add_ModelServiceServicer_to_server, service.models)
     server.add(add_ConversationServiceServicer_to_server, service.conversations)
     server.add(add_MessageServiceServicer_to_server, service.messages)
+    server.add(add_AudioServiceServicer_to_server, service.audio)
     server.add(add_UsageServiceServicer_to_server, service.usage)
 
     def prepare(changed: Config, undo: AsyncExitStack) -> Callable[[], None]:

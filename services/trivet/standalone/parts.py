@@ -29,7 +29,9 @@ DISPENSABLE: frozenset[tuple[Part, Service]] = frozenset({("model", "tool")})
 """The parts that get along without a service which they call, if the configuration does not tell where it is."""
 
 COMPANIONS: dict[Service, tuple[str, ...]] = {
-    "model": ("trivet.model.v1.ConversationService", "trivet.model.v1.MessageService", "trivet.model.v1.UsageService"),
+    "model": tuple(
+        f"trivet.model.v1.{name}" for name in ("ConversationService", "MessageService", "AudioService", "UsageService")
+    ),
     "tool": (),
     "agent": (),
 }

@@ -1,4 +1,4 @@
-"""The query of a URL to JSON values, of the kinds that the fields of a message want."""
+"""The query of a URL, or the fields of a form, to JSON values of the kinds that the fields of a message want."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ _PAIR: Final = re.compile(r"([^\[]+)\[(.+)\]", re.DOTALL)
 
 
 class QueryCodec:
-    """Reads queries for one message; get it from `query_codec`."""
+    """Reads queries and forms for one message; get it from `query_codec`."""
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._scalars: dict[str, Callable[[str], Any]] = {}
@@ -27,21 +27,24 @@ class QueryCodec:
             kind = self._maps if field.is_map else self._lists if field.is_list else self._scalars
             kind[field.key] = _READERS[field.value]
 
-    def decode(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    def decode(self, pairs: Iterable[tuple[str, str]], *, keep_unknown: bool = False) -> dict[str, Any]:
         """The JSON object of the pairs, for the codec of the message; pairs that no field stands for are left out.
 
-        A list is given as `key=a&key=b`, `key[]=a` or `key[0]=a`, in the order of its elements, a map as `key[name]=a`. Raises
-        `InvalidRequest`.
+        A list is given as `key=a&key=b`, `key[]=a` or `key[0]=a`, in the order of its elements, a map as `key[name]=a`. With
+        `keep_unknown`, pairs that no field stands for are kept under their keys, as strings, or as a list where a key is given
+        twice. Raises `InvalidRequest`.
         """
         out: dict[str, Any] = {}
         try:
             for key, text in pairs:
-                self._put(out, key, text)
+                if not self._put(out, key, text) and keep_unknown:
+                    out[key] = text if key not in out else [*_listed(out[key]), text]
         except RefusalError as refusal:
             raise refusal.as_error() from None
         return out
 
-    def _put(self, out: dict[str, Any], key: str, text: str) -> None:
+    def _put(self, out: dict[str, Any], key: str, text: str) -> bool:
+        """Put a pair where it belongs; False if no field stands for it."""
         element = _ELEMENT.fullmatch(key)
         name = element[1] if element else key
         if name in self._lists:
@@ -51,10 +54,13 @@ class QueryCodec:
             _put_once(out.setdefault(pair[1], {}), pair[2], _read(self._maps[pair[1]], text, *pair.groups()), pair[1])
         elif key in self._maps:
             raise invalid(f"its pairs are given one by one, as in {key}[name]=value", key)
+        elif key not in self._scalars:
+            return False
         elif key in out:
             raise invalid("it is given twice", key)
-        elif key in self._scalars:
+        else:
             out[key] = _read(self._scalars[key], text, key)
+        return True
 
 
 @cache
@@ -74,6 +80,10 @@ def _put_once(pairs: dict[str, Any], name: str, value: Any, key: str) -> None:
     if name in pairs:
         raise invalid("it is given twice", name, key)
     pairs[name] = value
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _read(reader: Callable[[str], Any], text: str, *path: str | int) -> Any:

@@ -232,7 +232,7 @@ def _union(descriptor: Descriptor, discriminator: str) -> UnionShape:
     if len(descriptor.oneofs) != 1 or any(field.descriptor.containing_oneof is None for field in fields):
         raise ShapeError(descriptor.full_name, "a union is one oneof with all fields in it")
     unknown = [field.name for field in fields if field.options.unknown]
-    members = tuple(field for field in fields if not field.options.unknown)
+    members = tuple(field for field in fields if not field.options.unknown and not field.options.hidden)
     shape = UnionShape(descriptor, descriptor.oneofs[0].name, discriminator, members, unknown[0] if unknown else "")
     told: list[object] = []
     for member in members:

@@ -1,17 +1,23 @@
 """The caller's end of an in-process call, shaped like the call objects of grpc.aio."""
 
 import asyncio
-from collections.abc import Callable, Generator
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
 from functools import partial
 from typing import Any
 
 import grpc
 
 from trivet.kernel.inprocess.exchange import Exchange
+from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.stream import StreamCall
 
 _CANCELLED = "Locally cancelled by application!"
 _DROPPED = "Cancelled upon garbage collection!"
+
+Requests = AsyncIterable[Any] | Iterable[Any]
+
+_log = logging.getLogger("trivet.inprocess")
 
 
 class InProcessCall(grpc.aio.Call):
@@ -105,3 +111,65 @@ class InProcessStreamCall(InProcessCall, StreamCall):
         if message is grpc.aio.EOF:
             self._raise_for_status()
         return message
+
+
+class _Writing(InProcessCall):
+    """What calls with a streaming request have in common: `write` and `done_writing`, where no iterator was given."""
+
+    async def write(self, request: Any) -> None:
+        """Hand a message to the handler, waiting while it is behind.
+
+        Raises:
+            asyncio.InvalidStateError: the call has ended, or everything was said before.
+        """
+        stream = _stream_of(self._exchange)
+        if stream.complete or not await stream.write(request):
+            raise asyncio.InvalidStateError("The call has ended, or its request has.")
+
+    async def done_writing(self) -> None:
+        """Tell the handler that this was all."""
+        _stream_of(self._exchange).finish()
+
+
+class InProcessUploadCall(_Writing, InProcessUnaryCall, grpc.aio.StreamUnaryCall[Any, Any]):
+    """Await it for the response to a streaming request."""
+
+
+class InProcessDuplexCall(_Writing, InProcessStreamCall, grpc.aio.StreamStreamCall[Any, Any]):
+    """Delivers the messages that answer a streaming request."""
+
+
+def feed(exchange: Exchange, requests: Requests) -> None:
+    """Hand all of `requests` to the handler as the call goes on; an iterator that raises cancels the call, as grpcio has it."""
+
+    def fed(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            _log.debug("the iterator of a request failed", exc_info=failure)
+            exchange.cancel(_CANCELLED)
+
+    # The task does not know the call object, or dropping that would not end the call.
+    task = asyncio.get_running_loop().create_task(_feed(_stream_of(exchange), requests))
+    task.add_done_callback(fed)
+    exchange.callbacks.append(partial(_stop, task))
+
+
+async def _feed(stream: RequestStream, requests: Requests) -> None:
+    async for request in requests if isinstance(requests, AsyncIterable) else _one_by_one(requests):
+        if not await stream.write(request):
+            return
+    stream.finish()
+
+
+async def _one_by_one(requests: Iterable[Any]) -> AsyncIterator[Any]:
+    for request in requests:
+        yield request
+
+
+def _stop(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+
+
+def _stream_of(exchange: Exchange) -> RequestStream:
+    if exchange.requests is None:
+        raise grpc.aio.UsageError("The request is not a stream.")
+    return exchange.requests

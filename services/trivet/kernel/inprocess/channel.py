@@ -2,14 +2,22 @@
 
 from collections.abc import Iterable
 from contextvars import Context, copy_context
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 
 from trivet.kernel.call import current_call, outgoing
-from trivet.kernel.inprocess.calls import InProcessStreamCall, InProcessUnaryCall
+from trivet.kernel.inprocess.calls import (
+    InProcessDuplexCall,
+    InProcessStreamCall,
+    InProcessUnaryCall,
+    InProcessUploadCall,
+    Requests,
+    feed,
+)
 from trivet.kernel.inprocess.context import InProcessContext, metadata_of
 from trivet.kernel.inprocess.exchange import Exchange
+from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.methods import Methods
 from trivet.kernel.rpc import Handler, behaviour_of
 from trivet.kernel.wakeup import Wakeup
@@ -20,9 +28,8 @@ _State = grpc.ChannelConnectivity
 class InProcessChannel(grpc.aio.Channel):
     """A `grpc.aio.Channel` whose other end is `methods`, with the same chain around them as over the wire.
 
-    Status, metadata, deadlines, cancellation and flow control are gRPC's. What differs:
-    - the message object itself is handed over, so neither side may change it once it is sent;
-    - requests that are streams are not supported, and asking for them is a TypeError.
+    Status, metadata, deadlines, cancellation and flow control are gRPC's. What differs: the message object itself is handed
+    over, so neither side may change it once it is sent.
 
     Handlers run in the context variables of this object's maker, not in those of the caller.
     """
@@ -40,11 +47,11 @@ class InProcessChannel(grpc.aio.Channel):
     def unary_stream(self, method: str, *_: Any, **__: Any) -> "_UnaryStream":
         return _UnaryStream(self, method)
 
-    def stream_unary(self, method: str, *_: Any, **__: Any) -> Any:
-        return _StreamingRequest(method)
+    def stream_unary(self, method: str, *_: Any, **__: Any) -> "_StreamUnary":
+        return _StreamUnary(self, method)
 
-    def stream_stream(self, method: str, *_: Any, **__: Any) -> Any:
-        return _StreamingRequest(method)
+    def stream_stream(self, method: str, *_: Any, **__: Any) -> "_StreamStream":
+        return _StreamStream(self, method)
 
     def drain(self) -> None:
         """Refuse new calls, except those that a running RPC still needs to end well."""
@@ -74,7 +81,7 @@ class InProcessChannel(grpc.aio.Channel):
     def begin(
         self, method: str, request: Any, timeout: float | None, metadata: Iterable[tuple[str, str | bytes]] | None
     ) -> Exchange:
-        """Start a call of `method`.
+        """Start a call of `method`; a `RequestStream` is a request that is still to come.
 
         Raises:
             grpc.aio.UsageError: the channel is closed.
@@ -82,7 +89,8 @@ class InProcessChannel(grpc.aio.Channel):
         if self._state is _State.SHUTDOWN:
             raise grpc.aio.UsageError("Channel is closed.")
         timeout, pairs = outgoing(timeout, metadata)
-        exchange = Exchange(metadata_of(pairs), timeout, current_call.get())
+        stream = request if isinstance(request, RequestStream) else None
+        exchange = Exchange(metadata_of(pairs), timeout, current_call.get(), stream)
         if self._draining and current_call.get() is None:
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
         else:
@@ -128,9 +136,47 @@ class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
         return InProcessStreamCall(self._channel.begin(self._method, request, timeout, metadata))
 
 
-class _StreamingRequest:
-    def __init__(self, method: str) -> None:
+class _StreamUnary(grpc.aio.StreamUnaryMultiCallable[Any, Any]):
+    def __init__(self, channel: InProcessChannel, method: str) -> None:
+        self._channel = channel
         self._method = method
 
-    def __call__(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError(f"{self._method} streams its requests: the in-process channel does not carry those")
+    def __call__(
+        self,
+        request_iterator: Requests | None = None,
+        timeout: float | None = None,
+        metadata: Iterable[tuple[str, str | bytes]] | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> InProcessUploadCall:
+        return InProcessUploadCall(_begin_fed(self._channel, self._method, request_iterator, timeout, metadata))
+
+
+class _StreamStream(grpc.aio.StreamStreamMultiCallable[Any, Any]):
+    def __init__(self, channel: InProcessChannel, method: str) -> None:
+        self._channel = channel
+        self._method = method
+
+    def __call__(
+        self,
+        request_iterator: Requests | None = None,
+        timeout: float | None = None,
+        metadata: Iterable[tuple[str, str | bytes]] | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> InProcessDuplexCall:
+        return InProcessDuplexCall(_begin_fed(self._channel, self._method, request_iterator, timeout, metadata))
+
+
+def _begin_fed(
+    channel: InProcessChannel,
+    method: str,
+    requests: Requests | None,
+    timeout: float | None,
+    metadata: Iterable[tuple[str, str | bytes]] | None,
+) -> Exchange:
+    """A call whose request is written to it, or what is in `requests`."""
+    exchange = channel.begin(method, RequestStream(), timeout, metadata)
+    if requests is not None:
+        feed(exchange, requests)
+    return exchange

@@ -29,7 +29,9 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
         await self._exchange.send(message)
 
     async def read(self) -> Any:
-        raise grpc.aio.UsageError("The request is not a stream.")
+        if self._exchange.requests is None:
+            raise grpc.aio.UsageError("The request is not a stream.")
+        return await self._exchange.requests.read()
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Iterable[Any] = ()) -> NoReturn:
         if code is grpc.StatusCode.OK:

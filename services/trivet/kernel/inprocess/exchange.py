@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from trivet.kernel.call import Call
+from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.rpc import Metadata
 from trivet.kernel.wakeup import Wakeup
 
@@ -42,14 +43,23 @@ class Exchange:
         "messages",
         "metadata",
         "parent",
+        "requests",
         "response",
         "trailing",
     )
 
-    def __init__(self, metadata: Metadata, timeout: float | None, parent: Call | None = None) -> None:
+    def __init__(
+        self,
+        metadata: Metadata,
+        timeout: float | None,
+        parent: Call | None = None,
+        requests: RequestStream | None = None,
+    ) -> None:
+        """`parent` is the call that this one is made for, `requests` the request, where that is a stream."""
         self._loop = asyncio.get_running_loop()
         self.metadata = metadata
         self.parent = parent
+        self.requests = requests
         self.deadline = None if timeout is None else self._loop.time() + timeout
         self.response: Any = None
         self.messages: deque[Any] = deque()
@@ -119,6 +129,8 @@ class Exchange:
             self._timer.cancel()
         self.changed.notify()
         self._room.notify()
+        if self.requests is not None:
+            self.requests.end()
         self._call_back_if_settled()
 
     @property

@@ -1,5 +1,9 @@
 """Refuses requests that break the rules of the contract, before a servicer sees them."""
 
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Any
+
 from google.protobuf.message import Message
 
 from trivet.kernel.call import Call, Proceed
@@ -7,11 +11,27 @@ from trivet.kernel.validation import validate
 
 
 async def validation(call: Call, proceed: Proceed) -> None:
-    """Check the request message; the messages of a streaming request are the servicer's to check.
+    """Check the request message; of a streaming request the first one, which has the parameters, when it is read.
 
     Raises:
         InvalidRequest: a rule is broken; `param` is the path of the field.
     """
-    if not call.infrastructure and isinstance(call.request, Message):
-        validate(call.request)
+    if not call.infrastructure:
+        if isinstance(call.request, Message):
+            validate(call.request)
+        elif isinstance(call.request, AsyncIterable):
+            call.request = _first_checked(call.request, call)
     await proceed()
+
+
+async def _first_checked(messages: AsyncIterable[Any], call: Call) -> AsyncIterator[Any]:
+    checked = False
+    async for message in messages:
+        if not checked:
+            validate(message)
+            checked = True
+        yield message
+    # To grpcio a caller that leaves has ended its request. Half of one must not be taken for the whole.
+    await asyncio.sleep(0)
+    if call.context.cancelled():
+        raise asyncio.CancelledError

@@ -6,10 +6,11 @@ from importlib.metadata import version
 from typing import Any, NamedTuple, cast
 
 from google.api import annotations_pb2 as http_pb2
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 
 from trivet.kernel.codec.query import query_fields
-from trivet.kernel.codec.shape import Field
+from trivet.kernel.codec.shape import Field, UnionShape, shape_of
 from trivet.kernel.openapi.prose import contract_prose
 from trivet.kernel.openapi.schemas import Schema, Schemas, reachable
 from trivet.rest.v1 import annotations_pb2
@@ -109,7 +110,7 @@ def _operation(sharing: list[_Route], schemas: Schemas, prose: Mapping[str, str]
     first = sharing[0]
     text = _without_name(prose.get(first.method.full_name, ""), first.method.name)
     others = [f"With `{route.when_key}` in the body, it is `{route.method.name}`." for route in sharing[1:]]
-    answers = {"application/json": _any_of(schemas.reference(route.method.output_type) for route in sharing)}
+    answers = _answers([route.method for route in sharing], schemas)
     described = "The answer."
     if events := [_event(twin, schemas) for route in sharing if (twin := _stream_twin(route.method))]:
         answers["text/event-stream"] = _any_of(events)
@@ -128,9 +129,35 @@ def _operation(sharing: list[_Route], schemas: Schemas, prose: Mapping[str, str]
     if parameters:
         operation["parameters"] = parameters
     if first.reads_body:
-        body = _any_of(schemas.reference(route.method.input_type) for route in sharing)
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        operation["requestBody"] = {"required": True, "content": _bodies([route.method for route in sharing], schemas, prose)}
     return operation
+
+
+def _bodies(methods: Sequence[MethodDescriptor], schemas: Schemas, prose: Mapping[str, str]) -> dict[str, Any]:
+    options = methods[0].GetOptions().Extensions[annotations_pb2.method]
+    if options.HasField("multipart"):
+        return {"multipart/form-data": {"schema": _form(methods[0].input_type, options.multipart.file, schemas, prose)}}
+    return {"application/json": {"schema": _any_of(schemas.reference(method.input_type) for method in methods)}}
+
+
+def _form(request: Descriptor, file: str, schemas: Schemas, prose: Mapping[str, str]) -> Schema:
+    """The schema of a form: the fields of the parameters, which are the only member of the request, and the file."""
+    parameters = cast("UnionShape", shape_of(request)).members[0].message
+    form = schemas.object_without(parameters, file)
+    described = prose.get(parameters.fields_by_name[file].full_name, "")
+    form["properties"][file] = {"type": "string", "format": "binary", "description": described}
+    return form | {"required": sorted([file, *form.get("required", [])])}
+
+
+def _answers(methods: Iterable[MethodDescriptor], schemas: Schemas) -> dict[str, Schema]:
+    """What answers in one piece are, by media type; `*/*` stands for whatever the answer says that it is."""
+    answers: dict[str, Schema] = {}
+    given = [method.output_type for method in methods]
+    if spoken := [answer for answer in given if answer is not HttpBody.DESCRIPTOR]:
+        answers["application/json"] = _any_of(map(schemas.reference, spoken))
+    if any(HttpBody.DESCRIPTOR in (answer, *(field.message_type for field in answer.fields)) for answer in given):
+        answers["*/*"] = {"type": "string", "format": "binary"}
+    return answers
 
 
 def _path_parameter(name: str) -> dict[str, Any]:

@@ -234,5 +234,6 @@ def reachable(descriptors: Collection[Descriptor]) -> set[Descriptor]:
         current = waiting.pop()
         if current not in found:
             found.add(current)
-            waiting += [field.message for field in fields_of(current) if field.value is Value.MESSAGE]
+            shown = [field for field in fields_of(current) if not field.options.hidden]
+            waiting += [field.message for field in shown if field.value is Value.MESSAGE]
     return found

@@ -15,6 +15,7 @@ from yarl import URL
 
 from trivet.kernel.errors import ServiceError
 from trivet.model_service.adapters.sse import SseEvent, SseParser
+from trivet.model_service.adapters.upload_body import UploadBody
 from trivet.model_service.adapters.upstream_errors import UpstreamErrors
 from trivet.model_service.domain.attempts import connect_seconds
 
@@ -165,6 +166,27 @@ class UpstreamHttp:
             while data := await response.content.readany():
                 yield data
 
+    @asynccontextmanager
+    async def answer(
+        self, path: str, body: Mapping[str, Any] | UploadBody, *, accept: str = "application/json"
+    ) -> AsyncIterator["UpstreamAnswer"]:
+        """What answers `body`, of any media type and to be read as it comes.
+
+        The answer to an upload may come before the end of that; leaving the context ends both.
+        """
+        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        sent: bytes | UploadBody
+        if isinstance(body, UploadBody):
+            sent = body
+            headers["Content-Type"] = body.content_type
+            if body.length is not None:
+                headers["Content-Length"] = str(body.length)
+        else:
+            sent = orjson.dumps(body)
+            headers["Content-Type"] = "application/json"
+        async with self._answer("POST", self._located_by(path, body), sent, headers) as response:
+            yield UpstreamAnswer(response, self._limits.max_event_bytes, self._object, self._whole)
+
     def error(self, error: object) -> ServiceError:
         """The typed error for an error object that the upstream sent in a stream or in an answer with status 200."""
         return self._errors.from_object(error)
@@ -177,8 +199,9 @@ class UpstreamHttp:
         """Closes all connections, those of running calls too."""
         await self._session.close()
 
-    def _located_by(self, path: str, body: Mapping[str, Any]) -> str:
-        return self._locate(path, str(body.get("model", "")))
+    def _located_by(self, path: str, body: Mapping[str, Any] | UploadBody) -> str:
+        fields = body.fields if isinstance(body, UploadBody) else body
+        return self._locate(path, str(fields.get("model", "")))
 
     def _errors_of(self, endpoint: Endpoint) -> UpstreamErrors:
         address = urlsplit(endpoint.base_url)
@@ -196,15 +219,15 @@ class UpstreamHttp:
 
     @asynccontextmanager
     async def _answer(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = _JSON_HEADERS
+        self, method: str, path: str, body: bytes | UploadBody | None = None, headers: Mapping[str, str] = _JSON_HEADERS
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         endpoint = await self._located()
         sent = CIMultiDict(headers)
         with self._failures():
             url = _joined(endpoint.base_url, path)
-            sent.update(self._authorize(method, str(url), sent, body or b"", endpoint.api_key))
+            sent.update(self._authorize(method, str(url), sent, body if isinstance(body, bytes) else b"", endpoint.api_key))
             sent.update(self._headers)
-            response = await self._sent(method, url, data=body, headers=sent)
+            response = await self._sent(method, url, data=body.pieces() if isinstance(body, UploadBody) else body, headers=sent)
             try:
                 if not 200 <= response.status < 300:
                     raise self._errors.from_response(response.status, response.headers, await _read_error(response))
@@ -236,18 +259,61 @@ class UpstreamHttp:
     async def _object(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
         if response.content_type == "text/event-stream":
             raise self._errors.invalid("answered with a stream where none was asked for")
-        body = bytearray()
-        while data := await response.content.readany():
-            body += data
-            if len(body) > self._limits.max_response_bytes:
-                raise self._errors.invalid("sent an answer that is too large")
         try:
-            parsed = orjson.loads(body)
+            parsed = orjson.loads(await self._whole(response))
         except orjson.JSONDecodeError as error:
             raise self._errors.invalid("sent an answer that is not JSON") from error
         if not isinstance(parsed, dict):
             raise self._errors.invalid("sent an answer that is not a JSON object")
         return parsed
+
+    async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        while data := await response.content.readany():
+            body += data
+            if len(body) > self._limits.max_response_bytes:
+                raise self._errors.invalid("sent an answer that is too large")
+        return bytes(body)
+
+
+class UpstreamAnswer:
+    """An answer with a good status, to be read once, in one of these ways. `content_type` is without its parameters."""
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        max_event_bytes: int,
+        read_object: Callable[[aiohttp.ClientResponse], Awaitable[dict[str, Any]]],
+        read_whole: Callable[[aiohttp.ClientResponse], Awaitable[bytes]],
+    ) -> None:
+        self._response = response
+        self._max_event_bytes = max_event_bytes
+        self._read_object = read_object
+        self._read_whole = read_whole
+        self.content_type = response.content_type
+        self.full_content_type = response.headers.get("Content-Type", "application/octet-stream")
+
+    async def json_object(self) -> dict[str, Any]:
+        """All of it, as a JSON object."""
+        return await self._read_object(self._response)
+
+    async def whole(self) -> bytes:
+        """All of it."""
+        return await self._read_whole(self._response)
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Its bytes in the pieces that were ready together."""
+        while data := await self._response.content.readany():
+            yield data
+
+    async def events(self) -> AsyncGenerator[list[SseEvent]]:
+        """Its server-sent events in batches of what was ready together."""
+        parser = SseParser(self._max_event_bytes)
+        async for data in self.pieces():
+            if events := parser.feed(data):
+                yield events
+        if events := parser.close():
+            yield events
 
 
 def _timeout(limits: UpstreamLimits) -> aiohttp.ClientTimeout:

@@ -8,6 +8,7 @@ from typing import Final
 
 from trivet.kernel.errors import ModelNotFound, ServiceError
 from trivet.kernel.versions import Versions
+from trivet.model_service.domain.audio import Speaker, Transcriber
 from trivet.model_service.domain.embeddings import Embedder
 from trivet.model_service.domain.moderation import Moderator
 from trivet.model_service.domain.ports import Dialect, ModelInfo
@@ -25,8 +26,8 @@ FRESH_SECONDS = 30.0
 class Provider:
     """A provider under its name. `models` are those it offers by configuration; None: any that it has.
 
-    `native_mcp`: tools of MCP servers are left to it. `type` is the one in the configuration. `embedder`, `reranker`, `moderator`:
-    None where it has no such models.
+    `native_mcp`: tools of MCP servers are left to it. `type` is the one in the configuration. `embedder`, `reranker`, `moderator`,
+    `transcriber`, `speaker`: None where it has no such models.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Provider:
     embedder: Embedder | None = None
     reranker: Reranker | None = None
     moderator: Moderator | None = None
+    transcriber: Transcriber | None = None
+    speaker: Speaker | None = None
 
 
 @dataclass(frozen=True, slots=True)

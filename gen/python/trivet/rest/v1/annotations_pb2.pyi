@@ -231,7 +231,11 @@ Global___JsonOneof: _TypeAlias = JsonOneof  # noqa: Y015
 
 @_typing.final
 class RestMethod(_message.Message):
-    """RestMethod tells how an RPC is offered over REST."""
+    """RestMethod tells how an RPC is offered over REST.
+
+    An answer that is a `google.api.HttpBody`, alone, as a message of a stream or as a member of a union, is no JSON: its bytes are
+    written as they are, with its content type.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -239,6 +243,7 @@ class RestMethod(_message.Message):
     STREAM_BY_DEFAULT_FIELD_NUMBER: _builtins.int
     SHARED_ROUTES_FIELD_NUMBER: _builtins.int
     SSE_FIELD_NUMBER: _builtins.int
+    MULTIPART_FIELD_NUMBER: _builtins.int
     stream_method: _builtins.str
     """For a unary RPC with a route: the RPC of the same service and request that serves the request when it asks for a stream
     with `"stream": true`.
@@ -253,6 +258,10 @@ class RestMethod(_message.Message):
     def sse(self) -> Global___SseStream:
         """For a server-streaming RPC: how its messages are written as server-sent events."""
 
+    @_builtins.property
+    def multipart(self) -> Global___Multipart:
+        """For an RPC whose request is a stream: its request over REST is a form."""
+
     def __init__(
         self,
         *,
@@ -260,14 +269,46 @@ class RestMethod(_message.Message):
         stream_by_default: _builtins.bool = ...,
         shared_routes: _abc.Iterable[Global___SharedRoute] | None = ...,
         sse: Global___SseStream | None = ...,
+        multipart: Global___Multipart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sse", b"sse"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["multipart", b"multipart", "sse", b"sse"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shared_routes", b"shared_routes", "sse", b"sse", "stream_by_default", b"stream_by_default", "stream_method", b"stream_method"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["multipart", b"multipart", "shared_routes", b"shared_routes", "sse", b"sse", "stream_by_default", b"stream_by_default", "stream_method", b"stream_method"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RestMethod: _TypeAlias = RestMethod  # noqa: Y015
+
+@_typing.final
+class Multipart(_message.Message):
+    """Multipart tells that a request over REST is a form, `multipart/form-data`, of which one part is a file that is streamed. Messages
+    of the request are a union: the first one has the parameters, which are the other parts of the form, as a message of the union;
+    all others have the next bytes of the file, but a last one may have more parameters, those that came after a large file.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    file: _builtins.str
+    """The part that is the file, and the hidden field of the parameters that tells of it: a message with `filename`, `content_type` and
+    `size`.
+    """
+    content: _builtins.str
+    """The hidden field of the union that has bytes of the file."""
+    def __init__(
+        self,
+        *,
+        file: _builtins.str = ...,
+        content: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "file", b"file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Multipart: _TypeAlias = Multipart  # noqa: Y015
 
 @_typing.final
 class SharedRoute(_message.Message):

@@ -1,0 +1,47 @@
+"""Writes answers that are no JSON: what an RPC gives as `google.api.HttpBody`, whole or as a stream."""
+
+import grpc
+from aiohttp import web
+from google.api.httpbody_pb2 import HttpBody
+
+from trivet.bridge.sse import StreamCall
+from trivet.kernel.errors import UpstreamFailed
+
+_ANY_TYPE = "application/octet-stream"
+
+
+def whole(body: HttpBody) -> web.Response:
+    """An answer in one piece."""
+    return web.Response(body=body.data, headers={"Content-Type": body.content_type or _ANY_TYPE})
+
+
+async def respond(request: web.Request, call: StreamCall) -> web.StreamResponse:
+    """Write a stream to its end; its first message tells the content type.
+
+    It is awaited before headers are sent, so that an early failure is raised and keeps its HTTP status. After a later one the
+    connection is cut: the client must not take what it has for the whole.
+    """
+    try:
+        first = await call.read()
+        if not isinstance(first, HttpBody):
+            raise UpstreamFailed("The provider answered with nothing.")
+        response = web.StreamResponse(headers={"Content-Type": first.content_type or _ANY_TYPE, "X-Accel-Buffering": "no"})
+        await response.prepare(request)
+        try:
+            await _write_all(response, first, call)
+        except grpc.aio.AioRpcError:
+            # Why, the line of the RPC in the access log tells; nothing can be said to the client any more.
+            if request.transport is not None:
+                request.transport.close()
+    finally:
+        call.cancel()
+    return response
+
+
+async def _write_all(response: web.StreamResponse, first: HttpBody, call: StreamCall) -> None:
+    message = first
+    while isinstance(message, HttpBody):
+        if message.data:
+            await response.write(message.data)
+        message = await call.read()
+    await response.write_eof()
