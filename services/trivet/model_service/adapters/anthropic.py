@@ -8,16 +8,15 @@ from urllib.parse import urlencode
 
 from trivet.kernel.errors import UpstreamRejected
 from trivet.model_service.adapters.anthropic_events import MessageReader
+from trivet.model_service.adapters.anthropic_messages import PATH, AnthropicMessages, is_last
 from trivet.model_service.adapters.anthropic_request import count_body, messages_body
-from trivet.model_service.adapters.reading import Json, as_its_api_says, json_event, read_batch
-from trivet.model_service.adapters.sse import SseEvent
+from trivet.model_service.adapters.reading import Json, as_its_api_says, read_batch
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
 from trivet.model_service.domain.ports import ModelInfo
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 
 BASE_URL: Final = "https://api.anthropic.com/v1"
 
-_PATH: Final = "messages"
 _VERSION: Final = "2023-06-01"
 _NOT_THERE: Final = frozenset({"404", "405"})
 _PAGE: Final = 1000
@@ -28,11 +27,11 @@ def authorize(_method: str, _url: str, _headers: Mapping[str, str], _body: bytes
     return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
 
 
-class Anthropic:
-    """A `Dialect` and a `CountsTokens` over one provider."""
+class Anthropic(AnthropicMessages):
+    """A `Dialect`, a `CountsTokens` and a `NativeMessages` over one provider."""
 
     def __init__(self, http: UpstreamHttp) -> None:
-        self._http = http
+        super().__init__(http)
         self._counts = True
 
     async def turn(self, request: TurnRequest) -> AsyncGenerator[list[TurnEvent]]:
@@ -45,9 +44,9 @@ class Anthropic:
                 whole = list(reader.read_whole(answer))
             yield whole
             return
-        async with aclosing(self._http.post_stream(_PATH, body, is_last=self._is_last, whole="type")) as batches:
+        async with aclosing(self._http.post_stream(PATH, body, is_last=is_last, whole="type")) as batches:
             async for batch in batches:
-                given = (self._event(event) for event in batch if event.data and not is_done(event))
+                given = (self.event(event) for event in batch if event.data and not is_done(event))
                 events, error = read_batch(self._http, reader.read, given)
                 if events:
                     yield events
@@ -61,7 +60,7 @@ class Anthropic:
         if not self._counts:
             return None
         try:
-            answer = await self._http.post_json(f"{_PATH}/count_tokens", count_body(request))
+            answer = await self._http.post_json(f"{PATH}/count_tokens", count_body(request))
         except UpstreamRejected as error:
             if error.metadata.get("http_status") not in _NOT_THERE:
                 raise
@@ -91,24 +90,12 @@ class Anthropic:
         await self._http.aclose()
 
     async def _answer(self, body: Json) -> Json:
-        answer = await self._http.post_json(_PATH, body)
+        answer = await self._http.post_json(PATH, body)
         if answer.get("error"):
             raise self._http.error(answer["error"])
         if "content" not in answer:
             raise self._http.invalid("answered without a message")
         return answer
-
-    def _event(self, event: SseEvent) -> Json:
-        parsed = json_event(self._http, event)
-        if "type" not in parsed:
-            # What has no type is named by its event line, or is the bare error of a proxy in between.
-            parsed["type"] = event.event or ("error" if parsed.get("error") else "")
-        return parsed
-
-    def _is_last(self, event: SseEvent) -> bool:
-        if event.event:
-            return event.event == "message_stop"
-        return is_done(event) or (b'"message_stop"' in event.data and json_event(self._http, event).get("type") == "message_stop")
 
 
 def _model(model: Json) -> ModelInfo:

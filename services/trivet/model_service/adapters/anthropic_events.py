@@ -180,7 +180,7 @@ class MessageReader:
         if reason == "content_filter" and self._explanation:
             yield RefusalDelta(self._explanation)
         self.finished = True
-        yield TurnFinished(reason, _usage(self._counts), _TIERS.get(self._tier, self._tier))
+        yield TurnFinished(reason, told_usage(self._counts), _TIERS.get(self._tier, self._tier))
 
 
 def _annotation(citation: Json, start: int, end: int) -> str:
@@ -196,7 +196,7 @@ def _annotation(citation: Json, start: int, end: int) -> str:
     return orjson.dumps(told | rest).decode()
 
 
-def _usage(counts: Json) -> Usage | None:
+def told_usage(counts: Json) -> Usage | None:
     if not counts:
         return None
     read, written = _number(counts, "cache_read_input_tokens"), _number(counts, "cache_creation_input_tokens")

@@ -5,11 +5,13 @@ from typing import Any, Final
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk, ChatCompletionChunkBatch
 from trivet.kernel.errors import RateLimited, ServiceError, UpstreamFailed
+from trivet.model.v1.message_service_pb2 import CreatedMessage, MessageEvent, MessageEventBatch, MessageTokens
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.turn import Usage
 
 _ENDS: Final = ("completed", "incomplete", "failed")
+_PING: Final = '{"type":"ping"'
 _FRAME: Final = frozenset({"created", "in_progress", "queued"})
 """Events that say nothing of what the model says."""
 
@@ -21,6 +23,8 @@ def has_content(message: object) -> bool:
             return any(map(_says_something, message.chunks))
         case ResponseEventBatch():
             return any(event.WhichOneof("event") not in _FRAME for event in message.events)
+        case MessageEventBatch():
+            return any(not _is_frame(event) for event in message.events)
         case _:
             return True
 
@@ -33,6 +37,8 @@ def usage_of(message: object) -> Usage | None:
             told = next((chunk for chunk in reversed(message.chunks) if chunk.HasField("usage")), None)
         case ResponseEventBatch():
             told = _ended(message)
+        case MessageEventBatch() | CreatedMessage():
+            return _told_by(message.tokens) if message.HasField("tokens") else None
         case _:
             told = message
     used = getattr(told, "usage", None)
@@ -69,6 +75,21 @@ def _says_something(chunk: ChatCompletionChunk) -> bool:
 
 def _is_told(delta: Any) -> bool:
     return any(field.name != "role" and value for field, value in delta.ListFields())
+
+
+def _is_frame(event: MessageEvent) -> bool:
+    return event.HasField("message_start") or event.other.startswith(_PING)
+
+
+def _told_by(tokens: MessageTokens) -> Usage:
+    return Usage(
+        input_tokens=tokens.input_tokens,
+        output_tokens=tokens.output_tokens,
+        total_tokens=tokens.input_tokens + tokens.output_tokens,
+        cached_tokens=tokens.cached_tokens,
+        cache_write_tokens=tokens.cache_write_tokens,
+        reasoning_tokens=tokens.reasoning_tokens,
+    )
 
 
 def _ended(batch: ResponseEventBatch) -> Response | None:

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from trivet.rest.v1 import annotations_pb2 as trivet_dot_rest_dot_v1_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%trivet/model/v1/message_service.proto\x12\x0ftrivet.model.v1\x1a\x1cgoogle/api/annotations.proto\x1a trivet/rest/v1/annotations.proto\"z\n\x14\x43reateMessageRequest\x12\x1c\n\x05model\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02H\x01R\x05model\x12\x1b\n\x06stream\x18\x02 \x01(\x08H\x00R\x06stream\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x03 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\t\n\x07_stream\"D\n\x0e\x43reatedMessage\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\"J\n\x11MessageEventBatch\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.trivet.model.v1.MessageEventR\x06\x65vents\"\xa5\x01\n\x0cMessageEvent\x12^\n\rmessage_start\x18\x01 \x01(\x0b\x32\".trivet.model.v1.MessageStartEventB\x13\xf2\xf9\x18\x0f*\rmessage_startH\x00R\x0cmessageStart\x12\x1e\n\x05other\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x38\x01H\x00R\x05other:\x0c\xea\xf9\x18\x08\x08\x01\x12\x04typeB\x07\n\x05\x65vent\"t\n\x11MessageStartEvent\x12\x41\n\x07message\x18\x01 \x01(\x0b\x32\x1f.trivet.model.v1.CreatedMessageB\x06\xf2\xf9\x18\x02\x18\x01R\x07message\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\"W\n\x19\x43ountMessageTokensRequest\x12\x1c\n\x05model\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02H\x01R\x05model\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\"\\\n\x11MessageTokenCount\x12)\n\x0cinput_tokens\x18\x01 \x01(\x03\x42\x06\xf2\xf9\x18\x02\x18\x01R\x0binputTokens\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra2\x8d\x03\n\x0eMessageService\x12\x80\x01\n\rCreateMessage\x12%.trivet.model.v1.CreateMessageRequest\x1a\x1f.trivet.model.v1.CreatedMessage\"\'\xfa\xf9\x18\x0f\n\rStreamMessage\x82\xd3\xe4\x93\x02\x0e\"\t/messages:\x01*\x12n\n\rStreamMessage\x12%.trivet.model.v1.CreateMessageRequest\x1a\".trivet.model.v1.MessageEventBatch\"\x10\xfa\xf9\x18\x0c\"\n\n\x06\x65vents\x10\x01\x30\x01\x12\x87\x01\n\x12\x43ountMessageTokens\x12*.trivet.model.v1.CountMessageTokensRequest\x1a\".trivet.model.v1.MessageTokenCount\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/messages/count_tokens:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%trivet/model/v1/message_service.proto\x12\x0ftrivet.model.v1\x1a\x1cgoogle/api/annotations.proto\x1a trivet/rest/v1/annotations.proto\"z\n\x14\x43reateMessageRequest\x12\x1c\n\x05model\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02H\x01R\x05model\x12\x1b\n\x06stream\x18\x02 \x01(\x08H\x00R\x06stream\x88\x01\x01\x12\x1c\n\x05\x65xtra\x18\x03 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtraB\t\n\x07_stream\"\x84\x01\n\x0e\x43reatedMessage\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\x12>\n\x06tokens\x18\x03 \x01(\x0b\x32\x1e.trivet.model.v1.MessageTokensB\x06\xf2\xf9\x18\x02h\x01R\x06tokens\"\xd5\x01\n\rMessageTokens\x12!\n\x0cinput_tokens\x18\x01 \x01(\x03R\x0binputTokens\x12#\n\routput_tokens\x18\x02 \x01(\x03R\x0coutputTokens\x12#\n\rcached_tokens\x18\x03 \x01(\x03R\x0c\x63\x61\x63hedTokens\x12,\n\x12\x63\x61\x63he_write_tokens\x18\x04 \x01(\x03R\x10\x63\x61\x63heWriteTokens\x12)\n\x10reasoning_tokens\x18\x05 \x01(\x03R\x0freasoningTokens\"\x8a\x01\n\x11MessageEventBatch\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1d.trivet.model.v1.MessageEventR\x06\x65vents\x12>\n\x06tokens\x18\x02 \x01(\x0b\x32\x1e.trivet.model.v1.MessageTokensB\x06\xf2\xf9\x18\x02h\x01R\x06tokens\"\xa5\x01\n\x0cMessageEvent\x12^\n\rmessage_start\x18\x01 \x01(\x0b\x32\".trivet.model.v1.MessageStartEventB\x13\xf2\xf9\x18\x0f*\rmessage_startH\x00R\x0cmessageStart\x12\x1e\n\x05other\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x38\x01H\x00R\x05other:\x0c\xea\xf9\x18\x08\x08\x01\x12\x04typeB\x07\n\x05\x65vent\"t\n\x11MessageStartEvent\x12\x41\n\x07message\x18\x01 \x01(\x0b\x32\x1f.trivet.model.v1.CreatedMessageB\x06\xf2\xf9\x18\x02\x18\x01R\x07message\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\"W\n\x19\x43ountMessageTokensRequest\x12\x1c\n\x05model\x18\x01 \x01(\tB\x06\xf2\xf9\x18\x02H\x01R\x05model\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra\"\\\n\x11MessageTokenCount\x12)\n\x0cinput_tokens\x18\x01 \x01(\x03\x42\x06\xf2\xf9\x18\x02\x18\x01R\x0binputTokens\x12\x1c\n\x05\x65xtra\x18\x02 \x01(\tB\x06\xf2\xf9\x18\x02\x10\x01R\x05\x65xtra2\x8d\x03\n\x0eMessageService\x12\x80\x01\n\rCreateMessage\x12%.trivet.model.v1.CreateMessageRequest\x1a\x1f.trivet.model.v1.CreatedMessage\"\'\xfa\xf9\x18\x0f\n\rStreamMessage\x82\xd3\xe4\x93\x02\x0e\"\t/messages:\x01*\x12n\n\rStreamMessage\x12%.trivet.model.v1.CreateMessageRequest\x1a\".trivet.model.v1.MessageEventBatch\"\x10\xfa\xf9\x18\x0c\"\n\n\x06\x65vents\x10\x01\x30\x01\x12\x87\x01\n\x12\x43ountMessageTokens\x12*.trivet.model.v1.CountMessageTokensRequest\x1a\".trivet.model.v1.MessageTokenCount\"!\x82\xd3\xe4\x93\x02\x1b\"\x16/messages/count_tokens:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEMESSAGEREQUEST'].fields_by_name['extra']._serialized_options = b'\362\371\030\002\020\001'
   _globals['_CREATEDMESSAGE'].fields_by_name['extra']._loaded_options = None
   _globals['_CREATEDMESSAGE'].fields_by_name['extra']._serialized_options = b'\362\371\030\002\020\001'
+  _globals['_CREATEDMESSAGE'].fields_by_name['tokens']._loaded_options = None
+  _globals['_CREATEDMESSAGE'].fields_by_name['tokens']._serialized_options = b'\362\371\030\002h\001'
+  _globals['_MESSAGEEVENTBATCH'].fields_by_name['tokens']._loaded_options = None
+  _globals['_MESSAGEEVENTBATCH'].fields_by_name['tokens']._serialized_options = b'\362\371\030\002h\001'
   _globals['_MESSAGEEVENT'].fields_by_name['message_start']._loaded_options = None
   _globals['_MESSAGEEVENT'].fields_by_name['message_start']._serialized_options = b'\362\371\030\017*\rmessage_start'
   _globals['_MESSAGEEVENT'].fields_by_name['other']._loaded_options = None
@@ -65,18 +69,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MESSAGESERVICE'].methods_by_name['CountMessageTokens']._serialized_options = b'\202\323\344\223\002\033\"\026/messages/count_tokens:\001*'
   _globals['_CREATEMESSAGEREQUEST']._serialized_start=122
   _globals['_CREATEMESSAGEREQUEST']._serialized_end=244
-  _globals['_CREATEDMESSAGE']._serialized_start=246
-  _globals['_CREATEDMESSAGE']._serialized_end=314
-  _globals['_MESSAGEEVENTBATCH']._serialized_start=316
-  _globals['_MESSAGEEVENTBATCH']._serialized_end=390
-  _globals['_MESSAGEEVENT']._serialized_start=393
-  _globals['_MESSAGEEVENT']._serialized_end=558
-  _globals['_MESSAGESTARTEVENT']._serialized_start=560
-  _globals['_MESSAGESTARTEVENT']._serialized_end=676
-  _globals['_COUNTMESSAGETOKENSREQUEST']._serialized_start=678
-  _globals['_COUNTMESSAGETOKENSREQUEST']._serialized_end=765
-  _globals['_MESSAGETOKENCOUNT']._serialized_start=767
-  _globals['_MESSAGETOKENCOUNT']._serialized_end=859
-  _globals['_MESSAGESERVICE']._serialized_start=862
-  _globals['_MESSAGESERVICE']._serialized_end=1259
+  _globals['_CREATEDMESSAGE']._serialized_start=247
+  _globals['_CREATEDMESSAGE']._serialized_end=379
+  _globals['_MESSAGETOKENS']._serialized_start=382
+  _globals['_MESSAGETOKENS']._serialized_end=595
+  _globals['_MESSAGEEVENTBATCH']._serialized_start=598
+  _globals['_MESSAGEEVENTBATCH']._serialized_end=736
+  _globals['_MESSAGEEVENT']._serialized_start=739
+  _globals['_MESSAGEEVENT']._serialized_end=904
+  _globals['_MESSAGESTARTEVENT']._serialized_start=906
+  _globals['_MESSAGESTARTEVENT']._serialized_end=1022
+  _globals['_COUNTMESSAGETOKENSREQUEST']._serialized_start=1024
+  _globals['_COUNTMESSAGETOKENSREQUEST']._serialized_end=1111
+  _globals['_MESSAGETOKENCOUNT']._serialized_start=1113
+  _globals['_MESSAGETOKENCOUNT']._serialized_end=1205
+  _globals['_MESSAGESERVICE']._serialized_start=1208
+  _globals['_MESSAGESERVICE']._serialized_end=1605
 # @@protoc_insertion_point(module_scope)

@@ -64,23 +64,67 @@ class CreatedMessage(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model, by the name that the caller used."""
     extra: _builtins.str
     """All the rest, as a JSON object: `id`, `type`, `role`, `content`, `stop_reason`, `usage` and so on."""
+    @_builtins.property
+    def tokens(self) -> Global___MessageTokens:
+        """What its `usage` says. Unset: nothing."""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         extra: _builtins.str = ...,
+        tokens: Global___MessageTokens | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "model", b"model", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreatedMessage: _TypeAlias = CreatedMessage  # noqa: Y015
+
+@_typing.final
+class MessageTokens(_message.Message):
+    """MessageTokens are the tokens of a message so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHED_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_TOKENS_FIELD_NUMBER: _builtins.int
+    REASONING_TOKENS_FIELD_NUMBER: _builtins.int
+    input_tokens: _builtins.int
+    """Of the input, those of the cache among them."""
+    output_tokens: _builtins.int
+    """Of the output."""
+    cached_tokens: _builtins.int
+    """Of the input, those that were read from the cache."""
+    cache_write_tokens: _builtins.int
+    """Of the input, those that were written to the cache."""
+    reasoning_tokens: _builtins.int
+    """Of the output, those of thinking."""
+    def __init__(
+        self,
+        *,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        cached_tokens: _builtins.int = ...,
+        cache_write_tokens: _builtins.int = ...,
+        reasoning_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageTokens: _TypeAlias = MessageTokens  # noqa: Y015
 
 @_typing.final
 class MessageEventBatch(_message.Message):
@@ -89,18 +133,24 @@ class MessageEventBatch(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___MessageEvent]:
         """The events, in order."""
+
+    @_builtins.property
+    def tokens(self) -> Global___MessageTokens:
+        """What they have said of tokens so far. Unset: nothing new."""
 
     def __init__(
         self,
         *,
         events: _abc.Iterable[Global___MessageEvent] | None = ...,
+        tokens: Global___MessageTokens | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
