@@ -133,4 +133,4 @@ async def test_what_messages_took_is_in_the_usage(place: Place) -> None:
     async with place.rig.http.get("/v1/usage/calls", params={"metadata[of]": "messages"}) as answer:
         [call] = (await answer.json())["data"]
     assert (call["operation"], call["status"]) == ("messages", 200)
-    assert call["output_tokens"] == message.usage.output_tokens > 0
+    assert call["tokens"]["output"] == message.usage.output_tokens > 0
