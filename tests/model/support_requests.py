@@ -23,7 +23,7 @@ Json = dict[str, Any]
 Body = Callable[[TurnRequest], Any]
 
 YES = "yes"
-NO_WORD = "–"
+NO_WORD = "-"
 """The face has no word for it."""
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -235,16 +235,22 @@ def cell(face: str, provider: str, feature: Feature) -> str:
     asked, base = (feature.responses, feature.responses_base) if face == "responses" else (feature.chat, feature.chat_base)
     if asked is None:
         return NO_WORD
-    try:
-        sent = _sent(face, provider, {**base, **asked})
-    except ServiceError as error:
-        assert error.param, f"{provider} refuses {feature.name} without a name"
-        return f"400 `{error.param}`"
+    sent = _outcome(face, provider, {**base, **asked})
+    if isinstance(sent, ServiceError):
+        assert sent.param, f"{provider} refuses {feature.name} without a name"
+        return f"400 `{sent.param}`"
     without = _sent(face, provider, dict(base))
     assert sent != without, f"{provider} drops {feature.name} on {face}"
     missing = [mark for mark in feature.marks if mark.encode() not in sent]
     assert not missing, f"{provider} is sent {feature.name} on {face} without {missing}"
     return YES
+
+
+def _outcome(face: str, provider: str, asked: Json) -> bytes | ServiceError:
+    try:
+        return _sent(face, provider, asked)
+    except ServiceError as error:
+        return error
 
 
 def _sent(face: str, provider: str, asked: Json) -> bytes:
