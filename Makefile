@@ -103,8 +103,9 @@ generate: setup ## make gen/python of the protos
 	@find "$(OUT)/gen/python" -name '*_pb2_grpc.pyi' | while read -r stub; do [ -e "$${stub%i}" ] || rm "$$stub"; done
 
 .PHONY: reference
-reference: setup ## make docs/errors.md, and the tables of docs/configuration.md
+reference: setup ## make docs/errors.md and docs/support.md, and the tables of docs/configuration.md
 	@PYTHONPATH=. $(BIN)/python tools/make_reference.py
+	@PYTHONPATH=. $(BIN)/python -m tools.make_support
 
 .PHONY: format
 format: setup ## format Python and protos
