@@ -21,6 +21,7 @@ Made by `make reference` from what the code does with a request and with an answ
 
 - **yes**: it reaches the provider, in the words of its API.
 - **400** with a name: the provider's API cannot say it. The request is refused, and the error names the parameter.
+- **no effect**: it is taken, and changes nothing there, for the reason that [dialects.md](dialects.md) gives.
 - **-**: the face has no word for it (in requests), or the provider's API does not tell it (in answers).
 
 An agent run (`/agent/responses`) asks its model as chat completions do.

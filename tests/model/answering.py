@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import orjson
 
+from tests.model.bedrock import eventstream
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.codec.message_codec import codec_for
@@ -25,7 +26,9 @@ from trivet.model_service.settings import ModelSettings
 class Answering:
     """Stands for `UpstreamHttp` and gives one answer, whole or in events."""
 
-    def __init__(self, whole: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    def __init__(self, whole: dict[str, Any], events: list[dict[str, Any]], *, done: bool = True) -> None:
+        """`done`: a stream ends with `[DONE]`."""
+        self._done = done
         self._whole = whole
         self._events = events
         self._errors = UpstreamErrors("p", ())
@@ -36,7 +39,13 @@ class Answering:
     async def post_stream(self, _path: str, _body: Any, **_options: Any) -> AsyncGenerator[list[SseEvent]]:
         for event in self._events:
             yield [SseEvent("", orjson.dumps(event))]
-        yield [SseEvent("", b"[DONE]")]
+        if self._done:
+            yield [SseEvent("", b"[DONE]")]
+
+    async def stream_bytes(self, _path: str, _body: Any, **_options: Any) -> AsyncGenerator[bytes]:
+        for named in self._events:
+            for name, body in named.items():
+                yield eventstream.event(name, **body)
 
     def error(self, error: object) -> ServiceError:
         return self._errors.from_object(error)

@@ -6,7 +6,10 @@ from typing import Any, cast
 
 from tests.model.answering import Answering
 from tests.model.support_answers import Answer
-from tests.model.support_samples import CHAT, RESPONSES, Stream
+from tests.model.support_samples import ANTHROPIC, BEDROCK, CHAT, GEMINI, RESPONSES, Stream
+from trivet.model_service.adapters.anthropic import Anthropic
+from trivet.model_service.adapters.bedrock import Bedrock
+from trivet.model_service.adapters.gemini import Gemini
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.upstream_http import UpstreamHttp
@@ -16,13 +19,16 @@ from trivet.model_service.domain.turn import Message, Text, TurnEvent, TurnReque
 READERS: dict[str, tuple[Callable[[UpstreamHttp], Dialect], dict[str, Stream]]] = {
     "openai-responses": (OpenAIResponses, RESPONSES),
     "openai-chat": (OpenAIChat, CHAT),
+    "anthropic": (Anthropic, ANTHROPIC),
+    "gemini": (Gemini, GEMINI),
+    "bedrock": (lambda http: Bedrock(http, http), BEDROCK),
 }
 """The dialects, each with its samples."""
 
 
 def read(provider: str, sample: Stream) -> list[TurnEvent]:
     """The events of a sample."""
-    dialect = READERS[provider][0](cast("UpstreamHttp", Answering({}, sample)))
+    dialect = READERS[provider][0](cast("UpstreamHttp", Answering({}, sample, done=provider.startswith("openai-"))))
     return asyncio.run(_events(dialect))
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from tests.model.every_field import canonical
 from tests.model.test_every_field import (
     chat_over_chat,
@@ -13,8 +15,13 @@ from tests.model.test_every_field import (
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.errors import ServiceError
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
-from trivet.model_service.adapters.openai_chat_request import COMPATIBLE, OPENAI, chat_body
+from trivet.model_service.adapters.anthropic_request import messages_body
+from trivet.model_service.adapters.bedrock_request import converse_body
+from trivet.model_service.adapters.chat_flavors import COMPATIBLE, OPENAI
+from trivet.model_service.adapters.gemini_request import gemini_body
+from trivet.model_service.adapters.openai_chat_request import chat_body
 from trivet.model_service.adapters.openai_responses_request import responses_body
+from trivet.model_service.domain.seals import seal
 from trivet.model_service.domain.turn import TurnRequest
 from trivet.model_service.faces.chat_request import parse_chat
 from trivet.model_service.faces.responses_request import parse as parse_response
@@ -25,11 +32,16 @@ Body = Callable[[TurnRequest], Any]
 YES = "yes"
 NO_WORD = "-"
 """The face has no word for it."""
+NO_EFFECT = "no effect"
+"""Taken, and without effect there: docs/dialects.md says why."""
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 PDF = "JVBERi0xLjQKJSVFT0YK"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
 QUESTION = {"role": "user", "content": "hi"}
+
+SEAL = "SEAL"
+"""Stands for what each provider wants back of its reasoning."""
 
 CHAT_TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": SCHEMA}}
 OTHER_CHAT_TOOL = {"type": "function", "function": {"name": "get_time", "parameters": SCHEMA}}
@@ -160,13 +172,14 @@ def _forms() -> list[Feature]:
     schema = {"name": "weather", "schema": SCHEMA, "strict": True}
     thought = {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "Hmm, 42."}]}
     answer = {"role": "assistant", "content": "So."}
+    detail = {"type": "reasoning.text", "text": "Hmm, 42.", "signature": SEAL}
     return [
         Feature("json_object", {"response_format": {"type": "json_object"}}, {"text": {"format": {"type": "json_object"}}}),
         Feature(
             "json_schema",
             {"response_format": {"type": "json_schema", "json_schema": schema}},
             {"text": {"format": {"type": "json_schema"} | schema}},
-            ('"city"',),
+            ("city",),
         ),
         Feature("reasoning effort", {"reasoning_effort": "high"}, {"reasoning": {"effort": "high"}}),
         Feature("reasoning summary", None, {"reasoning": {"effort": "high", "summary": "detailed"}}),
@@ -175,6 +188,12 @@ def _forms() -> list[Feature]:
             {"messages": [QUESTION, answer | {"reasoning_content": "Hmm, 42."}, QUESTION]},
             {"input": [QUESTION, thought, answer, QUESTION]},
             ("Hmm, 42.",),
+        ),
+        Feature(
+            "reasoning of earlier turns, as the provider signed it",
+            {"messages": [QUESTION, answer | {"reasoning_details": [detail]}, QUESTION]},
+            {"input": [QUESTION, thought | {"encrypted_content": SEAL}, answer, QUESTION]},
+            ("c2lnbmVk",),
         ),
         Feature("verbosity", {"verbosity": "low"}, {"text": {"verbosity": "low"}}),
     ]
@@ -218,6 +237,9 @@ BODIES: dict[str, Body] = {
     "openai-responses": responses_body,
     "openai-chat (OpenAI)": lambda turn: chat_body(turn, OPENAI),
     "openai-chat (compatible)": lambda turn: chat_body(turn, COMPATIBLE),
+    "anthropic": messages_body,
+    "gemini": gemini_body,
+    "bedrock": converse_body,
 }
 """What is sent for a turn, by the type of the provider."""
 
@@ -230,20 +252,42 @@ NATIVE: dict[tuple[str, str], Callable[[Any], Any]] = {
 FACES = ("responses", "chat completions")
 
 
+SEALS = {
+    "openai-responses": "c2lnbmVk",
+    "anthropic": seal("anthropic", "signature", "c2lnbmVk"),
+    "gemini": seal("gemini", "text", "c2lnbmVk"),
+    "bedrock": seal("bedrock", "signature", "c2lnbmVk"),
+}
+
+WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
+    "reasoning of earlier turns, as text": ("anthropic", "gemini", "bedrock"),
+    "reasoning of earlier turns, as the provider signed it": ("openai-chat",),
+    "safety_identifier": ("gemini",),
+    "prompt_cache_key": ("anthropic", "gemini"),
+}
+"""By the name of the feature, the types of providers whose models it changes nothing for."""
+
+
 def cell(face: str, provider: str, feature: Feature) -> str:
-    """Whether the upstream is asked for a feature: YES, the parameter that is refused as `400 name`, or NO_WORD."""
+    """Whether the upstream is asked for a feature: YES, the parameter that is refused as `400 name`, NO_WORD or NO_EFFECT."""
     asked, base = (feature.responses, feature.responses_base) if face == "responses" else (feature.chat, feature.chat_base)
     if asked is None:
         return NO_WORD
-    sent = _outcome(face, provider, {**base, **asked})
+    sent = _outcome(face, provider, _sealed({**base, **asked}, provider))
     if isinstance(sent, ServiceError):
         assert sent.param, f"{provider} refuses {feature.name} without a name"
         return f"400 `{sent.param}`"
-    without = _sent(face, provider, dict(base))
-    assert sent != without, f"{provider} drops {feature.name} on {face}"
     missing = [mark for mark in feature.marks if mark.encode() not in sent]
+    if provider.partition(" ")[0] in WITHOUT_EFFECT.get(feature.name, ()) and missing:
+        return NO_EFFECT
+    assert sent != _sent(face, provider, dict(base)), f"{provider} drops {feature.name} on {face}"
     assert not missing, f"{provider} is sent {feature.name} on {face} without {missing}"
     return YES
+
+
+def _sealed(asked: Json, provider: str) -> Json:
+    found: Json = orjson.loads(orjson.dumps(asked).replace(SEAL.encode(), SEALS.get(provider, "c2lnbmVk").encode()))
+    return found
 
 
 def _outcome(face: str, provider: str, asked: Json) -> bytes | ServiceError:
@@ -265,5 +309,5 @@ def _sent(face: str, provider: str, asked: Json) -> bytes:
     return canonical(body(parse_chat(checked(CreateChatCompletionRequest, request), MODELS.get(provider, "m"), stream=False)))
 
 
-MODELS: dict[str, str] = {}
+MODELS = {"anthropic": "claude-opus-4-5", "gemini": "gemini-3-pro", "bedrock": "anthropic.claude-opus-4-5-v1:0"}
 """Names of models whose family decides what can be asked for."""

@@ -212,3 +212,42 @@ GEMINI: dict[str, Stream] = {
     "tokens read from a cache": _gemini(_PART, usage={"cachedContentTokenCount": 7}),
     "tokens of reasoning": _gemini(_PART, usage={"thoughtsTokenCount": 7}),
 }
+
+
+# ---- Bedrock -----------------------------------------------------------------------------------------------------------
+
+
+def _converse(*blocks: Json, stop: str = "end_turn", usage: Json | None = None) -> Stream:
+    """Events by their names; a block has the `start` that opens it, if it has one, and `deltas`."""
+    events: Stream = [{"messageStart": {"role": "assistant"}}]
+    for index, block in enumerate(blocks):
+        if "start" in block:
+            events.append({"contentBlockStart": {"contentBlockIndex": index, "start": block["start"]}})
+        events += [{"contentBlockDelta": {"contentBlockIndex": index, "delta": delta}} for delta in block["deltas"]]
+        events.append({"contentBlockStop": {"contentBlockIndex": index}})
+    counts = {"inputTokens": 10, "outputTokens": 9, "totalTokens": 19} | (usage or {})
+    return [*events, {"messageStop": {"stopReason": stop}}, {"metadata": {"usage": counts, "metrics": {"latencyMs": 1}}}]
+
+
+def _converse_call(number: int) -> Json:
+    start = {"toolUse": {"toolUseId": f"tooluse_{number}", "name": "get_weather"}}
+    return {"start": start, "deltas": [{"toolUse": {"input": ARGUMENTS}}]}
+
+
+_SAID = {"deltas": [{"text": "Paris"}]}
+_MUSED = {"deltas": [{"reasoningContent": {"text": "Hmm"}}, {"reasoningContent": {"signature": "c2ln"}}]}
+_WEB = {"citation": {"title": "C", "location": {"web": {"url": CITED}}, "sourceContent": [{"text": "P"}]}}
+
+BEDROCK: dict[str, Stream] = {
+    "text": _converse(_SAID),
+    "a tool call": _converse(_converse_call(1), stop="tool_use"),
+    "several tool calls": _converse(_converse_call(1), _converse_call(2), stop="tool_use"),
+    "reasoning": _converse(_MUSED, _SAID),
+    "reasoning that only the provider reads": _converse(_MUSED, _SAID),
+    "citations": _converse({"deltas": [*_SAID["deltas"], _WEB]}),
+    "cut off at the limit": _converse(_SAID, stop="max_tokens"),
+    "stopped for safety": _converse(_SAID, stop="guardrail_intervened"),
+    "tokens": _converse(_SAID),
+    "tokens read from a cache": _converse(_SAID, usage={"cacheReadInputTokens": 7}),
+    "tokens written to a cache": _converse(_SAID, usage={"cacheWriteInputTokens": 7}),
+}
