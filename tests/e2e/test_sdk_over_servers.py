@@ -106,7 +106,9 @@ async def test_a_chat_completion_streams_and_counts(client: openai.AsyncOpenAI, 
 @of_every_model
 async def test_a_function_goes_there_and_back_in_responses(client: openai.AsyncOpenAI, model: str) -> None:
     tools: Any = [{"type": "function", "name": "weather", "parameters": SCHEMA, "strict": True}]
-    async with client.responses.stream(model=model, input=[*ASKED, CALL_BEGUN], tools=tools, tool_choice="required") as events:
+    async with client.responses.stream(
+        model=model, input=[*ASKED, CALL_BEGUN], tools=tools, tool_choice="required", temperature=0
+    ) as events:
         called = await events.get_final_response()
     calls = [item for item in called.output if item.type == "function_call"]
     assert {call.name for call in calls} == {"weather"}

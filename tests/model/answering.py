@@ -63,7 +63,10 @@ def servicer(http: Answering) -> ModelServicer:
 
 def unkept(registry: Registry) -> ModelServicer:
     """The service over these providers, without a store: a request has to say `store: false`."""
-    return compose(ModelSettings(), registry, AddressGuard(), cast("Store", None)).models
+    service = compose(ModelSettings(), registry, AddressGuard(), cast("Store", None))
+    # Usage goes to the store, too; and some who call this have no loop that could write it later.
+    service.usage_recorder.finished = lambda _: None  # type: ignore[method-assign]
+    return service.models
 
 
 def to_chat(provider: str) -> CreateChatCompletionRequest:
