@@ -18,6 +18,7 @@ from tests.e2e.frames import Json, data_of, read_until
 from tests.e2e.rig import KEY, Rig, config, gateway
 from tests.e2e.runs import DONE, calling, play, results, run
 from tests.e2e.tool_server import ToolServer, tool_server
+from tests.upstreams.scripted import answer
 from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec.message_codec import codec_for
@@ -155,6 +156,24 @@ async def test_a_provider_with_another_key_is_asked_with_it(tmp_path: Path) -> N
         assert (await rig.post(PATHS["chat"], body("chat", "lab/m", streamed=False)))[0] == 200
 
         assert rig.upstream.requests[-1].headers["authorization"] == "Bearer sk-rotated"
+
+
+async def test_a_model_of_ones_own_that_comes_later_is_routed_and_its_targets_are_watched(tmp_path: Path) -> None:
+    async with asyncio.timeout(BOUND), gateway_with_tools(tmp_path) as (rig, _):
+        at_once = {"attempts": 1}
+        targets = [{"model": "lab/first", "retry": at_once}, {"model": "lab/second", "priority": 1, "retry": at_once}]
+        await rig.gateway.apply(config(rig.upstream, models=[{"name": "smart", "targets": targets}]))
+        asked = body("chat", "smart", streamed=False)
+        for _ in range(2):
+            rig.upstream.play(answer({"error": {"message": "down"}}, status=500))
+            rig.upstream.play(DONE.script("lab", streamed=False))
+            assert (await rig.post(PATHS["chat"], asked))[0] == 200
+        # Two failures have opened the circuit of the first target: the second one is asked at once.
+        rig.upstream.play(DONE.script("lab", streamed=False))
+        assert (await rig.post(PATHS["chat"], asked))[0] == 200
+
+        models = [request.body["model"] for request in rig.upstream.requests]
+        assert models == ["first", "second", "first", "second", "second"]
 
 
 async def test_a_key_that_is_gone_is_refused_and_a_new_one_is_let_in() -> None:

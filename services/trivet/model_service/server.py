@@ -56,6 +56,7 @@ class ModelService:
     usage: UsageServicer
     runs: Runs
     recorder: Recorder
+    router: Router
     usage_recorder: UsageRecorder
     prices: PriceBook
     providers: OpenProviders = field(default_factory=OpenProviders)
@@ -74,6 +75,7 @@ class ModelService:
 
         def apply() -> None:
             switch()
+            self.router.apply()
             self.prices.apply(settings.providers)
             self.usage.apply(admins)
 
@@ -146,6 +148,7 @@ def compose(
         UsageServicer(store, usage_recorder, admins),
         runs=runs,
         recorder=recorder,
+        router=router,
         usage_recorder=usage_recorder,
         prices=prices,
     )

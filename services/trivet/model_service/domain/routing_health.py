@@ -65,12 +65,17 @@ class TargetHealth:
 class Health:
     """What is remembered of targets, by their names, in this process alone.
 
-    Bounded by the number of targets: of others than those that it was made with, nothing is remembered.
+    Bounded by the number of targets: of others than those that it was told of, nothing is remembered.
     """
 
-    def __init__(self, targets: Iterable[str]) -> None:
-        self._targets = {name: TargetHealth() for name in targets}
+    def __init__(self, targets: Iterable[str] = ()) -> None:
+        self._targets: dict[str, TargetHealth] = {}
         self._unknown = TargetHealth()
+        self.keep(targets)
+
+    def keep(self, targets: Iterable[str]) -> None:
+        """Remember these targets from now on: what is known of those that are new is nothing, others are forgotten."""
+        self._targets = {name: self._targets.get(name) or TargetHealth() for name in targets}
 
     def of(self, target: str) -> TargetHealth:
         """What is remembered of a target."""

@@ -65,10 +65,15 @@ class Router:
     ) -> None:
         self._registry = registry
         self._observers = observers
-        self._health = health or Health(target.name for route in registry.routes for target in route.targets)
+        self._health = health or Health()
+        self.apply()
         self._clock = clock
         self._draw = draw
         self._sleep = sleep
+
+    def apply(self) -> None:
+        """Take note that the registry has other routes now: targets that stay keep what is remembered of them."""
+        self._health.keep(target.name for route in self._registry.routes for target in route.targets)
 
     async def ask(self, operation: str, model: str, asking: Callable[[Target], Awaitable[T]]) -> T:
         """The answer in one piece."""
