@@ -277,6 +277,7 @@ async def test_sources_are_citations_in_characters(upstream: ScriptedUpstream, d
     ("finish", "reason"),
     [
         ("STOP", "stop"),
+        ("FUNCTION_CALL", "stop"),
         ("MAX_TOKENS", "length"),
         ("SAFETY", "content_filter"),
         ("RECITATION", "content_filter"),

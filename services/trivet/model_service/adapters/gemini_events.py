@@ -30,6 +30,7 @@ Reason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 _REASONS: Final[dict[str, Reason]] = {
     "STOP": "stop",
+    "FUNCTION_CALL": "stop",  # what servers in its likeness say of a turn that calls
     "MAX_TOKENS": "length",
     **dict.fromkeys(("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"), "content_filter"),
     **dict.fromkeys(("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "MODEL_ARMOR"), "content_filter"),
