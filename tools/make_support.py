@@ -24,7 +24,11 @@ Made by `make reference` from what the code does with a request and with an answ
 - **no effect**: it is taken, and changes nothing there, for the reason that [dialects.md](dialects.md) gives.
 - **-**: the face has no word for it (in requests), or the provider's API does not tell it (in answers).
 
-An agent run (`/agent/responses`) asks its model as chat completions do.
+An agent run (`/agent/responses`) asks its model as chat completions do. `openai-chat` differs by the server:
+[the table of flavors](dialects.md#chat-completions-over-openai-chat) says how, and forms of it with less are [`cohere`](dialects.md#cohere)
+and [`local`](dialects.md#the-embedded-model). What is served by some providers only, `/messages`, embeddings, reranking, moderation and
+audio, stands [on the same page](dialects.md#what-passes-to-some-providers-only). What a certain model can do is the model's own: what it
+does not take, its provider refuses.
 """
 
 

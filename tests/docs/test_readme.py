@@ -9,13 +9,16 @@ import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.docs.conftest import KEY, SECONDS, Reader
 from tests.docs.pages import ROOT, Fence, fences
+from trivet.model_service.settings import ProviderSettings
 from trivet.standalone.config import load_config
 
+TYPES = get_args(ProviderSettings.model_fields["type"].annotation)
 README = ROOT / "README.md"
 EXAMPLES = fences(README)
 TOKYO = r"Asia/Tokyo"
@@ -99,12 +102,34 @@ def test_what_the_gateway_says_of_itself_is_what_is_shown(reader: Reader) -> Non
 
 
 def test_the_example_of_a_configuration_is_the_file_and_is_good() -> None:
-    (shown,) = [fence.text for fence in EXAMPLES if fence.language == "yaml"]
+    *_, shown = [fence.text for fence in EXAMPLES if fence.language == "yaml"]
     file = ROOT / "examples/trivet.yaml"
 
     assert shown == file.read_text(encoding="utf-8")
     assert load_config(file, {"TRIVET_KEY": KEY}).providers[0].name == "lab"
     assert load_config(ROOT / "deploy/trivet.yaml", {"TRIVET_KEY": KEY}).services.model == "model:50051"
+
+
+def test_every_other_example_of_a_configuration_is_good(tmp_path: Path) -> None:
+    *others, _ = [fence.text for fence in EXAMPLES if fence.language == "yaml"]
+    file = tmp_path / "trivet.yaml"
+
+    assert others
+    for text in others:
+        file.write_text(text, encoding="utf-8")
+        config = load_config(file, dict.fromkeys(re.findall(r"\${(\w+)}", text), "key"))
+        assert config.models[0].name == "smart"
+
+
+def test_the_providers_that_are_left_to_the_operator_of_the_image_are_good(tmp_path: Path) -> None:
+    text = (ROOT / "deploy/trivet.yaml").read_text(encoding="utf-8")
+    offered = re.findall(r"^  #   (- {name: .*})$", text, re.MULTILINE)
+    file = tmp_path / "trivet.yaml"
+    file.write_text("providers:\n" + "".join(f"  {one}\n" for one in offered), encoding="utf-8")
+
+    config = load_config(file, dict.fromkeys(re.findall(r"\${(\w+)}", text), "key"))
+
+    assert {provider.type for provider in config.providers} == set(TYPES) - {"local"}
 
 
 def test_the_four_processes_serve_as_one(environment: dict[str, str], tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def _media() -> list[Feature]:
     at = "https://example.com/cat.png"
     inline = f"data:image/png;base64,{PNG}"
     pdf = f"data:application/pdf;base64,{PDF}"
+    sound = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
     return [
         feature(
             "image by URL", {"type": "image_url", "image_url": {"url": at}}, {"type": "input_image", "image_url": at}, "cat.png"
@@ -113,7 +114,7 @@ def _media() -> list[Feature]:
             {"type": "input_file", "file_id": "file-77"},
             "file-77",
         ),
-        feature("audio input", {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}, None, "UklGRg=="),
+        feature("audio input", sound, sound, "UklGRg=="),
     ]
 
 
@@ -182,7 +183,7 @@ def _forms() -> list[Feature]:
             ("city",),
         ),
         Feature("reasoning effort", {"reasoning_effort": "high"}, {"reasoning": {"effort": "high"}}),
-        Feature("reasoning summary", None, {"reasoning": {"effort": "high", "summary": "detailed"}}),
+        Feature("reasoning summary: detailed", None, {"reasoning": {"effort": "high", "summary": "detailed"}}),
         Feature(
             "reasoning of earlier turns, as text",
             {"messages": [QUESTION, answer | {"reasoning_content": "Hmm, 42."}, QUESTION]},
