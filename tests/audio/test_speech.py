@@ -24,6 +24,7 @@ async def test_the_sdk_hears_what_the_provider_says(rig: Rig) -> None:
     ) as answer:
         heard = b"".join([data async for data in answer.iter_bytes()])
         assert answer.headers["content-type"] == "audio/mpeg"
+        assert answer.headers["x-trivet-resolved-model"] == "oai/tts"
 
     assert len(heard) == 200_003
     assert rig.upstream.asked == [

@@ -29,6 +29,7 @@ def file(tmp_path: Path) -> Path:
     file.write_text(
         f"auth: {{keys: [{{name: dev, key: {KEY}}}]}}\n"
         f"providers: [{{name: lab, type: openai-chat, base_url: 'http://lab:1/{KEY}/v1', api_key: {KEY}}}]\n"
+        "models: [{name: smart, targets: [{model: lab/one}, {model: lab/two, priority: 1}]}]\n"
         f"mcp_servers: [{{name: far, url: 'http://far:2/mcp?token={KEY}'}}, {{name: near, command: [run, {KEY}]}}]\n"
         "services: {agent: 'agent:50051'}\n"
         f"store: {{url: 'postgresql://trivet:{KEY}@db:5432/kept?passfile={KEY}', secret_key: {KEY}}}\n",
@@ -48,6 +49,7 @@ def test_check_config_tells_what_the_file_says_and_no_secret(file: Path, capsys:
         "  service     agent at agent:50051",
         "  keys        dev",
         "  provider    lab: openai-chat at http://lab:1",
+        "  model       smart: by priority lab/one, lab/two",
         "  MCP server  far: at http://far:2",
         "  MCP server  near: the program run",
         "  store       at postgresql://db:5432/kept, kept for 30 days",

@@ -4,6 +4,7 @@ import grpc
 from aiohttp import web
 from google.api.httpbody_pb2 import HttpBody
 
+from trivet.bridge import headers
 from trivet.bridge.sse import StreamCall
 from trivet.kernel.errors import UpstreamFailed
 
@@ -25,7 +26,9 @@ async def respond(request: web.Request, call: StreamCall) -> web.StreamResponse:
         first = await call.read()
         if not isinstance(first, HttpBody):
             raise UpstreamFailed("The provider answered with nothing.")
-        response = web.StreamResponse(headers={"Content-Type": first.content_type or _ANY_TYPE, "X-Accel-Buffering": "no"})
+        told = headers.told(await call.initial_metadata())
+        about = {"Content-Type": first.content_type or _ANY_TYPE, "X-Accel-Buffering": "no"}
+        response = web.StreamResponse(headers={**told, **about})
         await response.prepare(request)
         try:
             await _write_all(response, first, call)

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from urllib.parse import urlsplit
 
+from trivet.model_service.route_settings import VirtualModelSettings
 from trivet.model_service.settings import CannotOpenStore, ProviderSettings, StoreSettings
 from trivet.standalone.chosen_config import config_file, configuration
 from trivet.tool_service.settings import McpServerSettings
@@ -18,6 +19,7 @@ def run(arguments: Namespace) -> int:
         *(("service", f"{name} at {address}") for name, address in config.services if address),
         ("keys", ", ".join(key.name for key in config.auth.keys) or "none: one is made at each start"),
         *(("provider", _provider(provider)) for provider in config.providers),
+        *(("model", _model(model)) for model in config.models),
         *(("MCP server", _mcp_server(server)) for server in config.mcp_servers),
         ("store", _store(config.store)),
         ("security", f"URLs of requests {networks} lead to private networks"),
@@ -33,6 +35,10 @@ def run(arguments: Namespace) -> int:
 
 def _provider(provider: ProviderSettings) -> str:
     return f"{provider.name}: {provider.type}" + (f" at {_origin(provider.base_url)}" if provider.base_url else "")
+
+
+def _model(model: VirtualModelSettings) -> str:
+    return f"{model.name}: by {model.route.strategy} {', '.join(target.model for target in model.targets)}"
 
 
 def _mcp_server(server: McpServerSettings) -> str:
