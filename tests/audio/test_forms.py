@@ -1,6 +1,7 @@
 """Forms as clients send them, and as nobody should."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -105,6 +106,20 @@ async def test_only_a_form_is_taken(rig: Rig) -> None:
         told, body = await rig.post(data, headers=headers)
         assert told == status, (headers, data, body)
         assert body["error"]["message"]
+    assert rig.upstream.requests == []
+
+
+@pytest.mark.parametrize("content", [b"RIFF", LARGE])
+@pytest.mark.parametrize("head", [b'; filename="\xff.wav"', b'; filename="a.wav"\r\nContent-Type: audio/\xff'])
+async def test_bytes_that_are_no_text_are_no_name_and_no_type_of_a_file(rig: Rig, head: bytes, content: bytes) -> None:
+    file = b'--x\r\nContent-Disposition: form-data; name="file"' + head + b"\r\n\r\n" + content + b"\r\n--x--\r\n"
+
+    status, body = await rig.post(
+        io.BytesIO(_part("model", "lab/w") + file), headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
+
+    assert (status, body["error"]["param"]) == (400, "file")
+    assert "Unicode" in body["error"]["message"]
     assert rig.upstream.requests == []
 
 

@@ -86,13 +86,18 @@ class Upload:
         return self._form.fields.decode(self._pairs, keep_unknown=True)
 
     def first(self, operation: Operation, given: dict[str, Any]) -> Message:
-        """The message that begins the call: the parameters, and what is known of the file."""
+        """The message that begins the call: the parameters, and what is known of the file. Raises InvalidRequest."""
         message: Message = operation.request_codec.decode(given, strict=True)
         file = getattr(getattr(message, self._form.parameters), self._form.file)
         assert self._file is not None
         file.SetInParent()
-        file.filename = self._file.filename or ""
-        file.content_type = self._file.headers.get("Content-Type", "")
+        try:
+            file.filename = self._file.filename or ""
+            file.content_type = self._file.headers.get("Content-Type", "")
+        except UnicodeEncodeError:
+            # The parser keeps bytes that are no UTF-8, as surrogates.
+            told = "its name and its type must be valid Unicode"
+            raise InvalidRequest(f"Invalid '{self._form.file}': {told}.", self._form.file) from None
         if self._complete:
             file.size = self._size
         return message
