@@ -123,6 +123,15 @@ async def test_bytes_that_are_no_text_are_no_name_and_no_type_of_a_file(rig: Rig
     assert rig.upstream.requests == []
 
 
+async def test_bytes_that_are_no_text_are_no_name_of_a_field(rig: Rig) -> None:
+    field = b'--x\r\nContent-Disposition: form-data; name="\xff"\r\n\r\nvalue\r\n'
+    data = _part("model", "lab/w") + field + _part("file", "RIFF") + b"--x--\r\n"
+
+    status, body = await rig.post(data, headers={"Content-Type": "multipart/form-data; boundary=x"})
+
+    assert (status, body["error"]["message"]) == (400, "The form cannot be read: the name of a part is not valid Unicode.")
+
+
 async def test_a_key_is_judged_before_the_form_is_read(rig: Rig) -> None:
     never = asyncio.Event()
 
