@@ -194,7 +194,7 @@ def _kind(annotation: Any) -> str:
         case origin if origin is tuple:
             return f"list of {_kind(typing.get_args(annotation)[0])}"
         case origin if origin is dict:
-            return f"name to {_KINDS[typing.get_args(annotation)[1]]}"
+            return f"name to {_kind(typing.get_args(annotation)[1])}"
     return _KINDS[annotation]
 
 

@@ -1,6 +1,7 @@
 """Forms as clients send them, and as nobody should."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -106,6 +107,29 @@ async def test_only_a_form_is_taken(rig: Rig) -> None:
         assert told == status, (headers, data, body)
         assert body["error"]["message"]
     assert rig.upstream.requests == []
+
+
+@pytest.mark.parametrize("content", [b"RIFF", LARGE])
+@pytest.mark.parametrize("head", [b'; filename="\xff.wav"', b'; filename="a.wav"\r\nContent-Type: audio/\xff'])
+async def test_bytes_that_are_no_text_are_no_name_and_no_type_of_a_file(rig: Rig, head: bytes, content: bytes) -> None:
+    file = b'--x\r\nContent-Disposition: form-data; name="file"' + head + b"\r\n\r\n" + content + b"\r\n--x--\r\n"
+
+    status, body = await rig.post(
+        io.BytesIO(_part("model", "lab/w") + file), headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
+
+    assert (status, body["error"]["param"]) == (400, "file")
+    assert "Unicode" in body["error"]["message"]
+    assert rig.upstream.requests == []
+
+
+async def test_bytes_that_are_no_text_are_no_name_of_a_field(rig: Rig) -> None:
+    field = b'--x\r\nContent-Disposition: form-data; name="\xff"\r\n\r\nvalue\r\n'
+    data = _part("model", "lab/w") + field + _part("file", "RIFF") + b"--x--\r\n"
+
+    status, body = await rig.post(data, headers={"Content-Type": "multipart/form-data; boundary=x"})
+
+    assert (status, body["error"]["message"]) == (400, "The form cannot be read: the name of a part is not valid Unicode.")
 
 
 async def test_a_key_is_judged_before_the_form_is_read(rig: Rig) -> None:

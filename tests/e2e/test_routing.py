@@ -155,6 +155,19 @@ async def test_the_time_that_a_caller_gives_is_that_of_each_attempt() -> None:
         assert (status, told["error"]["code"]) == (408, "request_timeout")
 
 
+async def test_the_little_time_that_a_caller_gives_does_not_turn_others_away_from_a_target() -> None:
+    async with routed(smart("lab")) as rig:
+        rig.one.always, rig.two.always = [NEVER], said("lab", streamed=True)
+        for _ in range(3):
+            async with rig.http.post(
+                PATHS["chat"], json=body("chat", "smart", streamed=True), headers={"x-trivet-ttft-timeout-ms": "50"}
+            ) as given:
+                await given.read()
+                assert given.status == 200
+
+        assert rig.asked == (3, 3)
+
+
 async def test_a_model_without_a_provider_goes_to_the_one_in_the_header() -> None:
     async with routed() as rig:
         rig.two.always = said("lab", streamed=False)

@@ -45,7 +45,7 @@ def told(file: Path, models: str) -> str:
             "  - {name: a, targets: [{model: oai/a}]}\n  - {name: a, targets: [{model: oai/b}]}\n",
             "6:6: `models[1].name`: two models are named `a`",
         ),
-        ("  - {name: a, targets: []}\n", "`models[0].targets`"),
+        ("  - {name: a, targets: []}\n", "5:15: `models[0].targets`: must have at least 1 element"),
         ("  - {name: a, targets: [{model: gpt-5}]}\n", "`models[0].targets[0].model`"),
         (
             "  - {name: a, targets: [{model: oai/a, override_params: {stream: true}}]}\n",
@@ -61,6 +61,13 @@ def told(file: Path, models: str) -> str:
 )
 def test_what_is_wrong_with_a_model_is_told_with_its_line(tmp_path: Path, models: str, problem: str) -> None:
     assert problem in told(tmp_path / "trivet.yaml", models)
+
+
+def test_a_list_whose_only_element_is_wrong_is_not_told_to_be_empty_as_well(tmp_path: Path) -> None:
+    problems = told(tmp_path / "trivet.yaml", "  - {name: a, targets: [{model: oai/a, weight: -1}]}\n")
+
+    assert "`models[0].targets[0].weight`" in problems
+    assert "`models[0].targets`:" not in problems
 
 
 def test_a_name_with_a_slash_may_begin_with_what_is_no_provider() -> None:

@@ -1,5 +1,7 @@
 """YAML with positions and environment variables."""
 
+from itertools import pairwise
+
 import pytest
 
 from trivet.standalone.yaml_source import Position, read_yaml
@@ -108,6 +110,13 @@ def test_tags_and_keys_that_are_no_text_are_problems() -> None:
 def test_an_alias_repeats_a_value_but_never_contains_itself() -> None:
     assert read("a: &x [1]\nb: *x") == {"a": [1], "b": [1]}
     assert complaint("a: &x [*x]") == "1:4: an alias must not stand inside what it names"
+
+
+def test_what_is_endlessly_deep_or_repeats_itself_without_end_is_one_problem() -> None:
+    repeating = "".join(f"{name}: &{name} [{', '.join([f'*{inner}'] * 10)}]\n" for inner, name in pairwise("abcdefghijklmnop"))
+
+    assert complaint("a: " + "[" * 5000 + "]" * 5000) == "1:1: nested too deep"
+    assert complaint("a: &a [1]\n" + repeating).startswith("1:1: more than 100000 values")
 
 
 def test_positions_are_found_or_those_of_what_surrounds_them() -> None:

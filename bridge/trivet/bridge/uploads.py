@@ -86,13 +86,16 @@ class Upload:
         return self._form.fields.decode(self._pairs, keep_unknown=True)
 
     def first(self, operation: Operation, given: dict[str, Any]) -> Message:
-        """The message that begins the call: the parameters, and what is known of the file."""
+        """The message that begins the call: the parameters, and what is known of the file. Raises InvalidRequest."""
         message: Message = operation.request_codec.decode(given, strict=True)
         file = getattr(getattr(message, self._form.parameters), self._form.file)
         assert self._file is not None
         file.SetInParent()
-        file.filename = self._file.filename or ""
-        file.content_type = self._file.headers.get("Content-Type", "")
+        name, kind = self._file.filename or "", self._file.headers.get("Content-Type", "")
+        if not (_is_text(name) and _is_text(kind)):
+            told = "its name and its type must be valid Unicode"
+            raise InvalidRequest(f"Invalid '{self._form.file}': {told}.", self._form.file)
+        file.filename, file.content_type = name, kind
         if self._complete:
             file.size = self._size
         return message
@@ -162,6 +165,8 @@ class Upload:
             return None
         if not isinstance(part, BodyPartReader) or part.name is None:
             raise InvalidRequest("The form cannot be read: a part has no name, or is a form itself.")
+        if not _is_text(part.name):
+            raise InvalidRequest("The form cannot be read: the name of a part is not valid Unicode.")
         return part
 
     async def _take_field(self, part: BodyPartReader) -> None:
@@ -210,6 +215,11 @@ class Upload:
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge("The file is larger than this gateway takes.", self._form.file)
+
+
+def _is_text(head: str) -> bool:
+    """Whether this part of a head is Unicode: the parser keeps other bytes as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in head)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from trivet.model_service.route_settings import VirtualModelSettings, mistakes
 
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+asyncpg")
+_MOST_DAYS = 36_500
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -36,6 +37,12 @@ def _header_name(name: str) -> str:
     return name
 
 
+def _header_value(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().isprintable():
+        raise ValueError("a header cannot have a line break or another control character, such as one at the end of a file")
+    return value
+
+
 def _none_is_no_key(value: object) -> object:
     return None if value in ("none", "") else value
 
@@ -54,6 +61,7 @@ def _store_url(url: SecretStr | None) -> SecretStr | None:
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]
 
 
 class _Section(BaseModel):
@@ -174,10 +182,10 @@ class ProviderSettings(_Section):
     """The URL that the dialect's paths are added to, with its version: `https://host/v1`. Needed for all but
     `local`, and for `anthropic`, `gemini`, `bedrock` and `cohere`, which are at their makers' without one."""
 
-    api_key: Annotated[SecretStr | None, BeforeValidator(_none_is_no_key)] = None
+    api_key: Annotated[HeaderValue | None, BeforeValidator(_none_is_no_key)] = None
     """Sent as a bearer token, or as the header that the type wants. `none`, empty or absent: none is sent."""
 
-    headers: dict[HeaderName, SecretStr] = {}
+    headers: dict[HeaderName, HeaderValue] = {}
     """Sent with each call."""
 
     flavor: (
@@ -211,6 +219,13 @@ class ProviderSettings(_Section):
     def offered(self) -> tuple[str, ...] | None:
         """The names of `models`; None where any may be asked for."""
         return None if self.models is None else tuple(model.name for model in self.models)
+
+    @model_validator(mode="after")
+    def _unique_models(self) -> Self:
+        twice = [name for name, count in Counter(self.offered or ()).items() if count > 1]
+        if twice:
+            raise ValueError(f"two `models` are named `{twice[0]}`")
+        return self
 
     @model_validator(mode="after")
     def _native_mcp_by_type(self) -> Self:
@@ -271,7 +286,7 @@ class StoreSettings(_Section):
     """`sqlite:///PATH` (absolute with four slashes), or `postgresql://USER:PASSWORD@HOST/DATABASE`. Absent: SQLite, the file
     `trivet/trivet.db` in `$XDG_DATA_HOME`, or in `~/.local/share`. Processes that share a store take over from each other."""
 
-    retention_days: float = Field(default=30.0, ge=0)
+    retention_days: float = Field(default=30.0, ge=0, le=_MOST_DAYS)
     """How long a response is kept after it was made, and a conversation after it was last changed. 0: for ever. What a
     kept response went on from is kept with it, found by nobody."""
 
@@ -337,7 +352,7 @@ class BackgroundSettings(_Section):
 class UsageSettings(_Section):
     """Records of calls to models: who called, what it took, what it cost. They are kept in the store."""
 
-    retention_days: float = Field(default=90.0, ge=0)
+    retention_days: float = Field(default=90.0, ge=0, le=_MOST_DAYS)
     """How long a record is kept. 0: for ever."""
 
     max_waiting: int = Field(default=20_000, ge=1)

@@ -15,11 +15,17 @@ _QUOTED = re.compile(r"'([^']*)'")
 
 def problems_of(error: ValidationError, model: type[BaseModel], document: Document) -> list[Problem]:
     """One problem for each error. No value of the file is repeated in a message: it may be a secret."""
+    found = [(_path(details["loc"]), details) for details in error.errors(include_url=False)]
     return [
         Problem(document.position(path), _message(path, details, model))
-        for details in error.errors(include_url=False)
-        for path in [_path(details["loc"])]
+        for path, details in found
+        if details["type"] != "too_short" or not _is_within(path, [other for other, _ in found])
     ]
+
+
+def _is_within(path: Path, others: list[Path]) -> bool:
+    """Whether one of the others stands inside `path`: a list whose only element is wrong is not empty as well."""
+    return any(len(other) > len(path) and other[: len(path)] == path for other in others)
 
 
 def dotted(path: Path) -> str:
@@ -49,6 +55,9 @@ def _message(path: Path, details: Any, model: type[BaseModel]) -> str:
             return f"{where}must be keys with values, as in `key: value`"
         case "tuple_type":
             return f"{where}must be a list"
+        case "too_short":
+            least = details["ctx"]["min_length"]
+            return f"{where}must have at least {least} element{'s' if least > 1 else ''}"
         case "value_error":
             return f"{where}{details['ctx']['error']}"
         case _:

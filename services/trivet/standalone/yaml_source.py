@@ -12,6 +12,8 @@ import yaml
 Path = tuple[str | int, ...]
 """Where a value stands in the document: `("providers", 0, "base_url")`."""
 
+_MOST_VALUES = 100_000
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}:]*)(?P<default>:-(?P<text>[^}]*))?\}|\$\{")
 
@@ -67,17 +69,22 @@ def read_yaml(text: str, environ: Mapping[str, str]) -> Document:
     document = Document()
     try:
         root = _Loader(text).get_single_node()
+        document.data = None if root is None else _Reader(document, environ).value(root, ())
+    except RecursionError:
+        document.problems.append(Problem(Position(1, 1), "nested too deep"))
+    except _TooMany:
+        document.problems.append(Problem(Position(1, 1), f"more than {_MOST_VALUES} values, with what aliases repeat"))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
         document.problems.append(Problem(place, f"not YAML: {error.problem or error.context}"))
-        return document
     except yaml.YAMLError as error:
         document.problems.append(Problem(Position(1, 1), f"not YAML: {getattr(error, 'reason', error)}"))
-        return document
-    if root is not None:
-        document.data = _Reader(document, environ).value(root, ())
     return document
+
+
+class _TooMany(Exception):  # noqa: N818 - says what happened
+    """A file has more values than a configuration can have: aliases of aliases make a few lines as large as anyone likes."""
 
 
 class _Reader:
@@ -90,6 +97,8 @@ class _Reader:
 
     def value(self, node: yaml.Node, path: Path) -> object:
         self._document.positions.setdefault(path, _position(node))
+        if len(self._document.positions) > _MOST_VALUES:
+            raise _TooMany
         if any(node is outer for outer in self._open):
             return self._problem(path, "an alias must not stand inside what it names")
         self._open.append(node)

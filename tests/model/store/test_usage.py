@@ -78,6 +78,14 @@ async def test_many_records_of_a_billionth_of_a_dollar_are_added_up_exactly(stor
 # ---- keeping ---------------------------------------------------------------------------------------------------------------
 
 
+async def test_all_times_of_a_record_are_kept_to_the_millionth_of_a_second(store: SqlStore) -> None:
+    third = 1 / 3
+    await store.add_usage([record(total_seconds=third, first_token_seconds=third, attempts=(Attempt("lab/m", 200, third),))])
+
+    (kept,) = await store.usage_records(UsageFilter()) or ()
+    assert {kept.call.total_seconds, kept.call.first_token_seconds, kept.call.attempts[0].seconds} == {0.333333}
+
+
 async def test_a_record_comes_back_as_it_was(store: SqlStore) -> None:
     attempts = (Attempt("lab/m", 500, 0.25), Attempt("lab/m", 200, 0.5))
     notes = {"team": "blue", "\ud83d nul \0": "\0"}

@@ -127,7 +127,9 @@ class Attempts:
             self._log.withdraw()
         else:
             self._log.end(status)
-            self._health.failed(self.target.name, status, self._log.now())
+            # How little time a caller gives is no fault of the target: others would have to do without it.
+            if not isinstance(error, RequestTimeout):
+                self._health.failed(self.target.name, status, self._log.now())
         return Failure(status, error.retry_after, refused)
 
     def _take(self, message: object) -> None:

@@ -91,7 +91,7 @@ def _row(record: UsageRecord) -> dict[str, Any]:
         "cost_pico": None if record.cost is None else min(to_pico(record.cost), _MOST_PICO),
         "unpriced": record.unpriced,
         "request_id": call.request_id,
-        "attempts": orjson.dumps([(attempt.target, attempt.status, attempt.seconds) for attempt in call.attempts]),
+        "attempts": orjson.dumps([(attempt.target, attempt.status, round(attempt.seconds, 6)) for attempt in call.attempts]),
     }
 
 
