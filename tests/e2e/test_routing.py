@@ -179,6 +179,11 @@ async def test_a_model_without_a_provider_goes_to_the_one_in_the_header() -> Non
 
 async def test_a_header_that_does_not_say_what_it_should_is_named() -> None:
     async with routed(smart("lab")) as rig:
-        for name in ("retry-config", "metadata"):
-            status, told = await rig.post(PATHS["chat"], body("chat", "smart", streamed=False), headers={f"x-tfy-{name}": "{"})
+        many = json.dumps({str(number): "v" for number in range(33)})
+        wrong = {
+            "retry-config": ["{"],
+            "metadata": ["{", '{"a": 1}', '{"a": "%s"}' % ("v" * 129), '{"%s": "v"}' % ("k" * 65), many],
+        }
+        for name, value in ((name, value) for name, values in wrong.items() for value in values):
+            status, told = await rig.post(PATHS["chat"], body("chat", "smart", streamed=False), headers={f"x-tfy-{name}": value})
             assert (status, told["error"]["param"]) == (400, f"x-trivet-{name}")

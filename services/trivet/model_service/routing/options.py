@@ -21,6 +21,8 @@ _PASSED: Final = "x-trivet-header-"
 _MOST_ATTEMPTS: Final = 10
 _MOST_MILLISECONDS: Final = 9_999_999_999
 _MOST_CHARACTERS: Final = 128
+_MOST_NOTES: Final = 32
+_LONGEST_NAME: Final = 64
 
 Given = Mapping[str, str | bytes]
 
@@ -89,12 +91,18 @@ def _metadata(given: Given) -> Mapping[str, str]:
     if not (text := _text(given, METADATA)):
         return {}
     wrong = InvalidRequest(
-        f"Invalid '{METADATA}': expected a JSON object of texts of at most {_MOST_CHARACTERS} characters.", METADATA
+        f"Invalid '{METADATA}': expected a JSON object of at most {_MOST_NOTES} texts, of at most {_MOST_CHARACTERS} characters "
+        f"under names of at most {_LONGEST_NAME}.",
+        METADATA,
     )
     found = _object(text, wrong)
-    if not all(isinstance(value, str) and len(value) <= _MOST_CHARACTERS for value in found.values()):
+    if len(found) > _MOST_NOTES or not all(map(_is_note, found, found.values())):
         raise wrong
     return found
+
+
+def _is_note(name: str, value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _MOST_CHARACTERS and 0 < len(name) <= _LONGEST_NAME
 
 
 def _seconds(given: Given, name: str) -> float | None:
