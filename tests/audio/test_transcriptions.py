@@ -143,3 +143,11 @@ async def test_a_provider_without_audio_is_an_honest_refusal(rig: Rig) -> None:
     assert status == 400
     assert body["error"]["code"] == "unsupported_parameter"
     assert body["error"]["param"] == "model"
+
+
+@pytest.mark.parametrize("place", [0, 2], ids=["before the file", "after it"])
+async def test_a_private_address_in_a_parameter_is_refused(rig: Rig, place: int) -> None:
+    parts: list[Any] = [("model", "lab/whisper"), ("file", b"sound")]
+    parts.insert(place, ("url", "http://10.0.0.1/meeting.mp3"))
+    status, told = await rig.post(form(*parts))
+    assert (status, told["error"]["param"]) == (400, "url")

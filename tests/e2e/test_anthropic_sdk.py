@@ -105,8 +105,11 @@ async def test_a_url_of_a_private_address_is_refused(place: Place) -> None:
     image: Any = {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1:1/cat.png"}}
     with pytest.raises(anthropic.BadRequestError) as refused:
         await place.sdk.messages.create(model=CLAUDE, max_tokens=5, messages=[{"role": "user", "content": [image]}])
+    with pytest.raises(anthropic.BadRequestError) as uncounted:
+        await place.sdk.messages.count_tokens(model=CLAUDE, messages=[{"role": "user", "content": [image]}])
 
-    assert refused.value.body["error"]["param"] == "messages[0].content[0].source.url"  # type: ignore[index]
+    for error in (refused.value, uncounted.value):
+        assert error.body["error"]["param"] == "messages[0].content[0].source.url"  # type: ignore[index]
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -10,7 +10,7 @@ from tests.e2e.bodies import PATHS, body
 from tests.e2e.frames import data_of
 from tests.e2e.routed import NEVER, Json, routed, smart
 from tests.e2e.runs import DONE
-from tests.upstreams.scripted import answer
+from tests.upstreams.scripted import answer, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -166,6 +166,16 @@ async def test_the_little_time_that_a_caller_gives_does_not_turn_others_away_fro
                 assert given.status == 200
 
         assert rig.asked == (3, 3)
+
+
+async def test_what_is_read_out_has_that_time_for_each_attempt_too() -> None:
+    async with routed(smart("lab")) as rig:
+        rig.one.always = [NEVER]
+        rig.two.always = [response(b"sound", headers={"Content-Type": "audio/mpeg"})]
+        spoken = {"model": "smart", "input": "hi", "voice": "v"}
+        headers = {"x-tfy-request-timeout": "300"}
+        async with rig.http.post("/v1/audio/speech", json=spoken, headers=headers) as given:
+            assert (given.status, await given.read(), rig.asked) == (200, b"sound", (1, 1))
 
 
 async def test_a_model_without_a_provider_goes_to_the_one_in_the_header() -> None:

@@ -11,7 +11,7 @@ from tests.model.answering import unkept
 from tests.model.scripted_dialect import ScriptedDialect
 from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.codec.packed import floats
-from trivet.kernel.errors import InvalidRequest, UnsupportedParameter, UpstreamFailed
+from trivet.kernel.errors import AddressRefused, InvalidRequest, UnsupportedParameter, UpstreamFailed
 from trivet.kernel.interceptors.validation import validation
 from trivet.kernel.testing import TRANSPORTS, Transport, serving
 from trivet.model.v1 import embedding_pb2, moderation_pb2, rerank_pb2
@@ -92,6 +92,22 @@ async def test_documents_are_ranked(transport: Transport) -> None:
     assert (told.id, told.results[0].relevance_score) == ("r", 0.5)
     assert isinstance(from_rpc_error(failed.value), UpstreamFailed)
     assert isinstance(from_rpc_error(lacking.value), UnsupportedParameter)
+
+
+@of_both
+async def test_a_private_address_in_a_parameter_that_only_the_server_knows_is_refused(transport: Transport) -> None:
+    novel = '{"messages":[{"content":[{"type":"image_url","image_url":{"url":"http://127.0.0.1:1/cat.png"}}]}]}'
+    documents = [rerank_pb2.RerankDocument(text="a")]
+    async with stub(transport) as models:
+        for asking in (
+            models.CreateEmbeddings(of_texts(["a"], extra=novel)),
+            models.Rerank(rerank_pb2.RerankRequest(model="lab/m", query="q", documents=documents, extra=novel)),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await asking
+            error = from_rpc_error(failed.value)
+            assert isinstance(error, AddressRefused)
+            assert error.param == "messages[0].content[0].image_url.url"
 
 
 @of_both

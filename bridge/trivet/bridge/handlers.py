@@ -24,7 +24,7 @@ REQUEST_ID: Final = web.RequestKey("request_id", str)
 PRINCIPAL: Final = web.RequestKey("principal", str)
 
 
-_MODELS: Final = frozenset({"trivet.model.v1.ModelService", "trivet.model.v1.MessageService"})
+_MODELS: Final = frozenset(f"trivet.model.v1.{name}Service" for name in ("Model", "Message", "Audio"))
 """Services that hold to `x-trivet-request-timeout` themselves: there it bounds each attempt at a model, not the whole call."""
 
 _WITHOUT_MODEL: Final = frozenset(

@@ -1,6 +1,6 @@
 """AudioService's RPCs."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -19,14 +19,17 @@ M = TypeVar("M", bound=Message)
 _EARLY = ("model", "stream")
 """What was decided by, when the file had not come yet."""
 
+Vet = Callable[[Message], Awaitable[None]]
+
 Uploads = AsyncIterable[pb.TranscriptionUpload] | AsyncIterable[pb.TranslationUpload]
 
 
 class AudioServicer(audio_service_pb2_grpc.AudioServiceServicer):
-    """Serves the models of a router that hear or speak."""
+    """Serves the models of a router that hear or speak. `vet` judges the URLs in parameters. Raises AddressRefused."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, vet: Vet) -> None:
         self._router = router
+        self._vet = vet
 
     async def CreateTranscription(self, requests: Uploads, context: Any) -> pb.TranscriptionAnswer:
         """What was said, in one piece."""
@@ -34,7 +37,7 @@ class AudioServicer(audio_service_pb2_grpc.AudioServiceServicer):
 
     async def StreamTranscription(self, requests: Uploads, context: Any) -> AsyncGenerator[pb.TranscriptionEventBatch]:
         """What is said, event by event."""
-        request, file = await _opened(requests)
+        request, file = await _opened(requests, self._vet)
 
         async def asking(target: Target) -> AsyncGenerator[pb.TranscriptionEventBatch]:
             heard = _transcriber(target, file).stream_transcription(_parameters(request, target), file)
@@ -52,6 +55,7 @@ class AudioServicer(audio_service_pb2_grpc.AudioServiceServicer):
 
     async def CreateSpeech(self, request: pb.CreateSpeechRequest, context: Any) -> AsyncGenerator[HttpBody]:
         """The audio as it comes."""
+        await self._vet(request)
 
         async def asking(target: Target) -> AsyncGenerator[HttpBody]:
             async with aclosing(_speaker(target).speak(_parameters(request, target))) as pieces:
@@ -63,7 +67,7 @@ class AudioServicer(audio_service_pb2_grpc.AudioServiceServicer):
                 yield piece
 
     async def _transcribe(self, operation: Operation, requests: Uploads) -> pb.TranscriptionAnswer:
-        request, file = await _opened(requests)
+        request, file = await _opened(requests, self._vet)
 
         async def asking(target: Target) -> pb.TranscriptionAnswer:
             said = await _transcriber(target, file).transcribe(operation, _parameters(request, target), file)
@@ -74,25 +78,27 @@ class AudioServicer(audio_service_pb2_grpc.AudioServiceServicer):
         return await self._router.ask(f"audio.{operation}", request.model, asking)
 
 
-async def _opened(requests: Uploads) -> tuple[pb.CreateTranscriptionRequest | pb.CreateTranslationRequest, AudioFile]:
-    """The parameters of an upload, and its file, whose content is still to come. Raises InvalidRequest."""
+async def _opened(requests: Uploads, vet: Vet) -> tuple[pb.CreateTranscriptionRequest | pb.CreateTranslationRequest, AudioFile]:
+    """The parameters of an upload, and its file, whose content is still to come. Raises InvalidRequest, AddressRefused."""
     messages: AsyncIterator[Any] = aiter(requests)
     first = await anext(messages, None)
     if first is None or first.WhichOneof("part") != "parameters":
         raise InvalidRequest("The first message of the request must have its parameters.", "parameters")
     request = first.parameters
+    await vet(request)
     size = request.file.size if request.file.HasField("size") else None
-    content = FileContent(_content(messages, size))
+    content = FileContent(_content(messages, size, vet))
     return request, AudioFile(request.file.filename, request.file.content_type, size, content)
 
 
-async def _content(messages: AsyncIterator[Any], size: int | None) -> AsyncIterator[bytes | Parameters]:
+async def _content(messages: AsyncIterator[Any], size: int | None, vet: Vet) -> AsyncIterator[bytes | Parameters]:
     received, over = 0, False
     async for message in messages:
         if over or message.WhichOneof("part") is None:
             raise InvalidRequest("Parameters come in the first message of the request, or after all of the file.", "parameters")
         if message.WhichOneof("part") == "parameters":
             over = True
+            await vet(message.parameters)
             late = _given(message.parameters)
             yield {name: value for name, value in late.items() if name not in _EARLY}
             continue

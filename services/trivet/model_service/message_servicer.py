@@ -46,6 +46,7 @@ class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):
 
     async def CountMessageTokens(self, request: pb.CountMessageTokensRequest, context: Any) -> pb.MessageTokenCount:
         """How many tokens a request would bring."""
+        await self._vet(request.extra)
 
         async def asking(target: Target) -> pb.MessageTokenCount:
             return await _native(target).count_message_tokens(target.fitted(request), target.model, _beta())

@@ -144,7 +144,7 @@ def compose(
         models,
         ConversationServicer(Conversations(store)),
         MessageServicer(router, guard),
-        AudioServicer(router),
+        AudioServicer(router, turns.vet),
         UsageServicer(store, usage_recorder, admins),
         runs=runs,
         recorder=recorder,

@@ -24,7 +24,8 @@ class SingleCalls:
         self._turns = turns
 
     async def embed(self, request: embedding_pb2.CreateEmbeddingsRequest) -> embedding_pb2.EmbeddingList:
-        """The vectors of the inputs."""
+        """The vectors of the inputs. Raises AddressRefused, too: servers of other APIs are given what they know besides texts."""
+        await self._turns.vet(request)
 
         async def asking(target: Target) -> embedding_pb2.EmbeddingList:
             embedder = _offered(target.provider.embedder, "embeddings")
@@ -33,7 +34,8 @@ class SingleCalls:
         return await self._router.ask("embeddings", request.model, asking)
 
     async def rerank(self, request: rerank_pb2.RerankRequest) -> rerank_pb2.RerankResponse:
-        """The documents in the order of their relevance."""
+        """The documents in the order of their relevance. Raises AddressRefused, too, as `embed` does."""
+        await self._turns.vet(request)
 
         async def asking(target: Target) -> rerank_pb2.RerankResponse:
             reranker = _offered(target.provider.reranker, "reranking")

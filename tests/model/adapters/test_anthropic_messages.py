@@ -120,8 +120,20 @@ async def test_a_fault_ends_a_stream_after_what_came_before(
 
 
 async def test_an_error_in_an_answer_with_status_200_is_an_error(upstream: ScriptedUpstream, messages: AnthropicMessages) -> None:
-    upstream.play(answer(OVERLOADED))
-    with pytest.raises(Overloaded):
+    for error in (OVERLOADED, {"error": OVERLOADED["error"]}):
+        upstream.play(answer(error))
+        with pytest.raises(Overloaded):
+            await messages.create_message(asked(), "haiku", "")
+        upstream.play(answer(error))
+        with pytest.raises(Overloaded):
+            await messages.count_message_tokens(CountMessageTokensRequest(model="claude/haiku"), "haiku", "")
+
+
+async def test_an_answer_that_is_no_message_is_the_providers_mistake(
+    upstream: ScriptedUpstream, messages: AnthropicMessages
+) -> None:
+    upstream.play(answer({"id": "msg_1"}))
+    with pytest.raises(UpstreamFailed, match="without a message"):
         await messages.create_message(asked(), "haiku", "")
 
 

@@ -159,6 +159,13 @@ async def test_the_headers_are_those_of_botocores_own_signer() -> None:
     assert ours["Authorization"].endswith(f"Signature={expected}")
 
 
+async def test_no_secret_is_in_what_is_shown_of_keys_and_endpoints() -> None:
+    keys = AwsKeys("AKIDEXAMPLE", "very-secret", "token-secret")
+    endpoint = await AwsSigner("aws", "eu-west-1", keys).endpoint("https://h")
+    assert endpoint.api_key == "very-secret"
+    assert "secret" not in f"{keys!r} {endpoint!r}"
+
+
 def test_a_region_has_its_addresses() -> None:
     assert hosts_of("eu-central-1") == (
         "https://bedrock-runtime.eu-central-1.amazonaws.com",

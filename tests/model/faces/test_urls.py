@@ -67,3 +67,8 @@ def test_what_is_inline_or_only_repeated_is_no_url_to_fetch() -> None:
     cited = {"type": "url_citation", "url": URL, "title": "t", "start_index": 0, "end_index": 1}
     said = [{"type": "output_text", "text": "x", "annotations": [cited]}]
     assert in_responses(input=[{"role": "assistant", "content": said}], instructions=URL) == []
+
+
+def test_parameters_that_only_the_provider_knows_are_searched_for_what_is_fetched_elsewhere() -> None:
+    servers = [{"type": "url", "url": URL}]
+    assert in_chat(mcp_servers=servers, image_url="no address", user_url=URL) == [(URL, "mcp_servers[0].url")]

@@ -20,6 +20,7 @@ from trivet.model_service.domain.routing_health import (
     per_output_token,
 )
 from trivet.model_service.domain.routing_order import ordered, sticky_draw
+from trivet.model_service.routing.log import CallLog
 
 A, B, C = (RouteTarget("p", name) for name in "abc")
 CALLS = 10_000
@@ -298,3 +299,12 @@ def test_the_caller_may_say_how_often_and_on_what() -> None:
 )
 def test_a_caller_is_told_what_helps_most(errors: list[ServiceError], told: str) -> None:
     assert most_telling(errors).message == told
+
+
+def test_headers_have_room_for_the_names_that_callers_make_up() -> None:
+    log = CallLog("chat.completions", "lab/m", stream=True, clock=lambda: 0.0)
+    for _ in range(20):
+        log.begin(RouteTarget("lab", "🦉" * 200))
+        log.end(500)
+
+    assert sum(len(value) for _, value in log.headers()) < 8000

@@ -10,6 +10,7 @@ from trivet.kernel.errors import UpstreamRejected
 from trivet.model_service.adapters.anthropic_events import MessageReader
 from trivet.model_service.adapters.anthropic_messages import PATH, AnthropicMessages, is_last
 from trivet.model_service.adapters.anthropic_request import count_body, messages_body
+from trivet.model_service.adapters.missing_api import is_missing
 from trivet.model_service.adapters.reading import Json, as_its_api_says, read_batch
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
 from trivet.model_service.domain.ports import ModelInfo
@@ -18,7 +19,6 @@ from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 BASE_URL: Final = "https://api.anthropic.com/v1"
 
 _VERSION: Final = "2023-06-01"
-_NOT_THERE: Final = frozenset({"404", "405"})
 _PAGE: Final = 1000
 
 
@@ -39,7 +39,7 @@ class Anthropic(AnthropicMessages):
         body = messages_body(request)
         reader = MessageReader(self._http.error)
         if not request.stream:
-            answer = await self._answer(body)
+            answer = await self._message(body, {})
             with as_its_api_says(self._http):
                 whole = list(reader.read_whole(answer))
             yield whole
@@ -60,9 +60,9 @@ class Anthropic(AnthropicMessages):
         if not self._counts:
             return None
         try:
-            answer = await self._http.post_json(f"{PATH}/count_tokens", count_body(request))
+            answer = await self._object(f"{PATH}/count_tokens", count_body(request), {})
         except UpstreamRejected as error:
-            if error.metadata.get("http_status") not in _NOT_THERE:
+            if not is_missing(error):
                 raise
             # A server that has no such path never will: it is asked once.
             self._counts = False
@@ -88,14 +88,6 @@ class Anthropic(AnthropicMessages):
     async def aclose(self) -> None:
         """See `Dialect.aclose`."""
         await self._http.aclose()
-
-    async def _answer(self, body: Json) -> Json:
-        answer = await self._http.post_json(PATH, body)
-        if answer.get("error"):
-            raise self._http.error(answer["error"])
-        if "content" not in answer:
-            raise self._http.invalid("answered without a message")
-        return answer
 
 
 def _model(model: Json) -> ModelInfo:

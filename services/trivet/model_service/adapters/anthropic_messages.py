@@ -1,7 +1,7 @@
 """The Messages API as it is, for callers who speak it themselves: nothing is translated, and only the model's name is ours."""
 
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Final
 
@@ -34,9 +34,7 @@ class AnthropicMessages:
 
     async def create_message(self, request: CreateMessageRequest, upstream_model: str, beta: str) -> CreatedMessage:
         """See `NativeMessages.create_message`."""
-        answer = await self._http.post_json(PATH, _body(request, upstream_model), headers=_headers(beta))
-        if answer.get("type") == "error":
-            raise self._http.error(answer.get("error"))
+        answer = await self._message(_body(request, upstream_model), _headers(beta))
         with as_its_api_says(self._http):
             message: CreatedMessage = codec_for(CreatedMessage).decode(answer)
             tokens = _tokens(answer.get("usage") or {})
@@ -65,9 +63,21 @@ class AnthropicMessages:
 
     async def count_message_tokens(self, request: CountMessageTokensRequest, upstream_model: str, beta: str) -> MessageTokenCount:
         """See `NativeMessages.count_message_tokens`."""
-        answer = await self._http.post_json(f"{PATH}/count_tokens", _body(request, upstream_model), headers=_headers(beta))
+        answer = await self._object(f"{PATH}/count_tokens", _body(request, upstream_model), _headers(beta))
         with as_its_api_says(self._http):
             return codec_for(MessageTokenCount).decode(answer)
+
+    async def _message(self, body: Json, headers: Mapping[str, str]) -> Json:
+        answer = await self._object(PATH, body, headers)
+        if "content" not in answer:
+            raise self._http.invalid("answered without a message")
+        return answer
+
+    async def _object(self, path: str, body: Json, headers: Mapping[str, str]) -> Json:
+        answer = await self._http.post_json(path, body, headers=headers)
+        if answer.get("error"):
+            raise self._http.error(answer["error"])
+        return answer
 
     def event(self, event: SseEvent) -> Json:
         """The JSON of an event, which has a `type` then. Raises UpstreamFailed."""

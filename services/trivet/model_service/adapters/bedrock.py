@@ -1,22 +1,22 @@
 """The Converse dialect of AWS Bedrock, whatever the model behind it."""
 
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
-from typing import Any, Final
+from contextlib import aclosing
+from functools import partial
+from typing import Final
 from urllib.parse import quote
 
 from trivet.kernel.errors import ServiceError, UpstreamRejected
 from trivet.model_service.adapters.bedrock_events import ConverseReader
 from trivet.model_service.adapters.bedrock_request import converse_body, counted
 from trivet.model_service.adapters.bedrock_stream import MEDIA_TYPE, ConverseEvent, read_events
+from trivet.model_service.adapters.reading import as_its_api_says, read_batch
 from trivet.model_service.adapters.upstream_http import UpstreamHttp
 from trivet.model_service.domain.ports import ModelInfo
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 
 _MODELS: Final = "foundation-models?byOutputModality=TEXT&byInferenceType=ON_DEMAND"
 _PROFILES: Final = "inference-profiles?maxResults=1000"
-
-Json = dict[str, Any]
 
 
 class Bedrock:
@@ -32,7 +32,7 @@ class Bedrock:
         reader = ConverseReader()
         if not request.stream:
             answer = await self._http.post_json(_path(request.model, "converse"), body)
-            with self._as_its_api_says():
+            with as_its_api_says(self._http):
                 events = list(reader.read_whole(answer))
             yield events
             return
@@ -40,7 +40,7 @@ class Bedrock:
         async with aclosing(read_events(pieces, self._http.invalid)) as batches:
             try:
                 async for batch in batches:
-                    events, error = self._read(reader, batch)
+                    events, error = read_batch(self._http, partial(self._events, reader), batch)
                     if events:
                         yield events
                     if error:
@@ -66,7 +66,7 @@ class Bedrock:
         """See `Dialect.list_models`: the models on demand, and the profiles that newer ones are called by."""
         models = await self._control.get_json(_MODELS)
         profiles = await self._control.get_json(_PROFILES)
-        with self._as_its_api_says():
+        with as_its_api_says(self._http):
             return [ModelInfo(one["modelId"], description=one.get("modelName") or "") for one in models["modelSummaries"]] + [
                 ModelInfo(one["inferenceProfileId"], description=one.get("inferenceProfileName") or "")
                 for one in profiles["inferenceProfileSummaries"]
@@ -77,26 +77,11 @@ class Bedrock:
         await self._http.aclose()
         await self._control.aclose()
 
-    def _read(self, reader: ConverseReader, batch: list[ConverseEvent]) -> tuple[list[TurnEvent], ServiceError | None]:
-        """What a batch stands for, and the error it ends in: what came before the fault still goes out."""
-        events: list[TurnEvent] = []
-        try:
-            for name, body, fault in batch:
-                if fault:
-                    raise self._http.error({"message": body.get("message") or body.get("originalMessage"), "type": name})
-                with self._as_its_api_says():
-                    events.extend(reader.read(name, body))
-        except ServiceError as error:
-            return events, error
-        return events, None
-
-    @contextmanager
-    def _as_its_api_says(self) -> Iterator[None]:
-        """Makes what goes wrong when an answer is read the provider's mistake."""
-        try:
-            yield
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise self._http.invalid("broke its API") from error
+    def _events(self, reader: ConverseReader, event: ConverseEvent) -> Iterator[TurnEvent]:
+        if event.fault:
+            told = event.body.get("message") or event.body.get("originalMessage")
+            raise self._http.error({"message": told, "type": event.name})
+        yield from reader.read(event.name, event.body)
 
 
 def _path(model: str, operation: str) -> str:

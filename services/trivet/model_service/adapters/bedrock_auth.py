@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trivet.kernel.errors import UpstreamFailed
@@ -23,8 +23,8 @@ class AwsKeys:
     """Credentials as they are configured; `token` is for temporary ones."""
 
     access_key_id: str
-    secret_access_key: str
-    token: str = ""
+    secret_access_key: str = field(repr=False)
+    token: str = field(default="", repr=False)
 
 
 class AwsSigner:
@@ -42,8 +42,9 @@ class AwsSigner:
 
     async def endpoint(self, base_url: str) -> Endpoint:
         """The place, once there are credentials for it. Raises UpstreamFailed if there are none."""
-        # They may be read from files or asked of a service, and again before they expire: never in the loop.
-        self._frozen = await asyncio.to_thread(self._fresh)
+        # They may be read from files or asked of a service, and again before they expire: never in the loop. Given ones stay.
+        if self._keys is None or self._frozen is None:
+            self._frozen = await asyncio.to_thread(self._fresh)
         if self._frozen is None:
             raise UpstreamFailed(f"The provider `{self._provider}` has no AWS credentials, in the configuration or around it.")
         return Endpoint(base_url, self._frozen.secret_key)

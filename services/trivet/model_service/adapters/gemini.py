@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 from trivet.kernel.errors import UpstreamFailed, UpstreamRejected
 from trivet.model_service.adapters.gemini_events import AnswerReader
 from trivet.model_service.adapters.gemini_request import gemini_body
+from trivet.model_service.adapters.missing_api import is_missing
 from trivet.model_service.adapters.reading import Json, as_its_api_says, json_event, read_batch
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, key_header
@@ -58,7 +59,7 @@ class Gemini:
         try:
             answer = await self._http.post_json(method_path(request.model, "countTokens"), body)
         except UpstreamRejected as error:
-            if error.metadata.get("http_status") not in {"404", "405"}:
+            if not is_missing(error):
                 raise
             return None
         counted = answer.get("totalTokens")

@@ -8,6 +8,11 @@ from trivet.kernel.errors import UnsupportedParameter, UpstreamRejected
 _NOT_THERE = frozenset({"404", "405"})
 
 
+def is_missing(error: UpstreamRejected) -> bool:
+    """Whether the server has nothing at the path that was asked."""
+    return error.metadata.get("http_status") in _NOT_THERE
+
+
 @contextmanager
 def said_if_missing(what: str) -> Iterator[None]:
     """Raises UnsupportedParameter, "... has no `what`", where the server has no such path.
@@ -18,6 +23,6 @@ def said_if_missing(what: str) -> Iterator[None]:
         yield
     except UpstreamRejected as error:
         told = f"{error.message} {error.metadata.get('code', '')}".lower()
-        if error.metadata.get("http_status") not in _NOT_THERE or "model" in told or "deployment" in told:
+        if not is_missing(error) or "model" in told or "deployment" in told:
             raise
         raise UnsupportedParameter(f"This model's provider has no {what}.", "model") from error

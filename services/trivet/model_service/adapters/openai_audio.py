@@ -4,9 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import orjson
-
 from trivet.kernel.errors import UpstreamError
+from trivet.model_service.adapters.reading import json_event
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upload_body import UploadBody
 from trivet.model_service.adapters.upstream_http import UpstreamAnswer, UpstreamHttp, is_done
@@ -93,12 +92,7 @@ class OpenAIAudio:
         for event in batch:
             if not event.data or is_done(event):
                 continue
-            try:
-                value = orjson.loads(event.data)
-            except orjson.JSONDecodeError as error:
-                raise self._http.invalid("sent an event that is not JSON") from error
-            if not isinstance(value, dict):
-                raise self._http.invalid("sent an event that is not a JSON object")
+            value = json_event(self._http, event)
             if fault := value.get("error") or ((event.event == "error" or value.get("type") == "error") and value):
                 raise self._http.error(fault)
             yield value

@@ -13,6 +13,7 @@ from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamFailed, UpstreamRejected
 from trivet.model_service.adapters.chat_flavors import COMPATIBLE, ChatFlavor, in_flavor
+from trivet.model_service.adapters.missing_api import is_missing
 from trivet.model_service.adapters.openai_chat_events import ChunkReader
 from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, is_whole, repair_completion
 from trivet.model_service.adapters.openai_chat_request import chat_body
@@ -70,7 +71,7 @@ class OpenAIChat:
             answer = await self._http.post_json(f"{_PATH}/input_tokens", self._adapt(chat_body(request, self._flavor)))
         except UpstreamRejected as error:
             # A server that has no such path never will: it is asked once.
-            self._counts = error.metadata.get("http_status") not in {"404", "405"}
+            self._counts = not is_missing(error)
             return None
         counted = answer.get("input_tokens")
         return counted if isinstance(counted, int) else None

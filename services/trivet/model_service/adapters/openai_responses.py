@@ -11,6 +11,7 @@ from trivet.model.v1.response_context_pb2 import CompactedResponse, CompactRespo
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.adapters.missing_api import is_missing
 from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.openai_responses_events import TurnReader
 from trivet.model_service.adapters.openai_responses_native import NativeResponse, NativeStream
@@ -25,7 +26,6 @@ from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_tools import namespaced
 
 _PATH: Final = "responses"
-_NOT_THERE: Final = frozenset({"404", "405"})
 _LAST: Final = re.compile(rb'"type":\s*"response\.(completed|incomplete|failed)"')
 
 _COUNTED: Final = frozenset(CountInputTokensRequest.DESCRIPTOR.fields_by_name)
@@ -125,7 +125,7 @@ class OpenAIResponses:
         try:
             return await self._http.post_json(path, {key: body[key] for key in keys if key in body} | {"model": model})
         except UpstreamRejected as error:
-            if error.metadata.get("http_status") not in _NOT_THERE:
+            if not is_missing(error):
                 raise
             return None
 

@@ -11,6 +11,7 @@ from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp
 
 Json = dict[str, Any]
+E = TypeVar("E")
 T = TypeVar("T")
 
 
@@ -25,9 +26,7 @@ def json_event(http: UpstreamHttp, event: SseEvent) -> Json:
     return parsed
 
 
-def read_batch(
-    http: UpstreamHttp, read: Callable[[Json], Iterator[T]], batch: Iterable[Json]
-) -> tuple[list[T], ServiceError | None]:
+def read_batch(http: UpstreamHttp, read: Callable[[E], Iterator[T]], batch: Iterable[E]) -> tuple[list[T], ServiceError | None]:
     """What a batch stands for, and the error it ends in: what came before the fault still goes out."""
     events: list[T] = []
     try:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,7 +48,7 @@ class Endpoint:
     """Where a provider is, and the key that opens it ("" for none)."""
 
     base_url: str
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
 
 
 Authorize = Callable[[str, str, Mapping[str, str], bytes, str], Mapping[str, str]]

@@ -22,8 +22,11 @@ _Found = Iterator[tuple[str, str]]
 def fetched_urls(request: Message) -> _Found:
     """Each URL in a request that its provider would fetch, and the path of its field.
 
-    The descriptors tell where there are any; in a part, an item or a tool of an unknown type it is the keys.
+    The descriptors tell where there are any; in a part, an item or a tool of an unknown type it is the keys. Among parameters that
+    only the provider knows, it is those that are called as what is fetched elsewhere: `messages` beside an `input`, say.
     """
+    if extra := getattr(request, "extra", ""):
+        yield from (found for found in _in_json(orjson.loads(extra), "") if _is_called_so(found))
     for message, path in walk(request):
         for field in _holding(cast("Descriptor", message.DESCRIPTOR)):
             value = getattr(message, field.name)
@@ -34,6 +37,11 @@ def fetched_urls(request: Message) -> _Found:
                 yield from _in_json(orjson.loads(value), where)
             elif _is_fetched(value):
                 yield value, where
+
+
+def _is_called_so(found: tuple[str, str]) -> bool:
+    url, path = found
+    return "://" in url and path.rpartition(".")[2] in {"url", *_FETCHED}
 
 
 @cache

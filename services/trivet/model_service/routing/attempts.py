@@ -86,6 +86,11 @@ class Attempts:
 
     async def rest(self, messages: AsyncGenerator[T]) -> AsyncGenerator[T]:
         """What comes after the first messages."""
+        if self._deadline is None:
+            async for message in messages:
+                self._pass(message)
+                yield message
+            return
         while True:
             async with self._until(self._deadline):
                 try:

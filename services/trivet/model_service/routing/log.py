@@ -19,7 +19,7 @@ TIMING: Final = "server-timing"
 
 _PORTABLE: Final = string.punctuation.replace("%", "")
 _MOST_CHARACTERS: Final = 200
-"""What a header may hold of a name that the caller made up."""
+"""What a header may hold of a name that the caller made up, as it is written there."""
 
 _MOST_TOLD: Final = 20
 """The attempts that a header has room for."""
@@ -116,4 +116,4 @@ def _told(attempt: Attempt) -> dict[str, object]:
 
 def _portable(name: str) -> str:
     """A name as a header can carry it."""
-    return urllib.parse.quote(name[:_MOST_CHARACTERS], safe=_PORTABLE)
+    return urllib.parse.quote(name[:_MOST_CHARACTERS], safe=_PORTABLE)[:_MOST_CHARACTERS]
