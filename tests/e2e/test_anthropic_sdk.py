@@ -86,7 +86,7 @@ async def test_a_real_server_answers_and_counts(place: Place) -> None:
 
     assert counted.input_tokens > 0
     assert message.usage.input_tokens > 0
-    assert message.stop_reason == "max_tokens"
+    assert message.stop_reason in ("max_tokens", "end_turn")
 
 
 async def test_a_model_of_another_api_is_refused_by_name(place: Place) -> None:

@@ -91,6 +91,15 @@ def test_a_process_that_is_told_to_end_while_it_reads_its_file_again_ends_well(s
     assert serving.process.wait() == 0
 
 
+@pytest.fixture
+def hangups_end() -> Iterator[None]:
+    """What is started has the default for SIGHUP, though the tests themselves may run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_end")
 def test_without_a_file_a_hangup_ends_the_process(tmp_path: Path) -> None:
     free = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIVET_")}
