@@ -182,7 +182,7 @@ def without_runs(batch: B, events: str) -> B:
     """A message of a stream whose events, in the field of that name, are single ones; itself, if they are."""
     runs: Runs = runs_of(batch.DESCRIPTOR.fields_by_name[events].message_type)
     given = getattr(batch, events)
-    if runs.count(given) == len(given):
+    if not any(map(runs.found_in, given)):
         return batch
     told = type(batch)()
     told.CopyFrom(batch)

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
-from trivet.kernel.codec.runs import without_runs
 from trivet.kernel.errors import ServiceError, UnsupportedParameter
 from trivet.kernel.loop import CallFinished, Streamed, run
 from trivet.model.v1.response_event_pb2 import ResponseEvent
@@ -49,7 +48,7 @@ class ResponseMaker:
         if assembly.last_number < 0 and not self._is_ours(plan):
             async with aclosing(self._turns.stream(turn_request(plan), plan.told)) as batches:
                 async for batch in batches:
-                    yield list(without_runs(batch, "events").events)
+                    yield list(batch.events)
             return
         told = assembly.last_number >= 0
         try:
