@@ -2,8 +2,7 @@
 
 import asyncio
 
-from trivet.kernel.call import Call, Proceed
-from trivet.kernel.errors import RequestTimeout
+from trivet.kernel.call import Call
 
 
 class Deadline:
@@ -13,22 +12,28 @@ class Deadline:
         self._default = default
         self._longest = longest
 
-    async def __call__(self, call: Call, proceed: Proceed) -> None:
-        """Run the call within its deadline; a health watch that sets none goes on until its caller leaves.
-
-        Raises:
-            RequestTimeout: the deadline passed.
-        """
+    def begin(self, call: Call) -> None:
+        """Let the time of a call run; a health watch that sets none goes on until its caller leaves."""
         remaining: float | None = call.context.time_remaining()
         if remaining is None and call.infrastructure:
-            await proceed()
             return
         seconds = self._default if remaining is None else min(remaining, self._longest)
-        call.deadline = asyncio.get_running_loop().time() + seconds
-        try:
-            async with asyncio.timeout_at(call.deadline) as scope:
-                await proceed()
-        except TimeoutError:
-            if scope.expired():
-                raise RequestTimeout from None
-            raise  # a timeout of the handler's own
+        loop = asyncio.get_running_loop()
+        call.deadline = loop.time() + seconds
+        # In process, what the caller has set is kept by the exchange, which tells the caller without waiting for the handler.
+        if not call.in_process or seconds != remaining:
+            call.timer = loop.call_at(call.deadline, _expire, call)
+
+    def end(self, call: Call) -> bool:
+        """Stop the time; whether it was up, and nobody else has cancelled the call."""
+        if call.timer is None:
+            return False
+        call.timer.cancel()
+        call.timer = None
+        return call.expired and call.task is not None and call.task.uncancel() == 0
+
+
+def _expire(call: Call) -> None:
+    if call.task is not None:
+        call.expired = True
+        call.task.cancel()
