@@ -29,9 +29,10 @@ def is_infrastructure(method: str) -> bool:
 class Call:
     """A running RPC; the chain makes it, and its interceptors fill it in.
 
-    `method` is `/package.Service/Method`. `principal` names the key that was used, None before authentication and for
-    infrastructure. `deadline` is in the loop's time, None if there is none. `parent` is the running call of this process
-    that made this one, None where it came over the wire or from a face; `in_process` tells the two apart.
+    `method` is `/package.Service/Method`; `infrastructure` says that it is a health check or a reflection request.
+    `principal` names the key that was used, None before authentication and for infrastructure. `deadline` is in the loop's
+    time, None if there is none. `parent` is the running call of this process that made this one, None where it came over the
+    wire or from a face; `in_process` tells the two apart.
 
     For the chain alone: `task` is what runs the call, `timer` what cancels that at the deadline, `expired` says that it has.
     `evicted` says that the server itself cancels this call because it stops. `code` is how it ended, where its context does
@@ -50,6 +51,7 @@ class Call:
         "evicted",
         "expired",
         "in_process",
+        "infrastructure",
         "metadata",
         "method",
         "parent",
@@ -61,6 +63,7 @@ class Call:
 
     def __init__(self, method: str, request: Any, context: Context, decode: Callable[[bytes], Any] | None) -> None:
         self.method = method
+        self.infrastructure = is_infrastructure(method)
         self.context = context
         self.metadata: dict[str, str | bytes] = dict(context.invocation_metadata() or ())
         self.request_id = ""
@@ -105,11 +108,6 @@ class Call:
         return self.context.peer()
 
     @property
-    def infrastructure(self) -> bool:
-        """Whether this is a health check or a reflection request."""
-        return is_infrastructure(self.method)
-
-    @property
     def reflection(self) -> bool:
         """Whether this is a reflection request."""
         return self.method.startswith(_REFLECTION)
@@ -134,6 +132,7 @@ class Call:
 
     def end(self) -> None:
         """Do what was to be done at the end; for whoever made this object."""
+        self.task = None
         doing, self._at_end = self._at_end, None
         for do in doing or ():
             do()

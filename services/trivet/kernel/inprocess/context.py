@@ -87,6 +87,7 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
 
     def handler_ended(self) -> None:
         """Call back those who wait for the end of the handler, however it ended."""
+        self._exchange.handler_ended()
         for callback in self._callbacks:
             callback(self)
 

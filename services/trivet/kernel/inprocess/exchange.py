@@ -75,6 +75,10 @@ class Exchange:
         """Start the handler; it sees `context`, not the context variables of its caller."""
         self._task = self._loop.create_task(handler, context=context)
 
+    def handler_ended(self) -> None:
+        """Let go of the handler's task, which knows its call, which knows this: a circle would wait for the garbage collector."""
+        self._task = None
+
     def time_remaining(self) -> float | None:
         """Seconds to the deadline that the caller has set, never negative; None without one."""
         return None if self.deadline is None else max(0.0, self.deadline - self._loop.time())
