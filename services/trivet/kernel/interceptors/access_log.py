@@ -1,26 +1,28 @@
 """Writes one line for each RPC: what was called, by whom, how it ended and how long it took; never keys or bodies."""
 
-import json
-import logging
 import time
 
 import grpc
 
+from trivet.kernel import access_lines
+from trivet.kernel.access_lines import quoted
 from trivet.kernel.call import Call
 
-_log = logging.getLogger("trivet.access")
+_OK = grpc.StatusCode.OK
 
 
 def log(call: Call, started: float) -> None:
-    """Log the end of a call that began at `started`; health checks and reflection at DEBUG, for they come every few seconds."""
-    level = logging.DEBUG if call.infrastructure else logging.INFO
-    if not _log.isEnabledFor(level):
-        return
-    code = call.code or call.context.code() or grpc.StatusCode.OK
-    milliseconds = (time.perf_counter() - started) * 1000
-    # json.dumps quotes what the caller wrote: a method name cannot start a line of its own.
-    _log.log(
-        level,
-        f"method={json.dumps(call.method)} code={code.name} ms={milliseconds:.1f} request_id={call.request_id} "
-        f"principal={json.dumps(call.principal or '-')} peer={call.peer}",
-    )
+    """Log the end of a call that began at `started`."""
+    code = call.code or call.context.code() or _OK
+    level = access_lines.level_of_call(infrastructure=call.infrastructure, in_process=call.in_process, failed=code is not _OK)
+    if access_lines.enabled(level):
+        access_lines.write(
+            level,
+            "method=%s code=%s ms=%.1f request_id=%s principal=%s peer=%s",
+            quoted(call.method),
+            code.name,
+            (time.perf_counter() - started) * 1000,
+            call.request_id,
+            quoted(call.principal or "-"),
+            call.peer,
+        )
