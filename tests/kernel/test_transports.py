@@ -308,8 +308,10 @@ async def test_a_stream_is_done_when_its_reader_is(stub: ProbeStub, left: bool):
         assert await done.get() is call
 
 
-async def test_each_call_is_one_line_in_the_access_log(stub: ProbeStub, probe: Probe, caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO, "trivet.access")
+async def test_each_call_is_one_line_in_the_access_log(
+    stub: ProbeStub, probe: Probe, transport: Transport, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.DEBUG, "trivet.access")
     secret = (("authorization", "Bearer hunter2"), ("x-request-id", "r-1"))
     await stub.Echo(text("a body"), metadata=secret)
     await failure_of(stub.Fail(text("typed"), metadata=secret))
@@ -317,12 +319,15 @@ async def test_each_call_is_one_line_in_the_access_log(stub: ProbeStub, probe: P
     await happens(probe.entered)
     waiting.cancel()
     await happens(probe.closed)
-    lines = [record.message for record in caplog.records if record.name == "trivet.access"]
+    records = [record for record in caplog.records if record.name == "trivet.access"]
+    lines = [record.message for record in records]
     assert [line.split(" ms=")[0] for line in lines] == [
         f'method="/{SERVICE}/Echo" code=OK',
         f'method="/{SERVICE}/Fail" code=NOT_FOUND',
         f'method="/{SERVICE}/Wait" code=CANCELLED',
     ]
+    # What a request or another call has asked for in this process, and got, has its line there.
+    assert [record.levelname for record in records] == ["DEBUG" if transport == "in-process" else "INFO", "INFO", "INFO"]
     assert all("request_id=r-1 " in line and "principal=" in line and "peer=" in line for line in lines)
     assert "hunter2" not in caplog.text
     assert "a body" not in caplog.text

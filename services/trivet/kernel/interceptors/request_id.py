@@ -3,7 +3,7 @@
 import re
 import secrets
 
-from trivet.kernel.call import REQUEST_ID, Call, Proceed
+from trivet.kernel.call import REQUEST_ID, Call
 
 _FIT = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -18,8 +18,7 @@ def accepted_request_id(given: str | bytes | None) -> str:
     return given if isinstance(given, str) and _FIT.fullmatch(given) else new_request_id()
 
 
-async def request_id(call: Call, proceed: Proceed) -> None:
+def name(call: Call) -> None:
     """Set `call.request_id` and tell the caller in the trailing metadata."""
     call.request_id = accepted_request_id(call.metadata.get(REQUEST_ID))
     call.context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
-    await proceed()
