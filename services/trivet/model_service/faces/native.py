@@ -5,7 +5,8 @@ All of these raise as `Dialect.turn` does; closing an iterator ends the upstream
 """
 
 from collections.abc import AsyncGenerator
-from typing import Protocol, runtime_checkable
+from functools import cache
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -88,3 +89,13 @@ class NativeMessages(Protocol):
     async def count_message_tokens(self, request: CountMessageTokensRequest, upstream_model: str, beta: str) -> MessageTokenCount:
         """How many tokens the request would bring."""
         ...
+
+
+def is_native_responses(dialect: object) -> TypeGuard[NativeResponses]:
+    """`isinstance(dialect, NativeResponses)`, which compares all methods each time, found out once for each class."""
+    return _has_responses(type(dialect))
+
+
+@cache
+def _has_responses(kind: type) -> bool:
+    return issubclass(kind, NativeResponses)

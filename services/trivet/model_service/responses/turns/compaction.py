@@ -127,7 +127,7 @@ class Compactor:
     async def summarize(self, request: CreateResponseRequest) -> tuple[str, Response]:
         """What the model says of the conversation, and the response in which it does."""
         asked = _summary_request(request)
-        response = await self._turns.create(asked, begin(asked, self._turns.provider_of(request.model)))
+        response = await self._turns.create(asked, begin(asked, self._turns.serving(request.model).provider))
         if response.status == "failed":
             raise UpstreamFailed(response.error.message)
         summary = text_of(response.output).strip()
