@@ -18,6 +18,7 @@ from trivet.model_service.faces.native import is_native_responses
 from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_request import parse
 from trivet.model_service.faces.responses_tools import namespaced
+from trivet.model_service.faces.responses_whole import WholeResponse
 from trivet.model_service.faces.urls import fetched_urls
 from trivet.model_service.routing.router import Router, Target
 
@@ -82,7 +83,7 @@ class ModelTurns:
             if is_native_responses(dialect):
                 return await dialect.create_response(asked, target.model, begun)
             turn = parse(asked, target.model, stream=False)
-            return await responses.collect(ResponseRenderer(begun, namespaced(asked.tools)), dialect.turn(turn))
+            return await responses.collect(WholeResponse(begun, namespaced(asked.tools)), dialect.turn(turn))
 
         return await self._router.ask("responses", request.model, asking)
 

@@ -5,8 +5,7 @@ All of these raise as `Dialect.turn` does; closing an iterator ends the upstream
 """
 
 from collections.abc import AsyncGenerator
-from functools import cache
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import Final, Protocol, TypeGuard, runtime_checkable
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -93,9 +92,10 @@ class NativeMessages(Protocol):
 
 def is_native_responses(dialect: object) -> TypeGuard[NativeResponses]:
     """`isinstance(dialect, NativeResponses)`, which compares all methods each time, found out once for each class."""
-    return _has_responses(type(dialect))
+    kind = type(dialect)
+    if kind not in _SPEAK_RESPONSES:
+        _SPEAK_RESPONSES[kind] = isinstance(dialect, NativeResponses)
+    return _SPEAK_RESPONSES[kind]
 
 
-@cache
-def _has_responses(kind: type) -> bool:
-    return issubclass(kind, NativeResponses)
+_SPEAK_RESPONSES: Final[dict[type, bool]] = {}
