@@ -5,7 +5,7 @@ All of these raise as `Dialect.turn` does; closing an iterator ends the upstream
 """
 
 from collections.abc import AsyncGenerator
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, TypeGuard, runtime_checkable
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -88,3 +88,14 @@ class NativeMessages(Protocol):
     async def count_message_tokens(self, request: CountMessageTokensRequest, upstream_model: str, beta: str) -> MessageTokenCount:
         """How many tokens the request would bring."""
         ...
+
+
+def is_native_responses(dialect: object) -> TypeGuard[NativeResponses]:
+    """`isinstance(dialect, NativeResponses)`, which compares all methods each time, found out once for each class."""
+    kind = type(dialect)
+    if kind not in _SPEAK_RESPONSES:
+        _SPEAK_RESPONSES[kind] = isinstance(dialect, NativeResponses)
+    return _SPEAK_RESPONSES[kind]
+
+
+_SPEAK_RESPONSES: Final[dict[type, bool]] = {}

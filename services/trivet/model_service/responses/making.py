@@ -15,7 +15,7 @@ from trivet.model_service.responses.mcp.items import ListingShow, listed
 from trivet.model_service.responses.mcp.servers import read_servers
 from trivet.model_service.responses.mcp.steps import RecordedSteps, Step, call_step
 from trivet.model_service.responses.mcp.tools import McpTools, Toolset
-from trivet.model_service.responses.plan import Plan, turn_request
+from trivet.model_service.responses.plan import Plan, sole_request
 from trivet.model_service.turns import ModelTurns
 
 _MOST_ROUNDS = MOST_TURNS + 2
@@ -46,7 +46,7 @@ class ResponseMaker:
         the response is raised, a later one is told by the last events. Closing the iterator ends calls of model and tools.
         """
         if assembly.last_number < 0 and not self._is_ours(plan):
-            async with aclosing(self._turns.stream(turn_request(plan), plan.told)) as batches:
+            async with aclosing(self._turns.stream(sole_request(plan), plan.told)) as batches:
                 async for batch in batches:
                     yield list(batch.events)
             return
@@ -64,7 +64,7 @@ class ResponseMaker:
     async def whole(self, plan: Plan) -> Response:
         """The response in one piece. Raises what `make` raises; what fails later is a response that says so."""
         if not self._is_ours(plan):
-            return await self._turns.create(turn_request(plan), plan.told)
+            return await self._turns.create(sole_request(plan), plan.told)
         assembly = Assembly(plan.told)
         async with aclosing(self.make(plan, assembly, {})) as making:
             async for _ in making:
