@@ -12,6 +12,7 @@ from pathlib import Path
 import uvloop
 
 from trivet.kernel.settings import split_host_port
+from trivet.standalone.collection import building
 from trivet.standalone.failures import CommandFailed, Misused
 from trivet.standalone.logs import configure_logs
 from trivet.standalone.parts import PARTS
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logs(arguments.log_level or arguments.default_log_level, arguments.log_format)
     try:
         # Each command imports what it needs: a health check every few seconds must not load the whole gateway.
-        command = importlib.import_module(f"trivet.standalone.commands.{arguments.command}")
+        with building():
+            command = importlib.import_module(f"trivet.standalone.commands.{arguments.command}")
         done = command.run(arguments)
         return _run(done) if asyncio.iscoroutine(done) else int(done)
     except CommandFailed as error:

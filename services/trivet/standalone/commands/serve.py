@@ -2,10 +2,12 @@
 
 import sys
 from argparse import Namespace
+from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version
 
 from trivet.kernel.server import run_until_signal
+from trivet.standalone.collection import building
 from trivet.standalone.gateway import Gateway, open_gateway
 from trivet.standalone.reloading import Reloading
 from trivet.standalone.served_config import ServedConfig
@@ -14,9 +16,12 @@ from trivet.standalone.served_config import ServedConfig
 async def run(arguments: Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     source = ServedConfig(arguments)
-    reloading = Reloading(source, arguments.part)
-    config = reloading.config
-    async with open_gateway(config, arguments.part, reloading.told) as gateway, reloading.following(gateway.apply):
+    async with AsyncExitStack() as stack:
+        with building():
+            reloading = Reloading(source, arguments.part)
+            config = reloading.config
+            gateway = await stack.enter_async_context(open_gateway(config, arguments.part, reloading.told))
+        await stack.enter_async_context(reloading.following(gateway.apply))
         await run_until_signal(gateway.stop, config.server.grace_seconds, partial(announce, gateway, source.generated))
     return 0
 
