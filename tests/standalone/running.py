@@ -43,6 +43,11 @@ class Running:
         raise AssertionError(f"{'ended' if self._ended else 'goes on'} without {mark!r}:\n{told}")
 
     @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
     def ending(self) -> bool:
         """Whether the process has ended, or was told to."""
         return self._told_to_end or self._process.poll() is not None

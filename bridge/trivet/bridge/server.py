@@ -106,7 +106,7 @@ async def open_bridge(
     runner = _Runner(app, http, server.grace_seconds + _FAREWELL_SECONDS)
     await runner.setup()
     try:
-        for listening in _listening(server.http, settings.stalled_seconds):
+        for listening in _listening(server, settings.stalled_seconds):
             await web.SockSite(runner, listening, backlog=1024).start()
         yield Bridge(app, runner)
     finally:
@@ -117,12 +117,12 @@ async def open_bridge(
         interrupting.cancel()
 
 
-def _listening(address: str, stalled_seconds: float) -> Iterator[socket.socket]:
+def _listening(server: ServerSettings, stalled_seconds: float) -> Iterator[socket.socket]:
     """A socket for each of the addresses behind the host: `localhost` may have two."""
-    host, port = split_host_port(address)
+    host, port = split_host_port(server.http)
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     for family, _, _, _, name in dict.fromkeys(found):
-        listening = socket.create_server(name, family=family)
+        listening = socket.create_server(name, family=family, reuse_port=server.shares_ports)
         if sys.platform == "linux":
             # Each connection inherits it. Only the kernel can tell a client that reads slowly from one that does not read.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(stalled_seconds * 1000))

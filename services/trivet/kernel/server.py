@@ -114,8 +114,8 @@ def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_metadata_size", METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", METADATA_BYTES),
-        # Without this a second process would silently share the port.
-        ("grpc.so_reuseport", 0),
+        # Unless it is meant, a second process would silently share the port.
+        ("grpc.so_reuseport", int(settings.shares_ports)),
         # Our clients ping idle connections every 30 s, which grpcio would take for abuse.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

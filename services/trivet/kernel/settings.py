@@ -4,7 +4,9 @@ import re
 from collections import Counter
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+MOST_WORKERS = 1024
 
 
 def split_host_port(address: str) -> tuple[str, int]:
@@ -42,6 +44,10 @@ TcpAddress = Annotated[str, AfterValidator(_tcp_address)]
 GrpcAddress = Annotated[str, AfterValidator(_grpc_address)]
 
 
+def _number_of_workers(said: object) -> object:
+    return 0 if said == "auto" else said
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,6 +75,14 @@ class ServerSettings(_Section):
 
     reload: Literal["watch", "signal"] = "watch"
     """When the configuration file is read again: `watch`: when it changes, and at SIGHUP; `signal`: only at SIGHUP."""
+
+    workers: Annotated[int, BeforeValidator(_number_of_workers)] = Field(default=1, ge=0, le=MOST_WORKERS)
+    """How many processes do the work, all on the same ports: one for each processor with `auto` or 0. More than one need Linux."""
+
+    @property
+    def shares_ports(self) -> bool:
+        """Whether other processes may listen on the same ports."""
+        return self.workers > 1
 
     @model_validator(mode="after")
     def _default_within_max(self) -> Self:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from trivet.standalone.chosen_config import configuration
-from trivet.standalone.config import Config, with_addresses, with_generated_key
+from trivet.standalone.config import Config, with_generated_key, with_server
 from trivet.standalone.gateway import open_gateway
 from trivet.standalone.rest_client import RestClient, open_rest_client
 
@@ -29,5 +29,5 @@ def _for_one_command(config: Config) -> Config:
     """
     security = config.security.model_copy(update={"allow_private_networks": True})
     background = config.background.model_copy(update={"max_running": 0})
-    here = with_addresses(config, http="127.0.0.1:0", grpc="127.0.0.1:0")
+    here = with_server(config, http="127.0.0.1:0", grpc="127.0.0.1:0", workers=1)
     return here.model_copy(update={"security": security, "background": background})

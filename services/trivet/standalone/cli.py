@@ -11,7 +11,8 @@ from pathlib import Path
 
 import uvloop
 
-from trivet.kernel.settings import split_host_port
+from trivet.kernel.settings import MOST_WORKERS, split_host_port
+from trivet.standalone.collection import building
 from trivet.standalone.failures import CommandFailed, Misused
 from trivet.standalone.logs import configure_logs
 from trivet.standalone.parts import PARTS
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logs(arguments.log_level or arguments.default_log_level, arguments.log_format)
     try:
         # Each command imports what it needs: a health check every few seconds must not load the whole gateway.
-        command = importlib.import_module(f"trivet.standalone.commands.{arguments.command}")
+        with building():
+            command = importlib.import_module(f"trivet.standalone.commands.{arguments.command}")
         done = command.run(arguments)
         return _run(done) if asyncio.iscoroutine(done) else int(done)
     except CommandFailed as error:
@@ -68,6 +70,11 @@ def _add_serve(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     serve.add_argument("part", nargs="?", choices=PARTS, default="all", help="which part (default: all, in one process)")
     serve.add_argument("--http", type=_tcp_address, metavar="HOST:PORT", help="where the bridge listens")
     serve.add_argument("--grpc", type=_grpc_address, metavar="HOST:PORT", help="where the gRPC server listens")
+    serve.add_argument(
+        "--workers", type=_workers, metavar="N", help="in how many processes (default: 1; auto: one per processor)"
+    )
+    # One of these: said by the process that starts them, see `supervisor`.
+    serve.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     _finish(serve, "serve", log_level="info")
 
 
@@ -148,3 +155,11 @@ def _tcp_address(text: str) -> str:
 
 def _grpc_address(text: str) -> str:
     return text if text.startswith("unix:") else _tcp_address(text)
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return 0
+    if not (text.isascii() and text.isdigit() and int(text) <= MOST_WORKERS):
+        raise argparse.ArgumentTypeError(f"`{text}` is not `auto`, or a number up to {MOST_WORKERS}")
+    return int(text)

@@ -116,13 +116,14 @@ def exposures(config: Config) -> list[tuple[ValuePath, str]]:
     ]
 
 
-def with_addresses(config: Config, *, http: str | None = None, grpc: str | None = None) -> Config:
-    """The configuration with other addresses to listen on, where they are given.
+def with_server(config: Config, *, http: str | None = None, grpc: str | None = None, workers: int | None = None) -> Config:
+    """The configuration with other addresses to listen on, and another number of workers, where they are given.
 
     Raises:
         UsageError: strangers could reach one of them without a key.
     """
-    given = {name: address for name, address in (("http", http), ("grpc", grpc)) if address is not None}
+    told = {"http": http, "grpc": grpc, "workers": workers}
+    given = {name: value for name, value in told.items() if value is not None}
     changed = config.model_copy(update={"server": config.server.model_copy(update=given)})
     if complaints := [message for _, message in exposures(changed)]:
         raise UsageError("\n".join(complaints))

@@ -126,13 +126,13 @@ async def open_gateway(config: Config, part: Part = "all", told: "Told | None" =
                 gateway.add(await _OPENERS[service](config, server, channels, stack))
             await _listening(server)
             stack.push_async_callback(server.stop, 0)
-            # Work begins when all that it calls can be called, and ends before that is told to stop.
-            await gateway.work(stack)
         await stack.enter_async_context(bridge)
         if part in ("all", "bridge"):
             opened = await _open_bridge(config, channels, keys, bridge, told)
             gateway.http = opened.address
             gateway.add(_Opened(lambda changed, _: partial(opened.apply, changed.bridge, _sticky_headers(changed))))
+        # Work begins when all that it calls can be called, and ends before that is told to stop.
+        await gateway.work(stack)
         yield gateway
 
 
@@ -204,7 +204,7 @@ async def _open_tool(config: Config, server: Server, channels: Channels, stack: 
 
     service = await stack.enter_async_context(open_tool_service(config))
     server.add(add_ToolServiceServicer_to_server, service.tools)
-    return _Opened(lambda changed, _: partial(service.apply, changed))
+    return _Opened(lambda changed, _: partial(service.apply, changed), service)
 
 
 async def _open_agent(config: Config, server: Server, channels: Channels, stack: AsyncExitStack) -> _Opened:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from trivet.kernel.address_guard import AddressGuard, Resolver, resolve_host
-from trivet.tool_service.adapters.mcp_connector import McpConnector
+from trivet.tool_service.adapters.mcp_loading import LoadingConnector
 from trivet.tool_service.domain.pool import PoolLimits, ToolPool
 from trivet.tool_service.domain.targets import HttpEndpoint, McpServer, Registry, StdioCommand
 from trivet.tool_service.servicer import ToolServicer
@@ -21,8 +21,9 @@ class ToolService:
 
     tools: ToolServicer
     pool: ToolPool
-    connector: McpConnector
+    connector: LoadingConnector
     guard: AddressGuard
+    expects_calls: bool = False
 
     def apply(self, settings: ToolSettings) -> None:
         """Go on with other settings. Sessions of servers that are the same stay; calls that run go on to their end."""
@@ -33,6 +34,21 @@ class ToolService:
             # Their addresses were judged by the other rule, and whether they may be connected to is remembered.
             self.pool.leave_guests()
 
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """What it does unasked: where servers are registered, calls to them will come, and shall not wait for the SDK to load."""
+        if not self.expects_calls:
+            yield
+            return
+        loading = asyncio.create_task(self.connector.load())
+        try:
+            yield
+        finally:
+            await asyncio.wait({loading})
+
+    async def hand_over(self) -> None:
+        """Do nothing: there is nothing that others could go on with."""
+
 
 @asynccontextmanager
 async def open_tool_service(settings: ToolSettings, *, resolve: Resolver = resolve_host) -> AsyncIterator[ToolService]:
@@ -41,11 +57,11 @@ async def open_tool_service(settings: ToolSettings, *, resolve: Resolver = resol
     `resolve` finds the addresses of hosts in URLs that requests bring.
     """
     guard = AddressGuard(allow_private=settings.security.allow_private_networks, resolve=resolve)
-    connector = McpConnector(guard, settings.limits.max_result_bytes)
+    connector = LoadingConnector(guard, settings.limits.max_result_bytes)
     pool = ToolPool(connector, _registry(settings), _limits(settings))
     sweeping = asyncio.create_task(_sweep(pool))
     try:
-        yield ToolService(ToolServicer(pool), pool, connector, guard)
+        yield ToolService(ToolServicer(pool), pool, connector, guard, expects_calls=bool(settings.mcp_servers))
     finally:
         sweeping.cancel()
         await asyncio.wait({sweeping})

@@ -38,6 +38,7 @@ def test_a_contradiction_is_told(body: str, problem: str, tmp_path: Path) -> Non
         f"message E {{}} message T {{ string type = 1; }} message Bad {{ {body} }}"
     )
     pool = sample.pool_of(sample.compile_proto(tmp_path, "bad.proto"))
+    codec = codec_for(message_factory.GetMessageClass(pool.FindMessageTypeByName("bad.Bad")))
 
     with pytest.raises(ShapeError, match=problem):
-        codec_for(message_factory.GetMessageClass(pool.FindMessageTypeByName("bad.Bad")))
+        codec.loads(b"{}")

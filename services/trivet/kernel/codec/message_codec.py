@@ -1,5 +1,6 @@
 """The codec of one message class: `codec_for(Response).dumps(response)`."""
 
+from functools import cached_property
 from typing import Any, Final, Generic, TypeVar, cast
 
 import orjson
@@ -8,7 +9,7 @@ from google.protobuf.message import Message
 
 from trivet.kernel.codec import text
 from trivet.kernel.codec.decoding import Decode, DecodeCompiler
-from trivet.kernel.codec.encoding import ENCODERS
+from trivet.kernel.codec.encoding import ENCODERS, Encode
 from trivet.kernel.codec.refusal import RefusalError, invalid
 
 M = TypeVar("M", bound=Message)
@@ -23,14 +24,27 @@ class MessageCodec(Generic[M]):
     Decoding raises `InvalidRequest` whose `param` is the path of the value at fault. With `strict`, which is for what
     callers of ours send, keys that nothing can hold and keys given twice are errors too; without it, for what
     neighbours answer, they are dropped, and a later key wins.
+
+    Each direction is compiled when it is first used, which is when `ShapeError` is raised for a faulty proto: no process uses
+    all, and all of them together would be a good part of its start.
     """
 
     def __init__(self, message_class: type[M]) -> None:
         self.message_class = message_class
-        descriptor = cast("Descriptor", message_class.DESCRIPTOR)
-        self.encode = ENCODERS.message(descriptor)
-        self._strict = _STRICT.message(descriptor)
-        self._lenient = _LENIENT.message(descriptor)
+        self._descriptor = cast("Descriptor", message_class.DESCRIPTOR)
+
+    @cached_property
+    def encode(self) -> Encode:
+        """Makes of a message the value that its JSON text is made of."""
+        return ENCODERS.message(self._descriptor)
+
+    @cached_property
+    def _strict(self) -> Decode:
+        return _STRICT.message(self._descriptor)
+
+    @cached_property
+    def _lenient(self) -> Decode:
+        return _LENIENT.message(self._descriptor)
 
     def dumps(self, message: M) -> bytes:
         """The JSON text of a message."""
@@ -52,7 +66,7 @@ _CODECS: Final[dict[type[Message], MessageCodec[Any]]] = {}
 
 
 def codec_for(message_class: type[M]) -> MessageCodec[M]:
-    """The codec of a message class, compiled at the first call; raises `ShapeError` for a faulty proto."""
+    """The codec of a message class, the same one at each call."""
     codec = _CODECS.get(message_class)
     if codec is None:
         codec = _CODECS[message_class] = MessageCodec(message_class)

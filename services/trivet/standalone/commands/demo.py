@@ -12,7 +12,7 @@ from trivet.kernel.server import run_until_signal
 from trivet.kernel.settings import split_host_port
 from trivet.standalone.commands.ask import show_run
 from trivet.standalone.commands.serve import announce
-from trivet.standalone.config import Config, default_config, with_addresses, with_generated_key
+from trivet.standalone.config import Config, default_config, with_generated_key, with_server
 from trivet.standalone.gateway import Gateway, open_gateway
 from trivet.standalone.rest_client import agent_request, open_rest_client
 
@@ -37,7 +37,7 @@ async def run(arguments: Namespace) -> int:
 
 
 def _announce(gateway: Gateway, key: str) -> None:
-    announce(gateway, key)
+    announce(gateway.http, gateway.grpc, key)
     _say(f"\nThe same run over REST:\n\n{curl(gateway.http, key)}\n\nCtrl-C ends it.")
 
 
@@ -57,7 +57,7 @@ def curl(http: str, key: str) -> str:
 
 def _on_free_addresses(config: Config) -> Config:
     """The usual addresses, or any free port in the place of one that is taken: nothing must stand in a newcomer's way."""
-    return with_addresses(config, http=_free(config.server.http), grpc=_free(config.server.grpc))
+    return with_server(config, http=_free(config.server.http), grpc=_free(config.server.grpc))
 
 
 def _free(address: str) -> str:

@@ -12,7 +12,6 @@ from trivet.model_service.adapters.store import conversations, references, remov
 from trivet.model_service.adapters.store.faults import reason_of
 from trivet.model_service.adapters.store.lane import Lane
 from trivet.model_service.adapters.store.migrating import NewerTables
-from trivet.model_service.adapters.store.postgres import PostgresLink, postgres_engine
 from trivet.model_service.adapters.store.sealing import Seal, secret_beside
 from trivet.model_service.adapters.store.sqlite import SqliteLink
 from trivet.model_service.domain.store import (
@@ -226,6 +225,9 @@ async def _open_sqlite(file: Path, stack: AsyncExitStack) -> Lanes:
 
 
 async def _open_postgres(settings: StoreSettings, stack: AsyncExitStack) -> Lanes:
+    # Only here: it takes SQLAlchemy's whole ORM along, which is twice as much as all the rest of it.
+    from trivet.model_service.adapters.store.postgres import PostgresLink, postgres_engine
+
     assert settings.url is not None
     url = make_url(settings.url.get_secret_value())
     engine = postgres_engine(url)
