@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 CLOSE: Final = "close"
 RESET: Final = "reset"
@@ -141,9 +141,9 @@ class _Connection(asyncio.Protocol):
         self._playing: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._upstream.transports.add(transport)
+        # Not asserted: uvloop's transports only look like asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._upstream.transports.add(self._transport)
         self._upstream.count(1)
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -15,7 +15,8 @@ from trivet.kernel.errors import UpstreamFailed
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.faces.responses_echo import begin
 
 CUT = {"max_output_tokens": "length", "content_filter": "content_filter"}
