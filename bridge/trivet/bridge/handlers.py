@@ -18,6 +18,7 @@ from trivet.bridge.uploads import Upload, holding
 from trivet.bridge.whole import Whole
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.codec import text
+from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.codec.sse import stream_codec
 from trivet.kernel.errors import InvalidKey, InvalidRequest, RequestTimeout, UnsupportedMediaType
 
@@ -120,7 +121,7 @@ class Gateway:
         message = operation.request_codec.decode(given, strict=True)
         if operation.stream is None or not _wants_stream(given, operation):
             return operation.whole, self.call(operation.whole, message, sent), -1
-        return operation.stream, self.call(operation.stream, message, sent), seen_before(message)
+        return operation.stream, self.call(operation.stream, message, (*sent, ACCEPTED)), seen_before(message)
 
     async def _answer(self, request: Request, rpc: Rpc, call: Any, seen: int) -> web.StreamResponse:
         if not rpc.descriptor.server_streaming:
