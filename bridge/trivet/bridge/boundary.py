@@ -30,33 +30,37 @@ class Boundary:
     async def serve(self, request: Request) -> web.StreamResponse:
         """Answer a request, render what goes wrong, and log the outcome."""
         begun = time.perf_counter()
-        status = 499
+        response: web.StreamResponse | None = None
         try:
-            response = await self._answered(request)
-            status = response.status
+            self._cors.mark(request)
+            response = self._cors.preflight(request) or await self._dispatch.find(request)(request)
+        except (Exception, asyncio.CancelledError) as failure:
+            response = _told(request, failure)
+            if response is None:
+                raise
         finally:
             # Also when the handler is cancelled, which is how the server tells that the client has left.
-            _log_access(request, status, time.perf_counter() - begun)
+            _log_access(request, 499 if response is None else response.status, time.perf_counter() - begun)
         if not response.prepared:
             response.headers.update(request.marks)
         return response
 
-    async def _answered(self, request: Request) -> web.StreamResponse:
-        try:
-            self._cors.mark(request)
-            return self._cors.preflight(request) or await self._dispatch.find(request)(request)
-        except ServiceError as error:
-            return error_response(error)
-        except grpc.aio.AioRpcError as error:
-            return error_response(from_rpc_error(error))
-        except web.HTTPException as error:
-            return _http_failure(error)
-        except asyncio.CancelledError:
-            if (interrupted := interruption(request)) is None:
-                raise
-            return error_response(interrupted)
-        except Exception:  # noqa: BLE001 - the last boundary before the client: what it is, is not for strangers
-            _log.exception("request failed request_id=%s path=%s", request.id, quoted(request.path))
+
+def _told(request: Request, failure: Exception | asyncio.CancelledError) -> web.StreamResponse | None:
+    """What the sender of a request is told whose handler raised `failure`; None if it has left."""
+    match failure:
+        case ServiceError():
+            return error_response(failure)
+        case grpc.aio.AioRpcError():
+            return error_response(from_rpc_error(failure))
+        case web.HTTPException():
+            return _http_failure(failure)
+        case asyncio.CancelledError():
+            interrupted = interruption(request)
+            return None if interrupted is None else error_response(interrupted)
+        case _:
+            # What it is, is not for strangers.
+            _log.error("request failed request_id=%s path=%s", request.id, quoted(request.path), exc_info=failure)
             return error_response(InternalError())
 
 

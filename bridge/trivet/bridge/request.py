@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import HttpVersion11, web
@@ -13,16 +14,14 @@ from trivet.kernel.interceptors.request_id import accepted_request_id
 class Request(web.BaseRequest):
     """A request.
 
-    `id` names it in logs and to its sender, `principal` is the name of its key, once that was judged, and `variables` are those
-    of its path. `marks` are headers that every answer to it has.
+    `id` names it in logs and to its sender, `principal` is the name of its key, once that was judged, `variables` are those of
+    its path, and `marks` are headers of every answer to it.
     """
 
-    def __init__(self, *given: Any, client_max_size: int) -> None:
-        super().__init__(*given, client_max_size=client_max_size)
-        self.id = accepted_request_id(self.headers.get(REQUEST_ID))
-        self.principal = "-"
-        self.variables: Mapping[str, str] = {}
-        self.marks: Mapping[str, str] = {REQUEST_ID: self.id}
+    id: str
+    principal = "-"
+    variables: Mapping[str, str] = MappingProxyType({})
+    marks: Mapping[str, str] = MappingProxyType({})
 
     async def ask_for_body(self) -> None:
         """Tell a client that waits for it to send its body. Raises HTTPExpectationFailed if it waits for something else."""
@@ -44,6 +43,9 @@ def request_maker(max_body_bytes: int) -> Callable[..., Request]:
     loop = asyncio.get_running_loop()
 
     def make(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Request:
-        return Request(message, payload, protocol, writer, task, loop, client_max_size=max_body_bytes)
+        request = Request(message, payload, protocol, writer, task, loop, client_max_size=max_body_bytes)
+        request.id = accepted_request_id(request.headers.get(REQUEST_ID))
+        request.marks = {REQUEST_ID: request.id}
+        return request
 
     return make

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import SERVER_SOFTWARE
 
@@ -29,14 +29,14 @@ class Whole(web.StreamResponse):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Write the answer."""
         headers = self.headers
-        headers["Content-Length"] = str(len(self._content))
-        headers["Date"] = _date(int(time.time()))
-        headers["Server"] = SERVER_SOFTWARE
+        headers[hdrs.CONTENT_LENGTH] = str(len(self._content))
+        headers[hdrs.DATE] = _date(int(time.time()))
+        headers[hdrs.SERVER] = SERVER_SOFTWARE
         self._stays = request.keep_alive
         is_latest = request.version == HttpVersion11
         # What each version of HTTP takes for granted is not said.
         if self._stays != is_latest:
-            headers["Connection"] = "keep-alive" if self._stays else "close"
+            headers[hdrs.CONNECTION] = "keep-alive" if self._stays else "close"
         writer = request.writer
         await writer.write_headers("HTTP/1.1 200 OK" if is_latest else "HTTP/1.0 200 OK", headers)
         await writer.write_eof(self._content)
