@@ -14,7 +14,7 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.faces import responses
-from trivet.model_service.faces.native import NativeResponses
+from trivet.model_service.faces.native import is_native_responses
 from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_request import parse
 from trivet.model_service.faces.responses_tools import namespaced
@@ -35,7 +35,7 @@ class Native:
     @classmethod
     def of(cls, served: Sequence[tuple[Provider, str]]) -> Self:
         """What holds of these providers, as `Registry.served` tells them."""
-        native = [isinstance(provider.dialect, NativeResponses) for provider, _ in served]
+        native = [is_native_responses(provider.dialect) for provider, _ in served]
         return cls(all(native) and len({provider.name for provider, _ in served}) == 1, any(native))
 
 
@@ -69,7 +69,7 @@ class ModelTurns:
 
         async def asking(target: Target) -> Response:
             asked, begun, dialect = target.fitted(request), _begun(told, target), target.provider.dialect
-            if isinstance(dialect, NativeResponses):
+            if is_native_responses(dialect):
                 return await dialect.create_response(asked, target.model, begun)
             turn = parse(asked, target.model, stream=False)
             return await responses.collect(ResponseRenderer(begun, namespaced(asked.tools)), dialect.turn(turn))
@@ -86,7 +86,7 @@ class ModelTurns:
 
         def asking(target: Target) -> AsyncGenerator[ResponseEventBatch]:
             asked, begun, dialect = target.fitted(request), _begun(told, target), target.provider.dialect
-            if isinstance(dialect, NativeResponses):
+            if is_native_responses(dialect):
                 return dialect.stream_response(asked, target.model, begun, ending)
             turn = parse(asked, target.model, stream=True)
             return responses.stream(ResponseRenderer(begun, namespaced(asked.tools)), dialect.turn(turn), ending)
@@ -104,7 +104,7 @@ class ModelTurns:
         await self.vet(request)
         refused: UnsupportedParameter | None = None
         for provider, model in served:
-            if isinstance(provider.dialect, NativeResponses):
+            if is_native_responses(provider.dialect):
                 return
             try:
                 parse(request, model, stream=True)
