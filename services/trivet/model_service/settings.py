@@ -358,6 +358,9 @@ class BackgroundSettings(_Section):
 class UsageSettings(_Section):
     """Records of calls to models: who called, what it took, what it cost. They are kept in the store."""
 
+    record: bool = True
+    """Whether calls are recorded. If not, only what was recorded before is told."""
+
     retention_days: float = Field(default=90.0, ge=0, le=_MOST_DAYS)
     """How long a record is kept. 0: for ever."""
 

@@ -129,5 +129,5 @@ def configure_logs(level: str, form: LogForm) -> None:
     handler = BufferingHandler(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # The bridge writes its own access log, Alembic names its own parts, the others tell of session ids, URLs and files in every line.
-    for chatty in ("aiohttp.access", "alembic", "mcp", "httpx2", "watchfiles"):
+    for chatty in ("aiohttp.access", "alembic", "mcp", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

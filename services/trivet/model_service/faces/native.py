@@ -5,7 +5,8 @@ All of these raise as `Dialect.turn` does; closing an iterator ends the upstream
 """
 
 from collections.abc import AsyncGenerator
-from typing import Final, Protocol, TypeGuard, runtime_checkable
+from functools import cache
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -20,6 +21,7 @@ from trivet.model.v1.response_context_pb2 import CompactedResponse
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.domain.ports import Dialect
 from trivet.model_service.faces.responses import Ending
 
 
@@ -90,12 +92,24 @@ class NativeMessages(Protocol):
         ...
 
 
-def is_native_responses(dialect: object) -> TypeGuard[NativeResponses]:
-    """`isinstance(dialect, NativeResponses)`, which compares all methods each time, found out once for each class."""
-    kind = type(dialect)
-    if kind not in _SPEAK_RESPONSES:
-        _SPEAK_RESPONSES[kind] = isinstance(dialect, NativeResponses)
-    return _SPEAK_RESPONSES[kind]
+# Calls ask these all the time, and `isinstance` goes through all members of a protocol each time that it is asked.
 
 
-_SPEAK_RESPONSES: Final[dict[type, bool]] = {}
+def is_native_chat(dialect: Dialect) -> TypeGuard[NativeChat]:
+    """Whether a dialect is a `NativeChat`."""
+    return _fills(type(dialect), NativeChat)
+
+
+def is_native_responses(dialect: Dialect) -> TypeGuard[NativeResponses]:
+    """Whether a dialect is a `NativeResponses`."""
+    return _fills(type(dialect), NativeResponses)
+
+
+def is_native_messages(dialect: Dialect) -> TypeGuard[NativeMessages]:
+    """Whether a dialect is a `NativeMessages`."""
+    return _fills(type(dialect), NativeMessages)
+
+
+@cache
+def _fills(kind: type, protocol: type) -> bool:
+    return issubclass(kind, protocol)

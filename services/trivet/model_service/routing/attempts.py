@@ -71,7 +71,8 @@ class Attempts:
 
     def answered(self, answer: object) -> None:
         """Take note of an answer. Raises the error that it tells of where something else could still be tried."""
-        self._take(answer)
+        usage, fault = told_by(answer)
+        self._log.usage, self.fault = usage, fault
         if self.fault is not None and not self._course.is_last:
             raise self.fault
 
@@ -101,7 +102,11 @@ class Attempts:
 
     def passed(self, message: object) -> None:
         """Take note of a message of a stream."""
-        self._take(message)
+        usage, fault = told_by(message)
+        if usage is not None:
+            self._log.usage = usage
+        if fault is not None:
+            self.fault = fault
         if self._first_token is None and has_content(message):
             self._first_token = self._log.reached()
 
@@ -163,13 +168,6 @@ class Attempts:
             if not isinstance(error, RequestTimeout):
                 self._health.failed(self._course.target.name, status, self._log.now())
         return Failure(status, error.retry_after, refused)
-
-    def _take(self, message: object) -> None:
-        usage, fault = told_by(message)
-        if usage is not None:
-            self._log.usage = usage
-        if fault is not None:
-            self.fault = fault
 
     # ---- bounds ----------------------------------------------------------------------------------------------------
 

@@ -45,11 +45,19 @@ def told_by(message: object) -> Told:
 
 def without_usage(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch:
     """The chunks as a caller gets them who did not ask for the usage. Changes the message."""
-    for index in [index for index, chunk in enumerate(batch.chunks) if chunk.HasField("usage")][::-1]:
+    for chunk in batch.chunks:
+        if chunk.HasField("usage"):
+            return _cleared(batch)
+    return batch
+
+
+def _cleared(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch:
+    for index in reversed(range(len(batch.chunks))):
         chunk = batch.chunks[index]
-        chunk.ClearField("usage")
-        if not chunk.ByteSize():
-            del batch.chunks[index]
+        if chunk.HasField("usage"):
+            chunk.ClearField("usage")
+            if not chunk.ByteSize():
+                del batch.chunks[index]
     return batch
 
 
@@ -73,12 +81,14 @@ def _is_frame(event: MessageEvent) -> bool:
 
 def _told_by_chunks(batch: ChatCompletionChunkBatch) -> Told:
     chunks = batch.chunks
-    for index in range(len(chunks) - 1, -1, -1):
+    index = len(chunks)
+    while index:
+        index -= 1
         chunk = chunks[index]
         if chunk.HasField("usage"):
             return _of_chat(chunk.usage), None
-        if chunk.choices and not chunk.choices[0].HasField("finish_reason"):
-            # Usage is told when the choices have ended, or while they do.
+        # Usage is told when the choices have ended, or while they do, or over and over.
+        if chunk.contents or ((choices := chunk.choices) and not choices[0].HasField("finish_reason")):
             break
     return _NOTHING
 
