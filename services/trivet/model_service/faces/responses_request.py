@@ -1,6 +1,6 @@
 """Reads a Responses request into a turn, for upstreams that speak another API."""
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -85,7 +85,7 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
     given: dict[str, Any] = {field.name: value for field, value in request.ListFields()}
     _refuse_elsewhere(request, given)
     _refuse_unknown_includes(request.include)
-    if request.input.WhichOneof("kind") != "text" or not _IN_A_FIELD.isdisjoint(given):
+    if not _is_text(request.input) or not _IN_A_FIELD.isdisjoint(given):
         refuse_unknown_keys(request, skip=_asks_for_nothing)
     asked: dict[str, Any] = {name: given[name] for name in _SAME if name in given}
     if "tools" in given:
@@ -100,8 +100,7 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         asked |= _reasoning(request.reasoning)
     if "extra" in given or "prompt_cache_retention" in given:
         asked["extra"] = dict(_extra(request))
-    conversation = tuple(_conversation(request))
-    return TurnRequest(upstream_model, conversation, stream, names=_NAMES, **asked)
+    return TurnRequest(upstream_model, tuple(_conversation(request)), stream, names=_NAMES, **asked)
 
 
 def _optional(message: Any, field: str) -> Any:
@@ -117,11 +116,15 @@ def _reasoning(asked: config.ReasoningConfig) -> dict[str, Any]:
     }
 
 
-def _refuse_elsewhere(request: pb.CreateResponseRequest, given: Container[str]) -> None:
+def _is_text(given: items.ResponseInput) -> bool:
+    return given.WhichOneof("kind") == "text"
+
+
+def _refuse_elsewhere(request: pb.CreateResponseRequest, given: Mapping[str, Any]) -> None:
     asked: list[str] = [name for name in _ELSEWHERE if name in given]
-    if request.background:
+    if given.get("background"):
         asked.append("background")
-    if request.truncation not in {"", "auto", "disabled"}:
+    if given.get("truncation", "auto") not in {"", "auto", "disabled"}:
         raise InvalidRequest("Invalid 'truncation': expected 'auto' or 'disabled'.", "truncation")
     if "reasoning" in given:
         if request.reasoning.context not in {"", "auto"}:

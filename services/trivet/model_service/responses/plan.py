@@ -88,8 +88,10 @@ class Planner:
             raise UnsupportedParameter("This model's provider does not support 'prompt'.", "prompt")
         told = begin(request, serving.provider)
         told.store = request.store if request.HasField("store") else True
-        history = await self._history_of(request, owner)
-        items = await self._new_items(request, history, owner)
+        goes_on = request.HasField("previous_response_id") or request.HasField("conversation")
+        history = await self._history_of(request, owner) if goes_on else []
+        is_text = request.input.WhichOneof("kind") == "text"
+        items = [own_text(request.input.text)] if is_text else await self._new_items(request, history, owner)
         if request.HasField("conversation"):
             _refuse_taken_ids(items, history)
         return Plan(owner, request, told, history, items, serving.native, serving.runs_mcp)
@@ -111,8 +113,6 @@ class Planner:
 
     async def _new_items(self, request: CreateResponseRequest, history: Sequence[Item], owner: str) -> list[Item]:
         """The own input of a request, and in it what it refers to of all that its owner has."""
-        if request.input.WhichOneof("kind") == "text":
-            return [own_text(request.input.text)]
         items = request.input.items.items
         for index, item in enumerate(items):
             refuse_long_id(item, f"input[{index}]")
