@@ -11,8 +11,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from aiohappyeyeballs import start_connection
 
-from trivet.model_service.adapters.http1.connection import Connection, Patience
-from trivet.model_service.adapters.http1.failures import LateError, UnreachableError
+from trivet.kernel.http1.connection import Connection, Patience
+from trivet.kernel.http1.failures import LateError, UnreachableError
 
 # The servers that close idle connections first do so after 5 seconds (uvicorn, Node.js, llama.cpp). Giving them up before
 # keeps a request from being sent into one that is just being closed.

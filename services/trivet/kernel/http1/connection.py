@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from trivet.model_service.adapters.http1.failures import BrokenError, HttpError, LateError
+from trivet.kernel.http1.failures import BrokenError, HttpError, LateError
 
 _UNREAD_BYTES: Final = 256 * 1024
 """How much may wait for a slow reader before nothing more is taken from the socket; that is also the most of one read."""
