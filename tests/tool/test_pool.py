@@ -237,17 +237,6 @@ async def test_progress_is_passed_on_in_batches(rig: Rig) -> None:
     assert isinstance(seen[1], ToolResult)
 
 
-async def test_a_reader_who_is_slow_loses_the_oldest_progress(rig: Rig) -> None:
-    await rig.list()
-    rig.session.progress = [Progress(n) for n in range(1000)]
-    async with aclosing(rig.pool.call(Target("s"), "caller", "t", {})) as events:
-        batch = await anext(events)
-
-    assert isinstance(batch, tuple)
-    assert len(batch) < 100
-    assert batch[-1] == Progress(999)
-
-
 async def test_leaving_cancels_the_call_and_keeps_the_session(rig: Rig) -> None:
     await rig.list()
     rig.session.gate = asyncio.Event()

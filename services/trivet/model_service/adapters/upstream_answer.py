@@ -7,9 +7,9 @@ from typing import Any, Final, Self
 
 import orjson
 
-from trivet.model_service.adapters.http1.coding import Read, decoded
-from trivet.model_service.adapters.http1.connection import Connection
-from trivet.model_service.adapters.http1.failures import HttpError
+from trivet.kernel.http1.coding import Read, decoded
+from trivet.kernel.http1.connection import Connection
+from trivet.kernel.http1.failures import HttpError
 from trivet.model_service.adapters.sse import SseEvent, SseParser
 from trivet.model_service.adapters.upstream_errors import UpstreamErrors
 

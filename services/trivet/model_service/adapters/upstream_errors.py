@@ -17,8 +17,8 @@ from trivet.kernel.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
+from trivet.kernel.http1.failures import HttpError, LateError, UnreachableError
 from trivet.model_service.adapters.google_error_details import refuses_key, retry_delay
-from trivet.model_service.adapters.http1.failures import HttpError, LateError, UnreachableError
 
 _MESSAGE_CHARACTERS = 2000
 _LEAST_SECRET = 8

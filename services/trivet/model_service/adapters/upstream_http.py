@@ -1,6 +1,6 @@
 """The HTTP client of one provider: what is asked, and every failure as a typed error.
 
-Asking is most of what a call costs a gateway. So the HTTP client below is our own (`services/trivet/model_service/adapters/http1/`), and
+Asking is most of what a call costs a gateway. So the HTTP client below is our own (`services/trivet/kernel/http1/`), and
 whatever is the same at each call is made once (`services/trivet/model_service/adapters/upstream_site.py`).
 """
 
@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import orjson
 
 from trivet.kernel.errors import ServiceError
-from trivet.model_service.adapters.http1.connection import Patience
-from trivet.model_service.adapters.http1.failures import HttpError
-from trivet.model_service.adapters.http1.origin import Origin
-from trivet.model_service.adapters.http1.request import merged
+from trivet.kernel.http1.connection import Patience
+from trivet.kernel.http1.failures import HttpError
+from trivet.kernel.http1.origin import Origin
+from trivet.kernel.http1.request import merged
 from trivet.model_service.adapters.sse import SseEvent, SseParser
 from trivet.model_service.adapters.upload_body import UploadBody
 from trivet.model_service.adapters.upstream_answer import UpstreamAnswer, UpstreamLimits

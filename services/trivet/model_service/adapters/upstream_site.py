@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from trivet.model_service.adapters.http1.origin import Origin
-from trivet.model_service.adapters.http1.request import FRAMING, first_line, lines, merged
+from trivet.kernel.http1.origin import Origin
+from trivet.kernel.http1.request import FRAMING, first_line, lines, merged
 
 _MOST_HEADS: Final = 1024
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from trivet.kernel.errors import InvalidRequest, McpServerUnavailable, Overloaded, RequestTimeout, ToolNotFound
-from trivet.tool_service.domain.calls import Event, run_call
 from trivet.tool_service.domain.session import (
     ConnectFailed,
     Connector,
@@ -20,7 +19,7 @@ from trivet.tool_service.domain.session import (
 )
 from trivet.tool_service.domain.slot import Live, SessionSlot
 from trivet.tool_service.domain.targets import McpServer, Registry, Target
-from trivet.tool_service.domain.tools import Tool, ToolResult
+from trivet.tool_service.domain.tools import Event, Tool, ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ class ToolPool:
                 try:
                     async with slot.session() as live:
                         await _find(live, tool)
-                        calling = run_call(live.session, tool, arguments, timeout or server.call_timeout)
+                        calling = live.session.call(tool, arguments, timeout or server.call_timeout)
                         async with aclosing(calling) as events:
                             async for event in events:
                                 yield event

@@ -2,12 +2,12 @@
 
 # ruff: noqa: N818 - an error is named as what happened; the base class says that it is one
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trivet.tool_service.domain.targets import McpServer
-from trivet.tool_service.domain.tools import Progress, Tool, ToolResult
+from trivet.tool_service.domain.tools import Event, Tool
 
 
 class SessionError(Exception):
@@ -60,10 +60,10 @@ class Session(Protocol):
             SessionError: in one of its forms but ConnectFailed.
         """
 
-    async def call(
-        self, tool: str, arguments: dict[str, Any], timeout: float, on_progress: Callable[[Progress], None]
-    ) -> ToolResult:
-        """Call a tool, with a timeout in seconds. Cancelling the caller cancels the call at the server.
+    def call(self, tool: str, arguments: dict[str, Any], timeout: float) -> AsyncGenerator[Event, None]:
+        """Call a tool, with a timeout in seconds. The result comes once and last.
+
+        Closing the iterator, or cancelling who waits for it, cancels the call and waits until the server was told.
 
         Raises:
             SessionError: in one of its forms but ConnectFailed.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from trivet.model_service.adapters.http1.failures import UnreachableError
+from trivet.kernel.http1.failures import UnreachableError
 
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # What would end a line, or be taken for its end by somebody on the way, lets a value say more than it should.

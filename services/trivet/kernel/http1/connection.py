@@ -1,6 +1,7 @@
 """One connection, which serves one call after another."""
 
 import asyncio
+import select
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from trivet.model_service.adapters.http1.failures import BrokenError, HttpError, LateError
+from trivet.kernel.http1.failures import BrokenError, HttpError, LateError
 
 _UNREAD_BYTES: Final = 256 * 1024
 """How much may wait for a slow reader before nothing more is taken from the socket; that is also the most of one read."""
@@ -108,6 +109,13 @@ class Connection(asyncio.Protocol):
         """Whether a call may be started."""
         return not self._closed and not self._transport.is_closing()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something has come that the loop has not read yet: between two calls that can only be the end."""
+        waiting = select.poll()
+        waiting.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(waiting.poll(0))
+
     def start(self, head: bytes, body: bytes) -> None:
         """Sends a request; `head` is all of it before the body."""
         self.status = 0
@@ -185,7 +193,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not asserted: uvloop's transports only look like asyncio's.
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if not self._asked or self.complete:

@@ -5,14 +5,15 @@ import ipaddress
 import re
 import socket
 import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
 from aiohappyeyeballs import start_connection
 
-from trivet.model_service.adapters.http1.connection import Connection, Patience
-from trivet.model_service.adapters.http1.failures import LateError, UnreachableError
+from trivet.kernel.http1.connection import Connection, Patience
+from trivet.kernel.http1.failures import LateError, UnreachableError
 
 # The servers that close idle connections first do so after 5 seconds (uvicorn, Node.js, llama.cpp). Giving them up before
 # keeps a request from being sent into one that is just being closed.
@@ -32,6 +33,10 @@ _IN_PATHS: Final = "/%:@!$&'()*+,;=~"
 _PORTS: Final = {"http": 80, "https": 443}
 
 
+Find = Callable[[], Awaitable[Sequence[str]]]
+"""Gives the addresses of a server, the best first."""
+
+
 class Origin:
     """A server by its URL.
 
@@ -41,9 +46,14 @@ class Origin:
     As many calls may run as are wanted: each has a connection of its own, the one that was free last or a new one.
     """
 
-    def __init__(self, url: str, patience: Patience) -> None:
-        """Raises UnreachableError if there is no such server."""
+    def __init__(self, url: str, patience: Patience, *, find: Find | None = None, trusting: ssl.SSLContext | None = None) -> None:
+        """`find` is asked for the addresses before each connection, in the place of the resolver; what it raises goes to
+        whoever wants the connection. `trusting` says whose certificates are good, in the place of the system's.
+
+        Raises UnreachableError if there is no such server.
+        """
         self._patience = patience
+        self._find = find
         self._all: set[Connection] = set()
         self._free: dict[Connection, None] = {}
         self._opening: set[asyncio.Timeout] = set()
@@ -51,7 +61,7 @@ class Origin:
         self._closed = False
         self._addresses: asyncio.Task[list[Any]] | None = None
         self._addresses_until = 0.0
-        self._trusting: ssl.SSLContext | None = None
+        self._trusting = trusting
         try:
             if _NO_URL.search(url):
                 raise ValueError("a space or a control character")
@@ -68,11 +78,15 @@ class Origin:
         self.host_header = host if self._port == _PORTS[parts.scheme] else f"{host}:{self._port}"
         self.url = f"{parts.scheme}://{self.host_header}"
 
-    def free(self) -> Connection | None:
-        """A connection that is open and has waited so shortly that it should still be so at the other end."""
+    def free(self, *, surely: bool = False) -> Connection | None:
+        """A connection that is open and has waited so shortly that it should still be so at the other end.
+
+        `surely` looks whether its end has come though nobody has read it yet, for requests that cannot be sent again.
+        """
         while self._free:
             connection, _ = self._free.popitem()
-            if connection.is_open and connection.free_since + _IDLE_SECONDS > _now():
+            fresh = connection.is_open and connection.free_since + _IDLE_SECONDS > _now()
+            if fresh and not (surely and connection.has_news):
                 return connection
             connection.close()
         return None
@@ -88,7 +102,7 @@ class Origin:
             async with scope:
                 if self._tls and self._trusting is None:
                     self._trusting = await asyncio.to_thread(_trusting_as_the_system)
-                addresses = await self._found(loop)
+                addresses = await self._found(loop) if self._find is None else _infos(await self._find(), self._port)
                 connected = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, loop=loop)
                 _, connection = await loop.create_connection(
                     self._made, sock=connected, ssl=self._trusting, server_hostname=self._tls_name
@@ -171,6 +185,15 @@ def _trusting_as_the_system() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _infos(addresses: Sequence[str], port: int) -> list[Any]:
+    """Addresses as `getaddrinfo` gives them."""
+    families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
+    return [
+        (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
+        for family, address in zip(families, addresses, strict=True)
+    ]
 
 
 def _now() -> float:

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from trivet.model_service.adapters.http1.failures import BrokenError
+from trivet.kernel.http1.failures import BrokenError
 
 _PIECE_BYTES: Final = 256 * 1024
 _GZIP: Final = 16 + zlib.MAX_WBITS
