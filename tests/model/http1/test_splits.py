@@ -95,9 +95,7 @@ def test_what_follows_an_answer_is_never_in_it_nor_in_the_next(
 
 
 @given(answers(), st.integers(0, 300), st.binary(max_size=3), st.integers(0, 3), PLACES)
-def test_whatever_is_done_to_an_answer_a_call_ends(
-    answer: Answer, place: int, put: bytes, taken: int, places: list[int]
-) -> None:
+def test_whatever_is_done_to_an_answer_a_call_ends(answer: Answer, place: int, put: bytes, taken: int, places: list[int]) -> None:
     async def call() -> None:
         rig = Rig()
         spoilt = answer.raw[:place] + put + answer.raw[place + taken :]

@@ -21,7 +21,6 @@ from trivet.model.v1.response_context_pb2 import CompactedResponse
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
-from trivet.model_service.domain.ports import Dialect
 from trivet.model_service.faces.responses import Ending
 
 
@@ -95,17 +94,17 @@ class NativeMessages(Protocol):
 # Calls ask these all the time, and `isinstance` goes through all members of a protocol each time that it is asked.
 
 
-def is_native_chat(dialect: Dialect) -> TypeGuard[NativeChat]:
+def is_native_chat(dialect: object) -> TypeGuard[NativeChat]:
     """Whether a dialect is a `NativeChat`."""
     return _fills(type(dialect), NativeChat)
 
 
-def is_native_responses(dialect: Dialect) -> TypeGuard[NativeResponses]:
+def is_native_responses(dialect: object) -> TypeGuard[NativeResponses]:
     """Whether a dialect is a `NativeResponses`."""
     return _fills(type(dialect), NativeResponses)
 
 
-def is_native_messages(dialect: Dialect) -> TypeGuard[NativeMessages]:
+def is_native_messages(dialect: object) -> TypeGuard[NativeMessages]:
     """Whether a dialect is a `NativeMessages`."""
     return _fills(type(dialect), NativeMessages)
 
