@@ -6,7 +6,7 @@ All of these raise as `Dialect.turn` does; closing an iterator ends the upstream
 
 from collections.abc import AsyncGenerator
 from functools import cache
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -94,17 +94,17 @@ class NativeMessages(Protocol):
 # Calls ask these all the time, and `isinstance` goes through all members of a protocol each time that it is asked.
 
 
-def is_native_chat(dialect: object) -> TypeGuard[NativeChat]:
+def is_native_chat(dialect: Any) -> TypeGuard[NativeChat]:
     """Whether a dialect is a `NativeChat`."""
     return _fills(type(dialect), NativeChat)
 
 
-def is_native_responses(dialect: object) -> TypeGuard[NativeResponses]:
+def is_native_responses(dialect: Any) -> TypeGuard[NativeResponses]:
     """Whether a dialect is a `NativeResponses`."""
     return _fills(type(dialect), NativeResponses)
 
 
-def is_native_messages(dialect: object) -> TypeGuard[NativeMessages]:
+def is_native_messages(dialect: Any) -> TypeGuard[NativeMessages]:
     """Whether a dialect is a `NativeMessages`."""
     return _fills(type(dialect), NativeMessages)
 

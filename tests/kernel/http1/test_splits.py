@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.model.http1.wire import Rig, whole
-from trivet.model_service.adapters.http1.failures import HttpError
+from tests.kernel.http1.wire import Rig, whole
+from trivet.kernel.http1.failures import HttpError
 
 BODIES = st.binary(max_size=60)
 INTERIM = st.sampled_from([b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 2])
@@ -44,7 +45,7 @@ def answers(draw: st.DrawFn) -> Answer:
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     """The data cut at these places, which may lie behind its end."""
     ends = sorted({min(place, len(data)) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(ends)]
 
 
 PLACES = st.lists(st.integers(0, 300), max_size=12)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from trivet.model_service.adapters.http1.connection import Connection, Patience
+from trivet.kernel.http1.connection import Connection, Patience
 
 
 class Wire(asyncio.Transport):

@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from tests.model.http1.wire import Rig, whole
-from trivet.model_service.adapters.http1.connection import Patience
-from trivet.model_service.adapters.http1.failures import BrokenError, LateError
+from tests.kernel.http1.wire import Rig, whole
+from trivet.kernel.http1.connection import Patience
+from trivet.kernel.http1.failures import BrokenError, LateError
 
 OK = b"HTTP/1.1 200 OK\r\n"
 ANSWER = OK + b"Content-Length: 2\r\n\r\n{}"

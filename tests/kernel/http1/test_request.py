@@ -2,10 +2,10 @@
 
 import pytest
 
-from trivet.model_service.adapters.http1.connection import Patience
-from trivet.model_service.adapters.http1.failures import UnreachableError
-from trivet.model_service.adapters.http1.origin import Origin
-from trivet.model_service.adapters.http1.request import first_line, lines, merged
+from trivet.kernel.http1.connection import Patience
+from trivet.kernel.http1.failures import UnreachableError
+from trivet.kernel.http1.origin import Origin
+from trivet.kernel.http1.request import first_line, lines, merged
 
 
 def origin(url: str) -> Origin:

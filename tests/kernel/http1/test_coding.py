@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from trivet.model_service.adapters.http1.coding import decoded
-from trivet.model_service.adapters.http1.failures import BrokenError
+from trivet.kernel.http1.coding import decoded
+from trivet.kernel.http1.failures import BrokenError
 
 TEXT = b"Trivet stands on three legs. " * 500
 
