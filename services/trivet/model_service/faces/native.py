@@ -5,8 +5,7 @@ All of these raise as `Dialect.turn` does; closing an iterator ends the upstream
 """
 
 from collections.abc import AsyncGenerator
-from functools import cache
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Final, Protocol, TypeGuard, runtime_checkable
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -109,6 +108,10 @@ def is_native_messages(dialect: Any) -> TypeGuard[NativeMessages]:
     return _fills(type(dialect), NativeMessages)
 
 
-@cache
 def _fills(kind: type, protocol: type) -> bool:
-    return issubclass(kind, protocol)
+    if (kind, protocol) not in _FILLED:
+        _FILLED[kind, protocol] = issubclass(kind, protocol)
+    return _FILLED[kind, protocol]
+
+
+_FILLED: Final[dict[tuple[type, type], bool]] = {}
