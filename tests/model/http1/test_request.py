@@ -62,14 +62,18 @@ def test_the_first_line_names_a_path_and_its_query() -> None:
     assert first_line("GET", "/v1/models?limit=1&after=a%20b") == "GET /v1/models?limit=1&after=a%20b HTTP/1.1\r\n"
 
 
-@pytest.mark.parametrize("target", ["", "v1", "*", "http://h/", "/a b", "/a\r\nX-More: 1", "/a\n", "/a#b", "/ü", "/\x7f", "/a\x00"])
+@pytest.mark.parametrize(
+    "target", ["", "v1", "*", "http://h/", "/a b", "/a\r\nX-More: 1", "/a\n", "/a#b", "/ü", "/\x7f", "/a\x00"]
+)
 def test_what_is_no_path_is_not_sent(target: str) -> None:
     with pytest.raises(UnreachableError):
         first_line("GET", target)
 
 
 def test_headers_are_lines() -> None:
-    assert lines({"X-A": "1", "x-b": "two words", "X-C": "", "X-D": "ü\t!"}) == "X-A: 1\r\nx-b: two words\r\nX-C: \r\nX-D: ü\t!\r\n"
+    assert (
+        lines({"X-A": "1", "x-b": "two words", "X-C": "", "X-D": "ü\t!"}) == "X-A: 1\r\nx-b: two words\r\nX-C: \r\nX-D: ü\t!\r\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """However an answer is cut into pieces, it is the same answer; and whatever is done to it, a call ends."""
 
 import asyncio
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ def answers(draw: st.DrawFn) -> Answer:
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     """The data cut at these places, which may lie behind its end."""
     ends = sorted({min(place, len(data)) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(ends)]
 
 
 PLACES = st.lists(st.integers(0, 300), max_size=12)
@@ -95,9 +96,7 @@ def test_what_follows_an_answer_is_never_in_it_nor_in_the_next(
 
 
 @given(answers(), st.integers(0, 300), st.binary(max_size=3), st.integers(0, 3), PLACES)
-def test_whatever_is_done_to_an_answer_a_call_ends(
-    answer: Answer, place: int, put: bytes, taken: int, places: list[int]
-) -> None:
+def test_whatever_is_done_to_an_answer_a_call_ends(answer: Answer, place: int, put: bytes, taken: int, places: list[int]) -> None:
     async def call() -> None:
         rig = Rig()
         spoilt = answer.raw[:place] + put + answer.raw[place + taken :]
