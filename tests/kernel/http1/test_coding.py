@@ -32,12 +32,11 @@ async def whole(data: bytes, coding: bytes, size: int = 100) -> tuple[bytes, int
     """The decoded body, and its largest piece."""
     read = decoded(Body(data, size).read, coding)
     assert read is not None
-    found, largest = b"", 0
+    pieces = []
     while piece := await read():
-        found += piece
-        largest = max(largest, len(piece))
+        pieces.append(piece)
     assert await read() == b""
-    return found, largest
+    return b"".join(pieces), max(map(len, pieces), default=0)
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 1 << 20])
@@ -54,12 +53,12 @@ async def whole(data: bytes, coding: bytes, size: int = 100) -> tuple[bytes, int
     ],
 )
 async def test_a_body_is_read_in_whatever_it_is_coded(coding: bytes, encode: Callable[[bytes], bytes], size: int) -> None:
-    for text in (TEXT, b"", random.Random(1).randbytes(70_000)):
+    for text in (TEXT[:3000], b"", random.Random(1).randbytes(3000)):
         assert (await whole(encode(text), coding, size))[0] == text
 
 
 async def test_what_is_small_and_becomes_large_comes_in_pieces() -> None:
-    bomb = bytes(50_000_000)
+    bomb = bytes(5_000_000)
     for coding, encode in ((b"gzip", gzip.compress), (b"deflate", raw_deflate)):
         found, largest = await whole(encode(bomb), coding, 1 << 20)
         assert (len(found), largest <= 1 << 18) == (len(bomb), True)

@@ -1,9 +1,9 @@
 """However an answer is cut into pieces, it is the same answer; and whatever is done to it, a call ends."""
 
 import asyncio
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +45,7 @@ def answers(draw: st.DrawFn) -> Answer:
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     """The data cut at these places, which may lie behind its end."""
     ends = sorted({min(place, len(data)) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in pairwise(ends)]
+    return [data[start:end] for start, end in itertools.pairwise(ends)]
 
 
 PLACES = st.lists(st.integers(0, 300), max_size=12)
