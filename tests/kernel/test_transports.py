@@ -248,6 +248,33 @@ async def test_a_call_without_a_deadline_gets_the_servers(probe: Probe, transpor
         assert float((await stub.Remaining(ASKED, timeout=60)).value) <= 0.2
 
 
+async def test_calls_without_a_deadline_expire_in_their_order_and_those_that_ended_do_not(transport: Transport):
+    class Waiting(Probe):
+        async def Wait(self, request: StringValue, context: object) -> StringValue:
+            waiting.append(request.value)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(request.value)
+            return request
+
+    waiting: list[str] = []
+    ended: list[str] = []
+    settings = ServerSettings(grpc="127.0.0.1:0", default_deadline_seconds=0.2)
+    async with serving(add_probe_to_server, Waiting(), transport=transport, settings=settings) as channel:
+        stub = ProbeStub(channel)
+        calls = []
+        for name in "abc":
+            calls.append(stub.Wait(text(name)))
+            while name not in waiting:
+                await stub.Echo(ASKED)
+        calls[0].cancel()
+        for call in calls[1:]:
+            assert isinstance(catalogue.from_rpc_error(await failure_of(call)), errors.RequestTimeout)
+        assert isinstance(catalogue.from_rpc_error(await failure_of(stub.Wait(ASKED))), errors.RequestTimeout)
+    assert ended == ["a", "b", "c", "hello"]
+
+
 async def test_a_slow_reader_stalls_the_handler(stub: ProbeStub, probe: Probe):
     call = stub.Burst(ASKED)
     await call.read()

@@ -7,14 +7,13 @@ attributes one by one and never copies a submessage.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from math import isfinite
 from typing import Any, Final
 
-import orjson
 from google.protobuf.descriptor import Descriptor
 
-from trivet.kernel.codec import packed
+from trivet.kernel.codec import scalars
 from trivet.kernel.codec.refusal import RefusalError, expected, invalid, missing, one_of, shown
+from trivet.kernel.codec.scalars import Decode
 from trivet.kernel.codec.shape import (
     Field,
     Kind,
@@ -29,9 +28,6 @@ from trivet.kernel.codec.shape import (
 
 MAX_DEPTH: Final = 64
 """The deepest nesting of messages in one another. A protobuf parser stops at 100, and ours may stand inside others."""
-
-Decode = Callable[[Any, int], Any]
-"""From a JSON value and the depth it stands at to its tree; raises `RefusalError`."""
 
 _Constants = tuple[tuple[str, Any], ...]
 
@@ -123,11 +119,11 @@ class DecodeCompiler:
             case Value.MESSAGE:
                 return self.message(field.message, constants)
             case Value.INTEGER:
-                return _decode_integer(*field.integer_range)
+                return scalars.integer(*field.integer_range)
             case Value.ENUM:
-                return _decode_enum({name: number for number, name in enum_names(field.element.enum_type).items()})
+                return scalars.enum({name: number for number, name in enum_names(field.element.enum_type).items()})
             case simple:
-                return _SIMPLE[simple]
+                return scalars.SIMPLE[simple]
 
     def _union(self, shape: UnionShape, constants: _Constants) -> Decode:
         by_tag: dict[str, tuple[str, Decode]] = {}
@@ -144,7 +140,7 @@ class DecodeCompiler:
         if not shape.discriminator:
             return _decode_by_kind(by_kind, shape.unknown)
         # Which of the objects it is, the discriminator tells; here they are only named among what is expected.
-        by_kind.setdefault(Kind.OBJECT, ("", _raw))
+        by_kind.setdefault(Kind.OBJECT, ("", scalars.raw))
         untagged = _decode_by_kind(by_kind, "" if self._strict else shape.unknown)
         told_otherwise = _told_otherwise(shape.discriminator, tuple(by_tag), implied, shape.unknown, strict=self._strict)
         return _decode_tagged(shape.discriminator, by_tag, told_otherwise, untagged)
@@ -200,7 +196,7 @@ def _decode_exclusive(decode: Decode, groups: Iterable[Mapping[str, str]]) -> De
 
 def _catch_all(name: str) -> _Rest:
     def keep(rest: dict[str, Any]) -> dict[str, Any]:
-        return {name: _raw(rest, 0)}
+        return {name: scalars.raw(rest, 0)}
 
     return keep
 
@@ -252,7 +248,7 @@ def _told_otherwise(
                 if key in value:
                     return member
         if unknown and (not strict or type(tag) is str):
-            return unknown, _raw
+            return unknown, scalars.raw
         if tag is None:
             raise missing(discriminator)
         if type(tag) is str:
@@ -275,7 +271,7 @@ def _decode_by_kind(members: Mapping[Kind, _Member], unknown: str) -> Decode:
             name, convert = member
             return {name: convert(value, depth + 1)}
         if unknown:
-            return {unknown: _raw(value, depth)}
+            return {unknown: scalars.raw(value, depth)}
         raise expected(names, value)
 
     return decode
@@ -318,88 +314,3 @@ def _decode_map(one: Decode) -> Decode:
         return tree
 
     return decode
-
-
-def _decode_integer(least: int, greatest: int) -> Decode:
-    def decode(value: Any, depth: int) -> int:
-        if type(value) is float and value.is_integer():
-            value = int(value)
-        if type(value) is not int:
-            raise expected("an integer", value) if type(value) is not float else invalid(f"expected an integer, but got {value}")
-        if not least <= value <= greatest:
-            raise invalid(f"expected an integer between {least} and {greatest}")
-        return value
-
-    return decode
-
-
-def _decode_enum(numbers: Mapping[str, int]) -> Decode:
-    known = [name for name, number in numbers.items() if number]
-
-    def decode(value: Any, depth: int) -> int:
-        if type(value) is not str:
-            raise expected("a string", value)
-        number = numbers.get(value)
-        if not number:
-            raise invalid(f"expected {one_of(known)}, but got {shown(value)}")
-        return number
-
-    return decode
-
-
-def _string(value: Any, depth: int) -> str:
-    if type(value) is not str:
-        raise expected("a string", value)
-    return value
-
-
-def _boolean(value: Any, depth: int) -> bool:
-    if type(value) is not bool:
-        raise expected("a boolean", value)
-    return value
-
-
-def _double(value: Any, depth: int) -> float:
-    if type(value) is float and isfinite(value):
-        return value
-    if type(value) is not int:
-        raise expected("a number", value) if type(value) is not float else invalid("expected a finite number")
-    try:
-        return float(value)
-    except OverflowError:
-        raise invalid("expected a finite number") from None
-
-
-def _raw(value: Any, depth: int) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError as error:
-        raise invalid("it is nested too deeply" if "ecursion" in str(error) else "expected a JSON value") from None
-
-
-def _bytes(value: Any, depth: int) -> bytes:
-    try:
-        return packed.from_base64(_string(value, depth))
-    except ValueError:
-        raise invalid("expected base64") from None
-
-
-def _floats(value: Any, depth: int) -> bytes:
-    if type(value) is not list:
-        raise expected("an array", value)
-    try:
-        return packed.floats(value)
-    except (TypeError, OverflowError):
-        # Only here is it worth a search which one it is.
-        _decode_list(_double)(value, depth)
-        raise invalid("expected numbers that 32 bits hold") from None
-
-
-_SIMPLE: dict[Value, Decode] = {
-    Value.STRING: _string,
-    Value.BOOLEAN: _boolean,
-    Value.DOUBLE: _double,
-    Value.RAW: _raw,
-    Value.BYTES: _bytes,
-    Value.FLOATS: _floats,
-}

@@ -106,18 +106,18 @@ class InProcessStreamCall(InProcessCall, StreamCall):
     """Delivers the messages as the handler wrote them."""
 
     async def __anext__(self) -> Any:
-        if self._exchange.messages:
-            return self._exchange.take()
+        if messages := self._exchange.messages:
+            return self._exchange.take(messages)
         return await super().__anext__()
 
     async def _next(self) -> Any:
         exchange = self._exchange
-        while not exchange.messages:
+        while not (messages := exchange.messages):
             if exchange.code is not None:
                 self._raise_for_status()
                 return grpc.aio.EOF
             await exchange.changed.next()
-        return exchange.take()
+        return exchange.take(messages)
 
 
 class _Writing(InProcessCall):

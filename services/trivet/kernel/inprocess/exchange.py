@@ -17,6 +17,16 @@ WINDOW = 8
 """How many messages a handler may be ahead of its reader."""
 
 
+class _Window(deque[Any]):
+    """The messages under way to the reader; `room` is notified when there are fewer, or when nobody will read."""
+
+    __slots__ = ("room",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = Wakeup()
+
+
 class Exchange:
     """One call: the messages under way, and its status once it has ended.
 
@@ -26,7 +36,6 @@ class Exchange:
 
     __slots__ = (
         "_loop",
-        "_room",
         "_task",
         "_timer",
         "callbacks",
@@ -57,7 +66,8 @@ class Exchange:
         self.parent = parent
         self.requests = requests
         self.response: Any = None
-        self.messages: deque[Any] = deque()
+        self.messages: _Window | None = None
+        """Made for the first message, because a unary call has none."""
         self.changed = Wakeup()
         """Notified of each message, of initial metadata and of the end."""
         self.initial: Metadata | None = None
@@ -66,7 +76,6 @@ class Exchange:
         self.details = ""
         self.locally_cancelled = False
         self.callbacks: list[Callable[[], None]] = []
-        self._room = Wakeup()
         self.deadline = None if timeout is None else loop.time() + timeout
         self._timer = None if self.deadline is None else loop.call_at(self.deadline, self._expire)
         self._task: asyncio.Task[None] | None = None
@@ -89,21 +98,24 @@ class Exchange:
         Raises:
             grpc.aio.InternalError: the call has ended, as over the wire.
         """
-        while len(self.messages) >= WINDOW and self.code is None:
+        messages = self.messages
+        if messages is None:
+            messages = self.messages = _Window()
+        while len(messages) >= WINDOW and self.code is None:
             # Whoever cancels the handler, which is what waits here, ends the call.
-            await self._room.next()
+            await messages.room.next()
         if self.code is not None:
             raise grpc.aio.InternalError("The call has ended: nobody reads this message.")
         if self.initial is None:
             # As over the wire: with the first message it is settled that there are none.
             self.initial = ()
-        self.messages.append(message)
+        messages.append(message)
         self.changed.notify()
 
-    def take(self) -> Any:
-        """The next message for the reader, where there is one."""
-        message = self.messages.popleft()
-        self._room.notify()
+    def take(self, messages: _Window) -> Any:
+        """The next one of `messages`, which there is, for the reader."""
+        message = messages.popleft()
+        messages.room.notify()
         if self.callbacks:
             self._call_back_if_settled()
         return message
@@ -121,7 +133,8 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
         self.changed.notify()
-        self._room.notify()
+        if self.messages is not None:
+            self.messages.room.notify()
         if self.requests is not None:
             self.requests.end()
         if self.callbacks:
@@ -137,7 +150,8 @@ class Exchange:
         if (self.code is not None and not self.messages) or self._loop.is_closed():
             return False
         self.locally_cancelled = True
-        self.messages.clear()
+        if self.messages is not None:
+            self.messages.clear()
         self._interrupt(grpc.StatusCode.CANCELLED, details)
         self.code, self.details = grpc.StatusCode.CANCELLED, details
         self._call_back_if_settled()

@@ -1,6 +1,7 @@
 """Bounds every RPC in time: by the caller's deadline, or by ours if it brings none."""
 
 import asyncio
+from contextvars import Context
 
 from trivet.kernel.call import Call
 
@@ -28,7 +29,7 @@ class Deadline:
             call.deadline = loop.time() + self._default
             self._by_default[call] = None
             if self._timer is None:
-                self._timer = loop.call_at(call.deadline, self._expire_eldest)
+                self._set_timer(call.deadline)
             return
         call.deadline = loop.time() + min(remaining, self._longest)
         # In process, what the caller has set is kept by the exchange, which tells the caller without waiting for the handler.
@@ -49,10 +50,14 @@ class Deadline:
         for call in list(self._by_default):
             assert call.deadline is not None
             if call.deadline > loop.time():
-                self._timer = loop.call_at(call.deadline, self._expire_eldest)
+                self._set_timer(call.deadline)
                 return
             del self._by_default[call]
             _expire(call)
+
+    def _set_timer(self, deadline: float) -> None:
+        # In a context of its own: that of the running call would keep the call, long after its end.
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._expire_eldest, context=Context())
 
 
 def _expire(call: Call) -> None:

@@ -1,16 +1,21 @@
 """Gives every RPC an id: the caller's, if it is fit for a log line, else a new one."""
 
-import random
+import os
 import re
+from random import Random
 
 from trivet.kernel.call import REQUEST_ID, Call
+
+# Seeded by the operating system, which is too dear to be asked for each id; a child process is not to repeat its parent.
+_numbers = Random()  # noqa: S311 - an id is no secret: it stands in headers and logs
+os.register_at_fork(after_in_child=_numbers.seed)
 
 _FIT = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 def new_request_id() -> str:
-    """An id that no other request has. It is no secret: to ask the system for randomness takes ten times as long."""
-    return f"req_{random.getrandbits(96):024x}"
+    """An id that no other request has."""
+    return f"req_{_numbers.getrandbits(96):024x}"
 
 
 def accepted_request_id(given: str | bytes | None) -> str:
