@@ -77,10 +77,11 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def FollowResponse(self, request: stored_pb.GetResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
         """The events of a stored response."""
         after = request.starting_after if request.HasField("starting_after") else -1
-        shown = Shown.asked(request.include)
+        shown, accepts_runs = Shown.asked(request.include), runs.are_accepted()
         async with aclosing(self._follower.follow(request.response_id, current_owner(), after)) as batches:
             async for batch in batches:
-                yield shown.batch(batch)
+                told = shown.batch(batch)
+                yield told if accepts_runs else runs.without_runs(told, "events")
 
     async def CancelResponse(self, request: stored_pb.CancelResponseRequest, context: Any) -> Response:
         """The response, which has ended."""

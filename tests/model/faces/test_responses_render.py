@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.checkers.responses_stream import check_responses_stream
 from trivet.kernel.codec.message_codec import codec_for
+from trivet.kernel.codec.runs import runs_of
 from trivet.kernel.errors import RateLimited, UpstreamFailed, UpstreamRejected
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_pb2 import Response
@@ -20,6 +21,7 @@ from trivet.model_service.domain.turn import (
     ReasoningEnded,
     RefusalDelta,
     TextDelta,
+    TextRun,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
@@ -48,7 +50,8 @@ def whole() -> WholeResponse:
 
 
 def as_json(events: list[ResponseEvent]) -> list[Json]:
-    return [orjson.loads(codec_for(ResponseEvent).dumps(event)) for event in events]
+    singles = [single for event in events for single in runs_of(ResponseEvent.DESCRIPTOR).singles(event)]
+    return [orjson.loads(codec_for(ResponseEvent).dumps(event)) for event in singles]
 
 
 def rendered(*events: TurnEvent, reason: Any = "stop", **request: Any) -> list[Json]:
@@ -365,6 +368,7 @@ def test_what_the_request_leaves_open_has_the_contract_s_defaults() -> None:
 INDEX = st.integers(0, 3)
 EVENT = st.one_of(
     st.builds(TextDelta, st.text(max_size=3)),
+    st.builds(TextRun, st.lists(st.text(min_size=1, max_size=3), min_size=1, max_size=3)),
     st.builds(RefusalDelta, st.text(max_size=3)),
     st.builds(ReasoningDelta, st.text(max_size=3), st.sampled_from([None, 0, 1])),
     st.builds(ReasoningEnded, st.sampled_from(["", "enc"])),

@@ -18,6 +18,7 @@ from trivet.model_service.domain.turn import (
     ReasoningEnded,
     RefusalDelta,
     TextDelta,
+    TextRun,
     ToolCallDelta,
     ToolCallStarted,
     TurnEvent,
@@ -67,7 +68,7 @@ class WholeResponse:
         """The item that `event` belongs to; None for a piece of what is closed."""
         last = self._items[-1] if self._open < len(self._items) else None
         match event:
-            case TextDelta() | RefusalDelta() | AnnotationAdded():
+            case TextDelta() | TextRun() | RefusalDelta() | AnnotationAdded():
                 return last if isinstance(last, _Message) else self._begin(_Message(self._added()))
             case ReasoningDelta():
                 return last if _thinks_on(last) else self._begin(_Reasoning(self._added()))
@@ -153,6 +154,8 @@ class _Message(_Gathered):
             self._pieces.append(event.text)
             if event.logprobs:
                 self._text.logprobs.extend(map(logprob_of, event.logprobs))
+        elif isinstance(event, TextRun):
+            self._pieces += event.texts
         else:
             self._text.annotations.append(read_upstream_json(content.Annotation, event.raw))
 
