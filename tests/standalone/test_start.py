@@ -1,8 +1,11 @@
 """What a start does, and what it leaves until it is needed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.standalone.running import program
 
 _HEAVY = ("mcp", "httpx2", "alembic", "asyncpg", "sqlalchemy.orm", "jsonschema", "genai_prices", "botocore", "cryptography")
 
@@ -34,3 +37,12 @@ def test_where_mcp_servers_are_registered_their_sdk_is_loaded_before_the_first_c
     server = "{'name': 's', 'url': 'http://127.0.0.1:9/mcp'}"
 
     assert "mcp" in loaded_by(f"    async with gateway(mcp_servers=[{server}]): pass", tmp_path)
+
+
+def test_grpc_has_nothing_to_say_about_how_it_is_set_up(tmp_path: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    asked = subprocess.run(
+        program(["trivet", "health", "grpc", f"unix:{tmp_path}/nobody"]), env=clean, capture_output=True, text=True, check=False
+    )
+
+    assert (asked.stdout, asked.stderr) == ("not ready\n", "")

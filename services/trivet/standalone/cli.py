@@ -19,12 +19,20 @@ from trivet.standalone.parts import PARTS
 
 INTERRUPTED = 130
 
+_GRPC = {
+    # We start programs (MCP servers, the model's process) but never go on in a fork: gRPC need not prepare for that, nor tell about it.
+    "GRPC_ENABLE_FORK_SUPPORT": "false",
+    # Its event engine hands each read and write to a pool of threads, all of which wake for it. Without, the thread that waits for
+    # completions does them: a sixth less CPU for a call between two processes, a third less for a streamed message.
+    "GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener",
+}
+"""What gRPC reads of the environment when it is imported, which the commands do."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the answer is the exit code: 0, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
-    # We start programs (MCP servers, the model's process) but never go on in a fork: gRPC need not prepare for that,
-    # nor tell about it. It reads this when it is imported, which the commands do.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+    for name, value in _GRPC.items():
+        os.environ.setdefault(name, value)
     arguments = _parser().parse_args(argv)
     configure_logs(arguments.log_level or arguments.default_log_level, arguments.log_format)
     try:
