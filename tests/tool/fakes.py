@@ -48,14 +48,14 @@ class FakeSession:
 
     async def call(self, tool: str, arguments: dict[str, Any], timeout: float) -> AsyncGenerator[Event, None]:
         self.calls.append((tool, arguments, timeout))
-        if self.progress:
-            yield tuple(self.progress)
-        if self.gate is not None:
-            try:
+        try:
+            if self.progress:
+                yield tuple(self.progress)
+            if self.gate is not None:
                 await self.gate.wait()
-            except asyncio.CancelledError:
-                self.cancelled += 1
-                raise
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
         if self.call_fails:
             raise self.call_fails.popleft()
         yield ToolResult((Text(f"from {self.number}"),))

@@ -25,7 +25,7 @@ class Rig:
 
     async def list(self, name: str = "s", principal: str = "caller") -> int:
         """How many tools."""
-        return len(await self.pool.list_tools(Target(name), principal))
+        return len((await self.pool.list_tools(Target(name), principal)).tools)
 
     @property
     def session(self) -> FakeSession:

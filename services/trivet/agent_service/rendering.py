@@ -17,6 +17,7 @@ class AgentRun:
     def __init__(self, conversation: ChatConversation, tools: RunTools, model: str, limit: int) -> None:
         self._conversation = conversation
         self._tools = tools
+        self._infos = tools.offer.infos
         self._model = model
         self._limit = limit
         self._id = "chatcmpl-" + secrets.token_hex(16)
@@ -37,8 +38,8 @@ class AgentRun:
                         if turn is not None:
                             _finish(out, turn)
                             turn = None
-                        delta = chat_completion_pb2.ChatDelta(role="tool", tool_call_id=call.id, content=outcome.content)
-                        out.chunks.add().choices.add().delta.CopyFrom(delta)
+                        delta = out.chunks.add().choices.add().delta
+                        delta.role, delta.tool_call_id, delta.content = "tool", call.id, outcome.content
                     case RunFinished():
                         out = self._end(event, include_usage=include_usage)
                 if header is not None:
@@ -78,8 +79,7 @@ class AgentRun:
         for chunk in batch.chunks:
             for choice in chunk.choices:
                 for call in choice.delta.tool_calls:
-                    info = self._tools.info(call.function.name) if call.function.name else None
-                    if info is not None:
+                    if (info := self._infos.get(call.function.name)) is not None:
                         call.tool_info.CopyFrom(info)
         return batch
 
@@ -100,8 +100,7 @@ class AgentRun:
     def _name_tools(self, completion: chat_completion_pb2.ChatCompletion) -> None:
         for message in completion.messages:
             for call in message.assistant.tool_calls:
-                info = self._tools.info(call.function.function.name)
-                if info is not None:
+                if (info := self._infos.get(call.function.function.name)) is not None:
                     call.function.tool_info.CopyFrom(info)
 
 

@@ -3,7 +3,7 @@
 # ruff: noqa: N818 - an error is named as what happened; the base class says that it is one
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from trivet.tool_service.domain.targets import McpServer
@@ -34,12 +34,19 @@ class Answered(SessionError):
     """The server answered with an error, or with something that cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Listing:
-    """All tools of a server, and the seconds for which the server says they stay as they are; None if it does not say."""
+    """All tools of a server, and the seconds for which the server says they stay as they are; None if it does not say.
+
+    It is the same object for as long as it is remembered, so whatever is made of it can be, too.
+    """
 
     tools: tuple[Tool, ...]
     max_age: float | None = None
+    names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", frozenset(tool.name for tool in self.tools))
 
 
 class Session(Protocol):
