@@ -40,8 +40,9 @@ def neighbours(peers: Path = Path()) -> Iterator[Neighbours]:
     """They run while this is entered."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trivet-bench-")))
-        ports = [stack.enter_context(_serving(module, folder)) for module in ("bench.upstream", "bench.mcp_server")]
-        yield Neighbours(*ports, folder, peers)
+        upstream = stack.enter_context(_serving("bench.upstream", folder))
+        mcp = stack.enter_context(_serving("bench.mcp_server", folder))
+        yield Neighbours(upstream, mcp, folder, peers)
 
 
 @contextlib.contextmanager
@@ -58,8 +59,12 @@ class Running:
     def __init__(self, target: Target, site: Site, processes: "list[subprocess.Popen[bytes]]") -> None:
         self.target = target
         self.site = site
-        self.port = site.port
         self._roots = [process.pid for process in processes]
+
+    @property
+    def port(self) -> int:
+        """Where it answers."""
+        return self.target.port(self.site)
 
     def cpu_seconds(self) -> float:
         """What all of its processes took so far."""
@@ -86,7 +91,7 @@ def answering(target: Target, site: Site, request: Request | None = None) -> Ite
     """The target, once it has answered a question. Raises Ended with what it said if it does not."""
     with started(target, site) as one:
         try:
-            ask.until_answered(one.port, request or target.request(target.faces[0], PLAIN))
+            ask.until_answered(lambda: one.port, request or target.request(target.faces[0], PLAIN))
         except TimeoutError as error:
             said = "\n".join(last_words(log) for log in sorted(site.folder.glob("*.log")))
             raise Ended(f"{target.name}: {error}\n{said}") from error

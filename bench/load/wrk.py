@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -39,13 +40,14 @@ class Told:
 
 
 class Loading:
-    """A wrk that runs; `told` waits for its end."""
+    """A wrk that runs."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def told(self) -> Told:
-        """What it counted."""
+    def stopped(self) -> Told:
+        """End it: what it counted."""
+        self._process.send_signal(signal.SIGINT)
         said, _ = self._process.communicate()
         return Told(**json.loads(said[said.index("{") :]))
 
@@ -56,16 +58,15 @@ def is_installed() -> bool:
 
 
 @contextlib.contextmanager
-def loading(port: int, request: Request, *, connections: int, seconds: float) -> Iterator[Loading]:
-    """One request over and over again, over so many connections, for so long."""
+def loading(port: int, request: Request, *, connections: int) -> Iterator[Loading]:
+    """One request over and over again, over so many connections, until it is stopped; a minute at most."""
     headers = "\n".join(f"wrk.headers[ {_lua(name)} ] = {_lua(value)}" for name, value in request.headers.items())
     script = _SCRIPT.format(path=_lua(request.path), body=_lua(request.body.decode()), headers=headers)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "request.lua"
         file.write_text(script, encoding="utf-8")
-        # wrk knows whole seconds only.
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{-(-seconds // 1):.0f}s", "--timeout", "60s", "-s", str(file)]
-        process = subprocess.Popen([*command, f"http://127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True)
+        command = ["wrk", "-t1", f"-c{connections}", "-d60s", "--timeout", "60s", "-s", str(file), f"http://127.0.0.1:{port}"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             yield Loading(process)
         finally:

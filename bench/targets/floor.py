@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar
 
 from bench.processes import Program
 from bench.targets.target import Face, Site, Target
@@ -14,7 +15,7 @@ class Floor(Target):
 
     name = "floor"
     language = "Python"
-    faces: tuple[Face, ...] = ("chat", "responses", "messages")
+    faces: ClassVar[tuple[Face, ...]] = ("chat", "responses", "messages")
     python = True
 
     def version(self, peers: Path) -> str:

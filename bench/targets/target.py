@@ -56,6 +56,8 @@ class Target(ABC):
     """How to install it; `$PEERS` is the folder of the peers."""
     model: ClassVar[str] = "m"
     """The name under which it has the model of the upstream."""
+    prefix: ClassVar[str] = ""
+    """What its paths begin with."""
     python: ClassVar[bool] = False
     """Whether it tells what imports take when PYTHONPROFILEIMPORTTIME asks it to."""
 
@@ -65,7 +67,11 @@ class Target(ABC):
 
     @abstractmethod
     def programs(self, site: Site) -> Sequence[Program]:
-        """What to start, in this order; the last one answers on the port of the site."""
+        """What to start, in this order."""
+
+    def port(self, site: Site) -> int:
+        """Where it answers: on the port of the site, unless it chooses one of its own; 0 until that is known."""
+        return site.port
 
     def request(self, face: Face, script: Script) -> Request:
         """How the target is asked to do what the script says."""
@@ -80,7 +86,7 @@ class Target(ABC):
             body["stream"] = True
         if script.kind == "agent":
             body |= self.tools(face)
-        return Request(PATHS[face], self.headers(face), json.dumps(body).encode())
+        return Request(self.prefix + PATHS[face], self.headers(face), json.dumps(body).encode())
 
     def headers(self, face: Face) -> dict[str, str]:
         """What is sent beside the body."""

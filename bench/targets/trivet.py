@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.processes import Program, free_port
 from bench.targets.target import KEY, MCP_NAME, Face, Site, Target
@@ -34,8 +34,8 @@ class OneProcess(Target):
 
     name = "trivet"
     language = "Python"
-    faces: tuple[Face, ...] = ("chat", "responses", "messages")
-    agents: tuple[Face, ...] = ("agent", "responses")
+    faces: ClassVar[tuple[Face, ...]] = ("chat", "responses", "messages")
+    agents: ClassVar[tuple[Face, ...]] = ("agent", "responses")
     model = "bench/m"
     python = True
 

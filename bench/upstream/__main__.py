@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
         counts["requests"] += 1
         dialect = DIALECTS[path]
         script = script_in(body)
-        texts, call = texts_of(script), None
+        texts, call = words(script.size), None
         if script.kind == "agent" and (name := dialect.tool_of(json.loads(body))):
             texts, call = (), ToolCall(name, '{"text":"legs"}')
         if b'"stream":true' not in body and b'"stream": true' not in body:
@@ -101,14 +101,9 @@ class Connection(asyncio.Protocol):
         if number == len(frames.chunks):
             self._transport.write(piece(frames.tail) + _END)
             return
-        tagged = script.kind == "tagged" and 0 < number < script.size - 1
-        self._write_chunk(Chat.text_chunk(f"{script.tag}.{number} ") if tagged else frames.chunks[number])
+        tagged = script.kind == "tagged"
+        self._write_chunk(Chat.chunk(f" {script.tag}.{number}") if tagged else frames.chunks[number])
         self._timer = asyncio.get_running_loop().call_later(script.pause_ms / 1000, self._pace, script, frames, number + 1)
-
-
-def texts_of(script: Script) -> tuple[str, ...]:
-    """The pieces of text that the script answers with."""
-    return tuple(words(script.size))
 
 
 def _body(head: bytes, received: bytes, start: int) -> bytes | None:

@@ -28,9 +28,10 @@ class Frames:
     tail: bytes
 
 
-def words(count: int) -> list[str]:
+@cache
+def words(count: int) -> tuple[str, ...]:
     """That many pieces of text."""
-    return [f" word{number}" for number in range(count)]
+    return tuple(f" word{number}" for number in range(count))
 
 
 def _json(value: Any) -> bytes:
@@ -44,10 +45,10 @@ class Chat:
 
     @staticmethod
     def tool_of(asked: Any) -> str | None:
-        """The tool to call, unless one has answered already."""
+        """The tool to call, unless there is none or one has answered already."""
         if any(message.get("role") == "tool" for message in asked["messages"]):
             return None
-        return str(asked["tools"][0]["function"]["name"])
+        return next((str(tool["function"]["name"]) for tool in asked.get("tools", ())), None)
 
     @staticmethod
     @cache
@@ -63,20 +64,20 @@ class Chat:
     @staticmethod
     @cache
     def stream(texts: tuple[str, ...], call: ToolCall | None = None, *, usage: bool = False) -> Frames:
-        """The role, one chunk for each text but two, and the finish: as many chunks as texts."""
-        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": "" if texts else None}]
-        deltas += [{"content": text} for text in texts[:-2]]
+        """The role, a chunk for each text, or two for the call, and the finish."""
+        deltas: list[dict[str, Any]] = [{"content": text} for text in texts]
         if call:
             begun = {"index": 0, "id": CALL_ID, "type": "function", "function": {"name": call.name, "arguments": ""}}
             deltas += [{"tool_calls": [begun]}, {"tool_calls": [{"index": 0, "function": {"arguments": call.arguments}}]}]
-        chunks = [_chat_chunk(delta, None) for delta in deltas]
-        chunks.append(_chat_chunk({}, "tool_calls" if call else "stop"))
-        counted = b"data: " + _json({**_CHAT_CHUNK, "choices": [], "usage": USAGE}) + b"\n\n" if usage else b""
-        return Frames(b"", chunks, counted + b"data: [DONE]\n\n")
+        tail = _chat_chunk({}, "tool_calls" if call else "stop")
+        if usage:
+            tail += b"data: " + _json({**_CHAT_CHUNK, "choices": [], "usage": USAGE}) + b"\n\n"
+        head = _chat_chunk({"role": "assistant", "content": None if call else ""}, None)
+        return Frames(head, [_chat_chunk(delta, None) for delta in deltas], tail + b"data: [DONE]\n\n")
 
     @staticmethod
-    def text_chunk(text: str) -> bytes:
-        """One more chunk with a text."""
+    def chunk(text: str) -> bytes:
+        """A chunk with a text of its own."""
         return _chat_chunk({"content": text}, None)
 
 
@@ -104,7 +105,7 @@ class Responses:
         given = asked["input"]
         if isinstance(given, list) and any(item.get("type") == "function_call_output" for item in given):
             return None
-        return str(next(tool["name"] for tool in asked["tools"] if tool.get("type") == "function"))
+        return next((str(tool["name"]) for tool in asked.get("tools", ()) if tool.get("type") == "function"), None)
 
     @staticmethod
     @cache
