@@ -19,6 +19,7 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+
 from bench.gateway import KEY, Gateway
 
 MEGABYTE = 1_000_000

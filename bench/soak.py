@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import uvloop
+
 from bench.gateway import Gateway, gateway
 
 STORED = 20_000

@@ -10,6 +10,7 @@ import asyncio
 import time
 
 import uvloop
+
 from bench.gateway import Gateway, gateway
 
 CALLS = 2_000
