@@ -8,9 +8,10 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from trivet.kernel.codec import text
-from trivet.kernel.codec.decoding import Decode, DecodeCompiler
+from trivet.kernel.codec.decoding import DecodeCompiler
 from trivet.kernel.codec.encoding import ENCODERS, Encode
 from trivet.kernel.codec.refusal import RefusalError, invalid
+from trivet.kernel.codec.scalars import Decode
 
 M = TypeVar("M", bound=Message)
 
