@@ -269,7 +269,7 @@ class Receiver:
         writer.close()
 
     async def until(self, end: bytes) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not self.got.endswith(end):
                 self.changed.clear()
                 await self.changed.wait()
@@ -289,7 +289,7 @@ async def receiver() -> AsyncIterator[tuple[Receiver, UpstreamHttp]]:
     await http.aclose()
     server.close()
     if taking.writer is not None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await taking.ended.wait()
 
 
@@ -339,7 +339,7 @@ async def test_an_answer_may_come_before_the_end_of_the_file_and_ends_it(receive
     taking.say(answer({"text": "hi"}))
     with await asking as given:
         assert await given.json_object() == {"text": "hi"}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await taking.ended.wait()
 
 
@@ -356,7 +356,7 @@ async def test_a_file_that_fails_ends_the_call(receiver: tuple[Receiver, Upstrea
     with pytest.raises(UpstreamFailed):
         await http.answer("audio", body)
     assert isinstance(body.file.content.failure, InvalidRequest)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await taking.ended.wait()
 
 
@@ -373,5 +373,5 @@ async def test_leaving_ends_the_upload(receiver: tuple[Receiver, UpstreamHttp]) 
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await taking.ended.wait()

@@ -64,20 +64,20 @@ async def test_what_is_small_and_becomes_large_comes_in_pieces() -> None:
         assert (len(found), largest <= 1 << 18) == (len(bomb), True)
 
 
-@pytest.mark.parametrize(
-    ("coding", "data"),
-    [
-        (b"gzip", b"{}"),
-        (b"gzip", gzip.compress(TEXT)[:-1]),
-        (b"gzip", gzip.compress(TEXT)[:20]),
-        (b"gzip", gzip.compress(TEXT)[:-8] + b"checksum"),
-        (b"gzip", gzip.compress(TEXT) + b"more"),
-        (b"gzip", zlib.compress(TEXT)),
-        (b"deflate", b"\xff\xff\xff"),
-        (b"deflate", zlib.compress(TEXT)[:-1]),
-        (b"deflate", raw_deflate(TEXT)[:-5]),
-    ],
-)
+BROKEN = {
+    "no gzip": (b"gzip", b"{}"),
+    "all but the last byte": (b"gzip", gzip.compress(TEXT)[:-1]),
+    "a beginning": (b"gzip", gzip.compress(TEXT)[:20]),
+    "a wrong checksum": (b"gzip", gzip.compress(TEXT)[:-8] + b"checksum"),
+    "more behind it": (b"gzip", gzip.compress(TEXT) + b"more"),
+    "another form": (b"gzip", zlib.compress(TEXT)),
+    "no deflate": (b"deflate", b"\xff\xff\xff"),
+    "deflate but for its last byte": (b"deflate", zlib.compress(TEXT)[:-1]),
+    "raw deflate but for its end": (b"deflate", raw_deflate(TEXT)[:-5]),
+}
+
+
+@pytest.mark.parametrize(("coding", "data"), BROKEN.values(), ids=BROKEN)
 @pytest.mark.parametrize("size", [1, 1 << 20])
 async def test_a_body_that_is_not_what_it_says_is_broken(coding: bytes, data: bytes, size: int) -> None:
     with pytest.raises(BrokenError):

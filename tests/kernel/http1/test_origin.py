@@ -26,7 +26,7 @@ HEAD = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Origin]:
-    origin = Origin(url, Patience(5, 5))
+    origin = Origin(url, Patience(60, 60))
     try:
         yield origin
     finally:
@@ -36,7 +36,7 @@ async def opened(url: str) -> AsyncIterator[Origin]:
 
 async def call(origin: Origin) -> Connection:
     """A call to its end."""
-    connection = origin.free() or await origin.open(5)
+    connection = origin.free() or await origin.open(60)
     connection.start(HEAD, b"")
     await connection.head()
     while await connection.read():
@@ -50,7 +50,7 @@ async def call(origin: Origin) -> Connection:
 
 async def test_the_connection_that_was_free_last_serves_next(upstream: ScriptedUpstream) -> None:
     async with opened(upstream.base_url) as origin:
-        first, second = await origin.open(5), await origin.open(5)
+        first, second = await origin.open(60), await origin.open(60)
         for connection in (first, second):
             upstream.play(answer({}))
             connection.start(HEAD, b"")
@@ -62,13 +62,13 @@ async def test_the_connection_that_was_free_last_serves_next(upstream: ScriptedU
 async def test_as_many_calls_run_as_are_wanted(upstream: ScriptedUpstream) -> None:
     gate = asyncio.Event()
     async with opened(upstream.base_url) as origin:
-        for _ in range(200):
+        for _ in range(60):
             upstream.play(gate, answer({}))
-        calls = [asyncio.ensure_future(call(origin)) for _ in range(200)]
-        await upstream.until(lambda: len(upstream.requests) == 200)
+        calls = [asyncio.ensure_future(call(origin)) for _ in range(60)]
+        await upstream.until(lambda: len(upstream.requests) == 60)
         gate.set()
         await asyncio.gather(*calls)
-        assert upstream.connections == 200
+        assert upstream.connections == 60
 
 
 async def test_a_connection_that_the_server_closed_serves_no_call(upstream: ScriptedUpstream) -> None:
@@ -78,7 +78,7 @@ async def test_a_connection_that_the_server_closed_serves_no_call(upstream: Scri
         for transport in upstream.transports:
             transport.close()
         await upstream.until(lambda: upstream.open == 0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while connection.is_open:
                 await asyncio.sleep(0)
         assert origin.free() is None
@@ -115,12 +115,12 @@ async def test_closing_ends_calls_and_connections_and_takes_no_more(upstream: Sc
         upstream.play(asyncio.Event())
         running = asyncio.ensure_future(call(origin))
         await upstream.until(lambda: len(upstream.requests) == 2)
-        free = await origin.open(5)
+        free = await origin.open(60)
         origin.close()
         with pytest.raises(BrokenError):
             await running
         with pytest.raises(UnreachableError):
-            await origin.open(5)
+            await origin.open(60)
         assert not free.is_open
         await upstream.until(lambda: upstream.open == 0)
 
@@ -128,7 +128,7 @@ async def test_closing_ends_calls_and_connections_and_takes_no_more(upstream: Sc
 async def test_a_call_that_ends_after_closing_leaves_no_connection(upstream: ScriptedUpstream) -> None:
     async with opened(upstream.base_url) as origin:
         upstream.play(answer({}))
-        connection = await origin.open(5)
+        connection = await origin.open(60)
         connection.start(HEAD, b"")
         await connection.head()
         origin.close()
@@ -197,15 +197,15 @@ async def test_a_name_is_looked_up_once_for_all_who_wait_and_for_a_while(
 ) -> None:
     asked = resolving(monkeypatch, ("127.0.0.1", upstream.port))
     async with opened("http://busy.test") as origin:
-        first = asyncio.ensure_future(origin.open(5))
-        others = [asyncio.ensure_future(origin.open(5)) for _ in range(20)]
+        first = asyncio.ensure_future(origin.open(60))
+        others = [asyncio.ensure_future(origin.open(60)) for _ in range(20)]
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.gather(*others)
-        await origin.open(5)
+        await origin.open(60)
         assert asked == ["busy.test"]
         monkeypatch.setattr(origin, "_addresses_until", 0.0)
-        await origin.open(5)
+        await origin.open(60)
         assert asked == ["busy.test"] * 2
 
 
@@ -213,7 +213,7 @@ async def test_a_name_that_is_not_known_is_asked_for_again() -> None:
     async with opened("http://nowhere.invalid") as origin:
         for _ in range(2):
             with pytest.raises(UnreachableError):
-                await origin.open(5)
+                await origin.open(60)
 
 
 async def test_a_server_by_its_own_name_is_reached(upstream: ScriptedUpstream) -> None:

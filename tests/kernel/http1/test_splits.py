@@ -5,12 +5,13 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kernel.http1.wire import Rig, whole
 from trivet.kernel.http1.failures import HttpError
 
+ANY_TIME = settings(deadline=None)
 BODIES = st.binary(max_size=60)
 INTERIM = st.sampled_from([b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 2])
 
@@ -62,6 +63,7 @@ async def read_beside(rig: Rig, pieces: list[bytes], *, eager: bool) -> asyncio.
     return reading
 
 
+@ANY_TIME
 @given(answers(), answers(), PLACES, st.booleans())
 def test_an_answer_is_the_same_however_it_is_cut(first: Answer, second: Answer, places: list[int], eager: bool) -> None:
     async def calls() -> None:
@@ -79,6 +81,7 @@ def test_an_answer_is_the_same_however_it_is_cut(first: Answer, second: Answer, 
     asyncio.run(calls())
 
 
+@ANY_TIME
 @given(answers(), st.binary(min_size=1, max_size=40), PLACES, st.booleans())
 def test_what_follows_an_answer_is_never_in_it_nor_in_the_next(
     answer: Answer, rest: bytes, places: list[int], eager: bool
@@ -95,6 +98,7 @@ def test_what_follows_an_answer_is_never_in_it_nor_in_the_next(
         asyncio.run(calls())
 
 
+@ANY_TIME
 @given(answers(), st.integers(0, 300), st.binary(max_size=3), st.integers(0, 3), PLACES)
 def test_whatever_is_done_to_an_answer_a_call_ends(answer: Answer, place: int, put: bytes, taken: int, places: list[int]) -> None:
     async def call() -> None:
@@ -112,6 +116,7 @@ def test_whatever_is_done_to_an_answer_a_call_ends(answer: Answer, place: int, p
     asyncio.run(call())
 
 
+@ANY_TIME
 @given(answers(), st.integers(0, 300), PLACES)
 def test_an_answer_that_is_cut_off_is_never_taken_for_whole(answer: Answer, place: int, places: list[int]) -> None:
     async def call() -> None:
