@@ -3,23 +3,27 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.model.answering import Answering, servicer, to_chat, to_responses
 from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk
 from trivet.kernel.codec.message_codec import codec_for
-from trivet.kernel.codec.runs import ACCEPTED
+from trivet.kernel.codec.runs import ACCEPTED, without_runs
 from trivet.kernel.codec.sse import stream_codec
 from trivet.kernel.testing import TRANSPORTS, Transport, serving
 from trivet.model.v1 import model_service_pb2
 from trivet.model.v1.model_service_pb2_grpc import ModelServiceStub, add_ModelServiceServicer_to_server
+from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_chat_text import TextTemplate
 from trivet.model_service.adapters.sse import SseEvent
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.settings import ProviderSettings
 
 CHAT = stream_codec(model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].methods_by_name["StreamChatCompletion"])
 WORDS = [f"word{n} " for n in range(8)]
@@ -189,3 +193,18 @@ async def test_a_response_counts_each_piece_of_a_run() -> None:
     assert done.sequence_number == runs[-1].sequence_number + len(runs[-1].deltas)
     assert done.text == "".join(WORDS)
     assert [event.output_text_delta.delta for event in singles if event.HasField("output_text_delta")] == WORDS
+
+
+@pytest.mark.parametrize(("merged", "pieces"), [(False, WORDS), (True, [*WORDS[:2], "".join(WORDS[2:])])])
+async def test_texts_that_come_together_are_merged_only_where_that_is_configured(merged: bool, pieces: list[str]) -> None:
+    dialect = OpenAIChat(cast("UpstreamHttp", InOnePiece({}, STREAMS["plain"])), merge_text=merged)
+    stream = dialect.stream_chat_completion(to_chat("chat"), "m")
+    batches = [without_runs(batch, "chunks") async for batch in stream]
+
+    said = [choice.delta.content for batch in batches for one in batch.chunks for choice in one.choices]
+    assert list(filter(None, said)) == pieces
+
+
+def test_only_chat_upstreams_have_their_texts_merged() -> None:
+    with pytest.raises(ValidationError, match="merge_text"):
+        ProviderSettings(name="lab", type="anthropic", merge_text=True)

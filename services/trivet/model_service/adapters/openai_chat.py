@@ -42,13 +42,22 @@ def _unchanged(body: Body) -> Body:
 class OpenAIChat:
     """A `Dialect`, a `NativeChat` and a `CountsTokens` over one provider.
 
-    `adapt` has the last word on every body, for an engine that needs more than its API says.
+    `adapt` has the last word on every body, for an engine that needs more than its API says. With `merge_text`, pieces of text that
+    come together go on as one.
     """
 
-    def __init__(self, http: UpstreamHttp, flavor: ChatFlavor = COMPATIBLE, adapt: Callable[[Body], Body] = _unchanged) -> None:
+    def __init__(
+        self,
+        http: UpstreamHttp,
+        flavor: ChatFlavor = COMPATIBLE,
+        adapt: Callable[[Body], Body] = _unchanged,
+        *,
+        merge_text: bool = False,
+    ) -> None:
         self._http = http
         self._flavor = flavor
         self._adapt = adapt
+        self._merge_text = merge_text
         self._counts = flavor.counts_tokens
 
     # ---- Dialect ---------------------------------------------------------------------------------------------------
@@ -164,8 +173,8 @@ class OpenAIChat:
         position = 0
         while position < len(batch):
             if texts := template.texts(batch, position):
-                chunks.append(({}, template.run(texts)))
                 position += len(texts)
+                chunks.append(({}, template.run(["".join(texts)] if self._merge_text else texts)))
                 continue
             event = batch[position]
             position += 1
