@@ -134,6 +134,6 @@ def metadata_of(pairs: Iterable[tuple[str, str | bytes]]) -> Metadata:
     """
     metadata = tuple(pairs)
     for name, _ in metadata:
-        if not name.islower():
+        if not name.islower() and name != name.lower():
             raise ValueError(f"metadata keys are lower case: {name}")
     return metadata
