@@ -2,11 +2,13 @@
 
 import grpc
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from google.api.httpbody_pb2 import HttpBody
 
 from trivet.bridge import headers
 from trivet.bridge.request import Request
 from trivet.bridge.sse import StreamCall
+from trivet.bridge.written import Streamed
 from trivet.kernel.errors import UpstreamFailed
 
 _ANY_TYPE = "application/octet-stream"
@@ -28,10 +30,10 @@ async def respond(request: Request, call: StreamCall) -> web.StreamResponse:
         raise UpstreamFailed("The provider answered with nothing.")
     told = headers.told(await call.initial_metadata())
     about = {"Content-Type": content_type(first), "X-Accel-Buffering": "no"}
-    response = web.StreamResponse(headers={**told, **request.marks, **about})
-    await response.prepare(request)
+    response = Streamed({**told, **request.marks, **about})
+    writer = await response.begin(request)
     try:
-        await _write_all(response, first, call)
+        await _write_all(writer, first, call)
     except grpc.aio.AioRpcError:
         # Why, the line of the RPC in the access log tells; nothing can be said to the client any more.
         if request.transport is not None:
@@ -39,10 +41,12 @@ async def respond(request: Request, call: StreamCall) -> web.StreamResponse:
     return response
 
 
-async def _write_all(response: web.StreamResponse, first: HttpBody, call: StreamCall) -> None:
+async def _write_all(writer: AbstractStreamWriter, first: HttpBody, call: StreamCall) -> None:
+    if not first.data:
+        writer.send_headers()
     message = first
     while isinstance(message, HttpBody):
         if message.data:
-            await response.write(message.data)
+            await writer.write(message.data)
         message = await call.read()
-    await response.write_eof()
+    await writer.write_eof()

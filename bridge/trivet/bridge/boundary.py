@@ -32,8 +32,11 @@ class Boundary:
         begun = time.perf_counter()
         response: web.StreamResponse | None = None
         try:
-            self._cors.mark(request)
-            response = self._cors.preflight(request) or await self._dispatch.find(request)(request)
+            if self._cors.is_on:
+                self._cors.mark(request)
+                response = self._cors.preflight(request)
+            if response is None:
+                response = await self._dispatch.find(request)(request)
         except (Exception, asyncio.CancelledError) as failure:
             response = _told(request, failure)
             if response is None:

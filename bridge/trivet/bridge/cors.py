@@ -18,12 +18,12 @@ class Cors:
     def apply(self, settings: CorsSettings) -> None:
         """Allow these origins, and no others."""
         self._origins = frozenset(settings.origins)
+        self.is_on = bool(self._origins)
+        """Whether there is any page that may call."""
         self._max_age = str(settings.max_age_seconds)
 
     def mark(self, request: Request) -> None:
         """Have the answer to a request say whether a page may read it."""
-        if not self._origins:
-            return
         marks = {"Vary": "Origin"}
         if self._allowed(request):
             # The origin itself rather than `*`: a page that sends a key needs to be named.

@@ -15,7 +15,7 @@ from trivet.bridge.numbering import seen_before
 from trivet.bridge.request import Request
 from trivet.bridge.settings import BridgeSettings
 from trivet.bridge.uploads import Upload, holding
-from trivet.bridge.whole import Whole
+from trivet.bridge.written import Whole
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.codec import text
 from trivet.kernel.codec.runs import ACCEPTED
@@ -117,7 +117,8 @@ class Gateway:
         operation = route.operation(given)
         if not route.reads_body:
             given = operation.query_codec.decode(request.query.items())
-        _bind_path(request.variables, given)
+        if request.variables:
+            _bind_path(request.variables, given)
         message = operation.request_codec.decode(given, strict=True)
         if operation.stream is None or not _wants_stream(given, operation):
             return operation.whole, self.call(operation.whole, message, sent), -1

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from multidict import CIMultiDictProxy
 
@@ -11,6 +11,9 @@ from trivet.kernel.call import AUTHORIZATION, REQUEST_ID
 from trivet.kernel.errors import InvalidRequest, MissingKey
 
 Metadata = tuple[tuple[str, str], ...]
+
+_FIXED: Final = 2
+"""So many pairs stand in all metadata: the key and the request id."""
 
 _OWN: Final = "x-trivet-"
 _ERA: Final = "x-tfy-"
@@ -35,10 +38,10 @@ _MOST_BYTES: Final = 16 * 1024
 def bearer(headers: CIMultiDictProxy[str]) -> str:
     """The caller's key: a bearer token, or what clients of the Messages API send as `x-api-key`. Raises MissingKey."""
     given = headers.get("Authorization") or f"Bearer {headers.get('x-api-key', '')}"
-    scheme, _, token = given.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = given[7:].strip()
+    if not token or given[:7].lower() != "bearer ":
         raise MissingKey
-    return token.strip()
+    return token
 
 
 class Travelling:
@@ -91,7 +94,7 @@ class Travelling:
 
 def timeout(sent: Metadata) -> float | None:
     """The seconds that the caller gives the request; None if it does not say. Raises InvalidRequest."""
-    text = next((value for name, value in sent if name == _TIMEOUT), None)
+    text = dict(sent).get(_TIMEOUT) if len(sent) > _FIXED else None
     if text is None:
         return None
     if not _MILLISECONDS.fullmatch(text):
@@ -101,9 +104,9 @@ def timeout(sent: Metadata) -> float | None:
 
 def told(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
     """The headers of an answer that come as the metadata of its RPC, under both of their names where there are two."""
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for name, value in metadata or ():
+        # None of them is binary.
         for header in _TOLD_AS.get(name, ()):
-            if isinstance(value, str):
-                found[header] = value
+            found[header] = value
     return found

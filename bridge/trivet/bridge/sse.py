@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import grpc
 import orjson
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from google.protobuf.message import Message
 
 from trivet.bridge import headers
@@ -15,6 +14,7 @@ from trivet.bridge.interruption import interruption
 from trivet.bridge.numbering import Numbering
 from trivet.bridge.request import Request
 from trivet.bridge.settings import BridgeSettings
+from trivet.bridge.written import Streamed
 from trivet.kernel.catalogue import error_body, from_rpc_error
 from trivet.kernel.codec.sse import StreamCodec
 from trivet.kernel.errors import ServiceError
@@ -107,8 +107,8 @@ class _Writing:
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(settings.first_event_seconds, self._begin_without)
         self._meanwhile: asyncio.Task[None] | None = None
-        self._response: web.StreamResponse | None = None
-        self._writer: AbstractStreamWriter | None = None
+        self._response: Streamed | None = None
+        self._writer = request.writer
         self._written_at = 0.0
 
     async def run(self) -> web.StreamResponse:
@@ -117,19 +117,21 @@ class _Writing:
         last = b""
         try:
             frames = await events.next()
-            if self._writer is None:
+            if self._response is None:
                 await self._begin(headers.told(await events.call.initial_metadata()))
+            if frames == b"":
+                self._writer.send_headers()
             await self._write(frames)
         except grpc.aio.AioRpcError as error:
-            if self._writer is None:
+            if self._response is None:
                 raise
             last = events.failure(from_rpc_error(error))
         except asyncio.CancelledError:
-            if self._writer is None or (interrupted := interruption(self._request)) is None:
+            if self._response is None or (interrupted := interruption(self._request)) is None:
                 raise
             last = events.failure(interrupted)
         assert self._response is not None
-        await self._response.write_eof(last + events.end)
+        await self._writer.write_eof(last + events.end)
         return self._response
 
     def stop(self) -> None:
@@ -139,7 +141,6 @@ class _Writing:
             self._meanwhile.cancel()
 
     async def _write(self, frames: bytes | None) -> None:
-        assert self._writer is not None
         write, following, now = self._writer.write, self._events.next, self._loop.time
         while frames is not None:
             if frames:
@@ -149,8 +150,8 @@ class _Writing:
 
     async def _begin(self, told: dict[str, str]) -> None:
         self._timer.cancel()
-        self._response = web.StreamResponse(headers={**_HEADERS, **told, **self._request.marks})
-        self._writer = await self._response.prepare(self._request)
+        self._response = Streamed({**_HEADERS, **told, **self._request.marks})
+        await self._response.begin(self._request)
         self._written_at = self._loop.time()
         self._timer = self._loop.call_later(self._heartbeat_seconds, self._look)
 
@@ -158,9 +159,10 @@ class _Writing:
         self._meanwhile = self._loop.create_task(self._begin_silently())
 
     async def _begin_silently(self) -> None:
-        if self._writer is None:
+        if self._response is None:
             with suppress(ConnectionResetError):
                 await self._begin({})
+                self._writer.send_headers()
 
     def _look(self) -> None:
         """Write a comment if nothing was written for a while."""
@@ -173,7 +175,6 @@ class _Writing:
         self._timer = self._loop.call_later(self._heartbeat_seconds - silent, self._look)
 
     async def _beat(self) -> None:
-        assert self._writer is not None
         with suppress(ConnectionResetError):
             self._written_at = self._loop.time()
             await self._writer.write(_HEARTBEAT)
