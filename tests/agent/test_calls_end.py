@@ -25,8 +25,8 @@ BOUND_SECONDS = 30
 
 
 def remembered(method: Callable[..., Any], calls: list[Any]) -> Callable[..., Any]:
-    def call(request: Any) -> Any:
-        calls.append(method(request))
+    def call(request: Any, **options: Any) -> Any:
+        calls.append(method(request, **options))
         return calls[-1]
 
     return call

@@ -1,7 +1,5 @@
 """The command line: what it refuses, and with which exit code. What it serves is tested end to end."""
 
-import json
-import logging
 import os
 import socket
 from pathlib import Path
@@ -9,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from trivet.standalone.cli import main
-from trivet.standalone.logs import JsonFormatter, TextFormatter
 
 KEY = "sk-very-secret-value"
 OK, FAILED, MISUSED = 0, 1, 2
@@ -172,27 +169,3 @@ def test_health_says_not_ready_where_nothing_listens(capsys: pytest.CaptureFixtu
         assert main(["health", "http", address]) == FAILED
 
     assert capsys.readouterr().out == "not ready\n" * 2
-
-
-def record(**extra: object) -> logging.LogRecord:
-    return logging.makeLogRecord({"name": "trivet.x", "levelname": "INFO", "msg": "%d done", "args": (3,), **extra})
-
-
-def test_a_json_log_line_carries_message_and_extras() -> None:
-    line = json.loads(JsonFormatter().format(record(request_id="r1")))
-
-    assert line.pop("time").endswith("+00:00")
-    assert line == {"level": "info", "logger": "trivet.x", "message": "3 done", "request_id": "r1"}
-
-
-def test_a_json_log_line_carries_the_stack() -> None:
-    try:
-        raise ValueError("broken")
-    except ValueError as error:
-        line = json.loads(JsonFormatter().format(record(exc_info=(type(error), error, error.__traceback__))))
-
-    assert "ValueError: broken" in line["stack"]
-
-
-def test_a_text_log_line_ends_with_extras() -> None:
-    assert TextFormatter().format(record(request_id="r1")).endswith(" INFO    3 done request_id=r1")

@@ -1,7 +1,6 @@
 """The outermost middleware: every failure becomes the contract's error body, and every request one line of the log."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -12,6 +11,8 @@ from aiohttp import web
 
 from trivet.bridge.handlers import PRINCIPAL, REQUEST_ID
 from trivet.bridge.interruption import interruption
+from trivet.kernel import access_lines
+from trivet.kernel.access_lines import quoted
 from trivet.kernel.call import REQUEST_ID as REQUEST_ID_HEADER
 from trivet.kernel.catalogue import error_body, from_rpc_error
 from trivet.kernel.errors import (
@@ -27,7 +28,6 @@ from trivet.kernel.interceptors.request_id import accepted_request_id
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = logging.getLogger("trivet.bridge")
-_access_log = logging.getLogger("trivet.access")
 
 
 @web.middleware
@@ -72,7 +72,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
             raise
         return error_response(interrupted)
     except Exception:  # noqa: BLE001 - the last boundary before the client: what it is, is not for strangers
-        _log.exception("request failed request_id=%s path=%s", request[REQUEST_ID], json.dumps(request.path))
+        _log.exception("request failed request_id=%s path=%s", request[REQUEST_ID], quoted(request.path))
         return error_response(InternalError())
 
 
@@ -104,14 +104,14 @@ def _http_failure(request: web.Request, failure: web.HTTPException) -> web.Strea
 
 
 def _log_access(request: web.Request, status: int, seconds: float) -> None:
-    # json.dumps quotes what the caller wrote: a path cannot start a line of its own.
-    _access_log.info(
+    access_lines.write(
+        logging.INFO,
         "http=%s path=%s status=%d ms=%.1f request_id=%s principal=%s peer=%s",
         request.method,
-        json.dumps(request.path),
+        quoted(request.path),
         status,
         seconds * 1000,
         request[REQUEST_ID],
-        json.dumps(request.get(PRINCIPAL, "-")),
+        quoted(request.get(PRINCIPAL, "-")),
         request.remote,
     )

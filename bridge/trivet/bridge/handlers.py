@@ -17,6 +17,7 @@ from trivet.bridge.settings import BridgeSettings
 from trivet.bridge.uploads import Upload, holding
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.codec import text
+from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.codec.sse import stream_codec
 from trivet.kernel.errors import InvalidKey, InvalidRequest, RequestTimeout, UnsupportedMediaType
 
@@ -100,7 +101,7 @@ class Gateway:
         return call
 
     async def _stream(self, request: web.Request, rpc: Rpc, message: Message, sent: headers.Metadata) -> web.StreamResponse:
-        events = sse.Events(self.call(rpc, message, sent), stream_codec(rpc.descriptor), seen_before(message))
+        events = sse.Events(self.call(rpc, message, (*sent, ACCEPTED)), stream_codec(rpc.descriptor), seen_before(message))
         return await sse.respond(request, events, self._settings)
 
     async def _uploaded(self, route: Route, request: web.Request, upload: Upload, sent: headers.Metadata) -> web.StreamResponse:

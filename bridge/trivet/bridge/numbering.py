@@ -16,19 +16,20 @@ class Numbering:
 
     def __init__(self, codec: StreamCodec, seen: int = -1) -> None:
         self._encode = codec.encode_event
+        self._runs = codec.runs
         self._next = seen + 1
         self._last: Message | None = None
 
     def passed(self, events: Sequence[Message]) -> None:
         """Note that these events went out."""
         if events:
-            self._next += len(events)
+            self._next += self._runs.count(events)
             self._last = events[-1]
 
     @property
     def next(self) -> int:
         """The number of the event that would come next: after the last one's own number, or by counting if it has none."""
-        last = {} if self._last is None else orjson.loads(orjson.dumps(self._encode(self._last)))
+        last = {} if self._last is None else orjson.loads(orjson.dumps(self._encode(self._runs.last(self._last))))
         number = last.get("sequence_number") if isinstance(last, dict) else None
         return number + 1 if isinstance(number, int) else self._next
 

@@ -7,6 +7,7 @@ import grpc
 
 from trivet.content.v1 import chat_completion_pb2, chat_message_pb2, chat_request_pb2, chat_tool_pb2
 from trivet.kernel.catalogue import from_rpc_error
+from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.loop import ToolCall, ToolOutcome
 from trivet.model.v1 import model_service_pb2_grpc
 
@@ -98,7 +99,7 @@ class ChatTurn:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """The model's chunks as they come, without the end of the answer and without usage."""
-        stream = self._stub.StreamChatCompletion(self._request)
+        stream = self._stub.StreamChatCompletion(self._request, metadata=(ACCEPTED,))
         try:
             async for batch in stream:
                 passed = self._passed(batch)
@@ -142,6 +143,7 @@ class ChatTurn:
             chunk.ClearField("usage")
             if not chunk.choices:
                 return False
+        self._text.extend(chunk.contents)
         for choice in chunk.choices:
             self._gather(choice.delta)
             if choice.HasField("logprobs"):

@@ -11,6 +11,7 @@ from trivet.agent_service.conversation import Batch, ChatConversation, ModelStub
 from trivet.agent_service.rendering import AgentRun
 from trivet.agent_service.settings import AgentSettings
 from trivet.content.v1 import chat_completion_pb2
+from trivet.kernel.codec.runs import are_accepted, without_runs
 from trivet.kernel.tools.calls import ToolStub
 from trivet.kernel.tools.headers import registered_headers
 
@@ -36,9 +37,10 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
     async def StreamAgentResponse(self, request: Request, context: Any) -> AsyncGenerator[Batch]:
         """Run, and stream what happens."""
         run = await self._run(request, context)
+        accepts_runs = are_accepted()
         async with aclosing(run.stream(include_usage=request.stream_options.include_usage)) as batches:
             async for batch in batches:
-                yield batch
+                yield batch if accepts_runs else without_runs(batch, "chunks")
 
     async def _run(self, request: Request, context: Any) -> AgentRun:
         chat = requests.chat_request(request)

@@ -41,7 +41,9 @@ def open_provider(settings: ProviderSettings, stack: AsyncExitStack) -> Provider
 
 def _open_chat(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
     http = _openai(settings)
-    return _with_openai_apis(_provider(settings, OpenAIChat(http, _flavor(settings)), stack), settings, http)
+    return _with_openai_apis(
+        _provider(settings, OpenAIChat(http, _flavor(settings), merge_text=settings.merge_text), stack), settings, http
+    )
 
 
 def _open_responses(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:

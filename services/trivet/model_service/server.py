@@ -136,7 +136,7 @@ def compose(
         creation=Creation(turns, planner, maker, recorder=recorder, runs=runs, follower=follower),
         stored=StoredResponses(store, announcements),
         follower=follower,
-        runs=runs,
+        background=runs,
         contexts=Contexts(planner, InputTokens(registry, turns, tokenizer), turns.compactor),
         single=SingleCalls(registry, router, turns),
     )

@@ -8,6 +8,7 @@ import orjson
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
+from trivet.kernel.codec import runs
 from trivet.model.v1 import embedding_pb2, model_pb2, model_service_pb2_grpc, moderation_pb2, rerank_pb2
 from trivet.model.v1 import response_context_pb2 as context_pb
 from trivet.model.v1 import response_stored_pb2 as stored_pb
@@ -44,7 +45,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         creation: Creation,
         stored: StoredResponses,
         follower: Follower,
-        runs: Runs,
+        background: Runs,
         contexts: Contexts,
         single: SingleCalls,
     ) -> None:
@@ -54,7 +55,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self._creation = creation
         self._stored = stored
         self._follower = follower
-        self._runs = runs
+        self._background = background
         self._contexts = contexts
         self._single = single
 
@@ -64,9 +65,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def StreamResponse(self, request: CreateResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
         """The response, event by event."""
+        accepts_runs = runs.are_accepted()
         async with aclosing(self._creation.stream(request, current_owner())) as batches:
             async for batch in batches:
-                yield batch
+                yield batch if accepts_runs else runs.without_runs(batch, "events")
 
     async def GetResponse(self, request: stored_pb.GetResponseRequest, context: Any) -> Response:
         """A stored response."""
@@ -82,7 +84,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def CancelResponse(self, request: stored_pb.CancelResponseRequest, context: Any) -> Response:
         """The response, which has ended."""
-        return Shown(()).response(await self._runs.cancel(request.response_id, current_owner()))
+        return Shown(()).response(await self._background.cancel(request.response_id, current_owner()))
 
     async def DeleteResponse(self, request: stored_pb.DeleteResponseRequest, context: Any) -> stored_pb.DeletedResponse:
         """What was deleted."""
@@ -128,12 +130,13 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             chunks = ChatChunks(request.model, include_usage=request.stream_options.include_usage)
             return chat.stream(chunks, dialect.turn(turn))
 
+        accepts_runs, include_usage = runs.are_accepted(), request.stream_options.include_usage
         async with aclosing(self._router.stream("chat.completions", request.model, asking)) as batches:
             async for batch in batches:
                 # Models always tell what they used, because we want to know.
-                told = batch if request.stream_options.include_usage else without_usage(batch)
+                told = batch if include_usage else without_usage(batch)
                 if told.chunks:
-                    yield told
+                    yield told if accepts_runs else runs.without_runs(told, "chunks")
 
     async def CreateEmbeddings(self, request: embedding_pb2.CreateEmbeddingsRequest, context: Any) -> embedding_pb2.EmbeddingList:
         """The vectors of inputs."""

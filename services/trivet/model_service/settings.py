@@ -211,6 +211,10 @@ class ProviderSettings(_Section):
     native_mcp: bool = False
     """For `openai-responses`: tools of type `mcp` are passed on, and the provider calls the servers. Otherwise Trivet does."""
 
+    merge_text: bool = False
+    """For `openai-chat`: pieces of a streamed text that come in the same moment, and differ in nothing else, go on as one piece.
+    Otherwise each does by itself."""
+
     embeddings: EmbeddingSettings = EmbeddingSettings()
 
     timeouts: TimeoutSettings = TimeoutSettings()
@@ -228,9 +232,11 @@ class ProviderSettings(_Section):
         return self
 
     @model_validator(mode="after")
-    def _native_mcp_by_type(self) -> Self:
+    def _by_type(self) -> Self:
         if self.native_mcp and self.type != "openai-responses":
             raise ValueError(f"a provider of type `{self.type}` cannot call MCP servers: `native_mcp` is for `openai-responses`")
+        if self.merge_text and self.type != "openai-chat":
+            raise ValueError(f"texts of a provider of type `{self.type}` are not merged: `merge_text` is for `openai-chat`")
         return self
 
     @model_validator(mode="after")

@@ -1,10 +1,16 @@
 """Where log records go, and in which form."""
 
+import asyncio
 import logging
+import time
+from abc import abstractmethod
 from datetime import UTC, datetime
-from typing import Literal
+from functools import lru_cache
+from typing import Final, Literal, TextIO
 
 import orjson
+
+from trivet.kernel.access_lines import LOGGER, Line, LineHandler
 
 LogForm = Literal["text", "json"]
 
@@ -12,7 +18,15 @@ LogForm = Literal["text", "json"]
 _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-class JsonFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
+    """A formatter of records that can do the same to a line, without a record."""
+
+    @abstractmethod
+    def format_line(self, line: Line) -> str:
+        """The line in the form of a record that has its level, its time and its message."""
+
+
+class JsonFormatter(LineFormatter):
     """One JSON object for each record: `time`, `level`, `logger`, `message`, `stack`, and what the record carries besides."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -27,8 +41,17 @@ class JsonFormatter(logging.Formatter):
             entry["stack"] = self.formatException(record.exc_info)
         return orjson.dumps(entry, default=str).decode()
 
+    def format_line(self, line: Line) -> str:
+        entry = {
+            "time": datetime.fromtimestamp(line.created, UTC).isoformat(timespec="milliseconds"),
+            "level": logging.getLevelName(line.level).lower(),
+            "logger": LOGGER,
+            "message": line.template % line.parts,
+        }
+        return orjson.dumps(entry).decode()
 
-class TextFormatter(logging.Formatter):
+
+class TextFormatter(LineFormatter):
     """One line for a person: time, level, message, and what the record carries besides as `key=value`."""
 
     def __init__(self) -> None:
@@ -38,15 +61,72 @@ class TextFormatter(logging.Formatter):
         extras = "".join(f" {key}={value}" for key, value in _extras(record).items())
         return super().formatMessage(record) + extras
 
+    def format_line(self, line: Line) -> str:
+        return f"{_clock(int(line.created))} {logging.getLevelName(line.level):<7} {line.template % line.parts}"
+
+
+@lru_cache(maxsize=8)
+def _clock(second: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(second))
+
 
 def _extras(record: logging.LogRecord) -> dict[str, object]:
     return {key: value for key, value in vars(record).items() if key not in _OWN_ATTRIBUTES}
 
 
+class BufferingHandler(LineHandler, logging.StreamHandler[TextIO]):
+    """Writes records at once, and lines many together: soon, or before the next record, or when the process ends."""
+
+    _SECONDS: Final = 0.1
+    _MOST: Final = 200
+
+    def __init__(self, formatter: LineFormatter, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
+        self.setFormatter(formatter)
+        self._format_line = formatter.format_line
+        self._lines: list[Line] = []
+
+    def take(self, line: Line) -> None:
+        """Write a line within a moment, where an event loop runs; else at once."""
+        lines = self._lines
+        lines.append(line)
+        if len(lines) == 1:
+            self._flush_soon()
+        elif len(lines) >= self._MOST or line.created - lines[0].created > 2 * self._SECONDS:
+            self.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, after the lines that came before it."""
+        self.flush()
+        super().emit(record)
+
+    def flush(self) -> None:
+        """Write what waits; `logging` has it done at exit, too."""
+        self.acquire()
+        try:
+            # In two steps that no other thread can come between to any harm: `take` goes on without the lock.
+            lines = self._lines[:]
+            del self._lines[: len(lines)]
+            if lines:
+                self.stream.write("".join([f"{text}\n" for text in map(self._format_line, lines)]))
+            super().flush()
+        except (OSError, ValueError):
+            pass  # Nobody is left to be told that standard error is gone.
+        finally:
+            self.release()
+
+    def _flush_soon(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+        else:
+            loop.call_later(self._SECONDS, self.flush)
+
+
 def configure_logs(level: str, form: LogForm) -> None:
     """Send all records of `level` and above to standard error, and leave standard output to the answers of commands."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler = BufferingHandler(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # The bridge writes its own access log, Alembic names its own parts, the others tell of session ids, URLs and files in every line.
     for chatty in ("aiohttp.access", "alembic", "mcp", "httpx2", "watchfiles"):

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from trivet.kernel.codec.encoding import ENCODERS
+from trivet.kernel.codec.runs import RunFrames, runs_of
 from trivet.kernel.codec.shape import ObjectShape, ShapeError, UnionShape, shape_of
 from trivet.rest.v1 import annotations_pb2
 
@@ -29,6 +30,7 @@ class StreamCodec:
         self.encode_event = ENCODERS.message(cast("Descriptor", events.message_type))
         self.encode_common = ENCODERS.object_without(shape, events.name)
         self.discriminator = _discriminator(events, method) if options.named else ""
+        self.runs = runs_of(cast("Descriptor", events.message_type))
 
     def open(self) -> "EventStream":
         """The rendering of one stream, which remembers what is common to its events."""
@@ -42,6 +44,7 @@ class EventStream:
         self._codec = codec
         self._common = codec.batch_class()
         self._front = self._render_front()
+        self._frames = RunFrames(codec.runs, self._frame)
 
     @property
     def end(self) -> bytes:
@@ -54,15 +57,13 @@ class EventStream:
         What the message says about the whole stream replaces what was said before, and stands in front of each event.
         """
         self._learn(batch)
-        encode, discriminator, front = self._codec.encode_event, self._codec.discriminator, self._front
-        frames: list[bytes] = []
-        for event in getattr(batch, self._codec.events_name):
-            value = encode(event)
-            if discriminator:
-                frames.append(_event_line(value, discriminator))
-            data = orjson.dumps(value)
-            frames += (b"data: ", _joined(front, data) if front else data, b"\n\n")
-        return _without_odd_breaks(b"".join(frames))
+        return _without_odd_breaks(b"".join(map(self._frames.of, getattr(batch, self._codec.events_name))))
+
+    def _frame(self, event: Message) -> bytes:
+        value = self._codec.encode_event(event)
+        line = _event_line(value, self._codec.discriminator) if self._codec.discriminator else b""
+        data = orjson.dumps(value)
+        return b"%bdata: %b\n\n" % (line, _joined(self._front, data) if self._front else data)
 
     def _learn(self, batch: Message) -> None:
         said = [field.name for field, _ in batch.ListFields() if field.name != self._codec.events_name]
@@ -75,6 +76,7 @@ class EventStream:
             self._common.ClearField(name)
         self._common.MergeFrom(news)
         self._front = self._render_front()
+        self._frames.forget()
 
     def _render_front(self) -> bytes:
         """The common pairs as the beginning of an object: `{"id":"1"`, empty if there are none."""
@@ -113,6 +115,8 @@ _ODD_BREAKS: Final = {"\u0085".encode(): rb"\u0085", "\u2028".encode(): rb"\u202
 
 def _without_odd_breaks(frames: bytes) -> bytes:
     """In JSON, such a character stands in a string, where it may be written as an escape."""
+    if frames.isascii():
+        return frames
     for character, escape in _ODD_BREAKS.items():
         if character in frames:
             frames = frames.replace(character, escape)

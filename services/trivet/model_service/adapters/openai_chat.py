@@ -17,6 +17,7 @@ from trivet.model_service.adapters.missing_api import is_missing
 from trivet.model_service.adapters.openai_chat_events import ChunkReader
 from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, is_whole, repair_completion
 from trivet.model_service.adapters.openai_chat_request import chat_body
+from trivet.model_service.adapters.openai_chat_text import TextTemplate
 from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
@@ -41,13 +42,22 @@ def _unchanged(body: Body) -> Body:
 class OpenAIChat:
     """A `Dialect`, a `NativeChat` and a `CountsTokens` over one provider.
 
-    `adapt` has the last word on every body, for an engine that needs more than its API says.
+    `adapt` has the last word on every body, for an engine that needs more than its API says. With `merge_text`, pieces of text that
+    come together go on as one.
     """
 
-    def __init__(self, http: UpstreamHttp, flavor: ChatFlavor = COMPATIBLE, adapt: Callable[[Body], Body] = _unchanged) -> None:
+    def __init__(
+        self,
+        http: UpstreamHttp,
+        flavor: ChatFlavor = COMPATIBLE,
+        adapt: Callable[[Body], Body] = _unchanged,
+        *,
+        merge_text: bool = False,
+    ) -> None:
         self._http = http
         self._flavor = flavor
         self._adapt = adapt
+        self._merge_text = merge_text
         self._counts = flavor.counts_tokens
 
     # ---- Dialect ---------------------------------------------------------------------------------------------------
@@ -136,14 +146,14 @@ class OpenAIChat:
 
     async def _stream(self, body: Body, *, functions: bool = False) -> AsyncGenerator[list[_Split]]:
         """Batches of repaired chunks; unless it raises, every choice that began has ended when it ends."""
-        repair = ChunkRepair(functions=functions)
+        repair, template = ChunkRepair(functions=functions), TextTemplate()
         whole = False
         async with aclosing(self._http.post_stream(_PATH, self._adapt(body))) as batches:
             try:
                 async for batch in batches:
                     chunks: list[_Split] = []
                     try:
-                        self._read(batch, repair, chunks)
+                        self._read(batch, repair, template, chunks)
                     except ServiceError:
                         # What came before the fault still goes out.
                         if chunks:
@@ -159,8 +169,15 @@ class OpenAIChat:
         if not repair.finished:
             raise self._http.invalid("ended its stream early")
 
-    def _read(self, batch: list[SseEvent], repair: ChunkRepair, chunks: list[_Split]) -> None:
-        for event in batch:
+    def _read(self, batch: list[SseEvent], repair: ChunkRepair, template: TextTemplate, chunks: list[_Split]) -> None:
+        position = 0
+        while position < len(batch):
+            if texts := template.texts(batch, position):
+                position += len(texts)
+                chunks.append(({}, template.run(["".join(texts)] if self._merge_text else texts)))
+                continue
+            event = batch[position]
+            position += 1
             if is_done(event):
                 if repair.begun and not repair.finished:
                     chunks.append(self._split(repair.closing()))
@@ -169,6 +186,9 @@ class OpenAIChat:
             try:
                 if event.data and repair.repair(chunk := self._chunk(event)):
                     chunks.append(self._split(chunk))
+                    template.learn(event.data, chunks[-1][1])
+                else:
+                    template.forget()
             except UpstreamFailed:
                 if not whole:
                     raise

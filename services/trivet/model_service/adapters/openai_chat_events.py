@@ -14,6 +14,7 @@ from trivet.model_service.domain.turn import (
     ReasoningEnded,
     RefusalDelta,
     TextDelta,
+    TextRun,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
@@ -61,6 +62,8 @@ class ChunkReader:
         self._tier = _text(head.get("service_tier")) or self._tier
         if chunk.HasField("usage"):
             self._usage = _usage(chunk.usage)
+        if texts := list(filter(None, chunk.contents)):
+            yield from self._after_thoughts(TextRun(texts))
         for choice in chunk.choices:
             if choice.index == 0:
                 yield from self._choice(choice)
@@ -84,11 +87,14 @@ class ChunkReader:
         if self._details.add([orjson.loads(raw) for raw in delta.reasoning_details]):
             self._reasoning = True
         for event in self._answer(choice, extra):
-            if self._reasoning:
-                self._reasoning = False
-                yield ReasoningEnded(self._details.sealed())
-            yield event
+            yield from self._after_thoughts(event)
         self._reason = choice.finish_reason or self._reason
+
+    def _after_thoughts(self, event: TurnEvent) -> Iterator[TurnEvent]:
+        if self._reasoning:
+            self._reasoning = False
+            yield ReasoningEnded(self._details.sealed())
+        yield event
 
     def _answer(self, choice: chat.ChatChunkChoice, extra: dict[str, Any]) -> Iterator[TurnEvent]:
         delta = choice.delta

@@ -1,6 +1,6 @@
 """Server-sent events as upstreams really send them: bytes in, events out, however the bytes are split."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from trivet.kernel.errors import UpstreamFailed
 
@@ -8,8 +8,7 @@ _BOM = b"\xef\xbb\xbf"
 _COLON = 0x3A
 
 
-@dataclass(frozen=True, slots=True)
-class SseEvent:
+class SseEvent(NamedTuple):
     """One event: its `event` field ("" where it has none) and its data lines, joined by a newline."""
 
     event: str
@@ -77,18 +76,14 @@ class SseParser:
         if self._first and blocks:
             self._first = False
             blocks[0] = blocks[0].removeprefix(_BOM)
-        events = []
-        for block in blocks:
-            if len(block) > self._limit:
-                raise UpstreamFailed("The provider sent an event that is too large.")
-            if block.startswith(b"data: ") and b"\n" not in block:
-                events.append(SseEvent("", block[6:]))
-            elif (event := _event(block)) is not None:
-                events.append(event)
-        return events
+        if any(map(self._limit.__lt__, map(len, blocks))):
+            raise UpstreamFailed("The provider sent an event that is too large.")
+        return list(filter(None, map(_event, blocks)))
 
 
 def _event(block: bytes) -> SseEvent | None:
+    if block.startswith(b"data: ") and b"\n" not in block:
+        return SseEvent("", block[6:])
     name = b""
     data: list[bytes] = []
     for line in block.split(b"\n"):

@@ -238,6 +238,13 @@ class TextDelta:
 
 
 @dataclass(slots=True)
+class TextRun:
+    """Pieces of the answer's text that came together: as many `TextDelta`s, without log probabilities. None is empty."""
+
+    texts: list[str]
+
+
+@dataclass(slots=True)
 class RefusalDelta:
     """A piece of a refusal."""
 
@@ -318,6 +325,7 @@ class TurnFinished:
 TurnEvent = (
     TurnStarted
     | TextDelta
+    | TextRun
     | RefusalDelta
     | AnnotationAdded
     | ReasoningDelta

@@ -14,6 +14,7 @@ from trivet.model_service.domain.turn import (
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
+    TextRun,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
@@ -57,6 +58,8 @@ class ChatChunks:
             yield _chunk(chat.ChatChunkChoice(delta=chat.ChatDelta(), finish_reason=event.reason))
             if event.usage is not None or self._include_usage:
                 yield chat.ChatCompletionChunk(usage=_usage(event.usage or Usage()))
+        elif isinstance(event, TextRun):
+            yield chat.ChatCompletionChunk(contents=event.texts)
         elif isinstance(event, TextDelta):
             choice = chat.ChatChunkChoice(delta=chat.ChatDelta(content=event.text))
             if event.logprobs:
@@ -112,9 +115,8 @@ class WholeChat:
             match event:
                 case TurnStarted():
                     _begin(self._head, event, self._model)
-                case TextDelta():
-                    self._text.append(event.text)
-                    self._logprobs += event.logprobs
+                case TextDelta() | TextRun():
+                    self._add_text(event)
                 case RefusalDelta():
                     self._refusal.append(event.text)
                 case ReasoningDelta():
@@ -127,6 +129,13 @@ class WholeChat:
                     self._calls[event.index][1].append(event.arguments)
                 case TurnFinished():
                     self._finished = event
+
+    def _add_text(self, event: TextDelta | TextRun) -> None:
+        if isinstance(event, TextRun):
+            self._text += event.texts
+        else:
+            self._text.append(event.text)
+            self._logprobs += event.logprobs
 
     def completion(self) -> chat.ChatCompletion:
         """The whole answer."""

@@ -20,6 +20,7 @@ from trivet.model_service.domain.turn import (
     ReasoningEnded,
     RefusalDelta,
     TextDelta,
+    TextRun,
     ToolCallStarted,
     TurnEvent,
     TurnFinished,
@@ -45,7 +46,7 @@ class ReasoningDetails:
                 self._text.clear()
             case ToolCallStarted():
                 return self._tell(event.id)
-            case TextDelta() | RefusalDelta() | AnnotationAdded() | TurnFinished():
+            case TextDelta() | TextRun() | RefusalDelta() | AnnotationAdded() | TurnFinished():
                 return self._tell("")
         return []
 

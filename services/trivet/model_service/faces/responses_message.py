@@ -1,6 +1,8 @@
 """A message of a response while it comes."""
 
+from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from trivet.model.v1 import response_content_pb2 as content
@@ -8,7 +10,7 @@ from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1 import response_item_pb2 as pb
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model_service.domain.identity import new_id
-from trivet.model_service.domain.turn import AnnotationAdded, RefusalDelta, TextDelta, TokenLogprob, TurnEvent
+from trivet.model_service.domain.turn import AnnotationAdded, RefusalDelta, TextDelta, TextRun, TokenLogprob, TurnEvent
 from trivet.model_service.faces.responses_output import OutputItem
 from trivet.model_service.faces.upstream_json import read_upstream_json
 
@@ -30,6 +32,9 @@ class MessageOutput(OutputItem):
             case TextDelta():
                 yield from self._in_part("output_text")
                 yield self._text_delta(event)
+            case TextRun():
+                yield from self._in_part("output_text")
+                yield self._text_run(event)
             case RefusalDelta():
                 yield from self._in_part("refusal")
                 self._text.append(event.text)
@@ -78,6 +83,13 @@ class MessageOutput(OutputItem):
             delta.logprobs.extend(map(_logprob, event.logprobs))
             self._part.output_text.logprobs.extend(delta.logprobs)
         return ResponseEvent(output_text_delta=delta)
+
+    def _text_run(self, event: TextRun) -> ResponseEvent:
+        self._text += event.texts
+        run = body.OutputTextDeltaEvent(deltas=event.texts, **self._place())
+        # Each of the texts but the first takes a number of its own.
+        deque(islice(self._sequence, len(event.texts) - 1), maxlen=0)
+        return ResponseEvent(output_text_delta=run)
 
     def _annotation(self, event: AnnotationAdded) -> ResponseEvent:
         annotation = read_upstream_json(content.Annotation, event.raw)

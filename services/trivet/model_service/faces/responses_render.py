@@ -17,6 +17,7 @@ from trivet.model_service.domain.turn import (
     ReasoningEnded,
     RefusalDelta,
     TextDelta,
+    TextRun,
     ToolCallDelta,
     ToolCallStarted,
     TurnEvent,
@@ -92,7 +93,7 @@ class ResponseRenderer:
         """The item that `event` belongs to; None for a piece of what is closed."""
         last = self._queue[-1] if self._queue else None
         match event:
-            case TextDelta() | RefusalDelta() | AnnotationAdded():
+            case TextDelta() | TextRun() | RefusalDelta() | AnnotationAdded():
                 return last if isinstance(last, MessageOutput) else self._begin(MessageOutput(self._sequence))
             case ReasoningDelta():
                 return last if _thinks_on(last) else self._begin(ReasoningOutput(self._sequence))

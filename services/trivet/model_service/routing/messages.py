@@ -70,7 +70,7 @@ def without_usage(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch:
 
 
 def _says_something(chunk: ChatCompletionChunk) -> bool:
-    return any(choice.HasField("finish_reason") or _is_told(choice.delta) for choice in chunk.choices)
+    return bool(chunk.contents) or any(choice.HasField("finish_reason") or _is_told(choice.delta) for choice in chunk.choices)
 
 
 def _is_told(delta: Any) -> bool:

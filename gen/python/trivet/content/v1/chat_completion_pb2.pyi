@@ -296,6 +296,7 @@ class ChatCompletionChunk(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     OBFUSCATION_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
     obfuscation: _builtins.str
     """Random characters that hide the length of the content from observers, when the upstream adds them."""
     extra: _builtins.str
@@ -312,6 +313,12 @@ class ChatCompletionChunk(_message.Message):
     def run(self) -> Global___RunInfo:
         """In an agent run's last chunk: how the run went."""
 
+    @_builtins.property
+    def contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A run: this chunk stands for as many chunks as there are texts here, each like it but with one of them as the `content` of its
+        only choice. Only for callers that accept runs.
+        """
+
     def __init__(
         self,
         *,
@@ -320,10 +327,11 @@ class ChatCompletionChunk(_message.Message):
         run: Global___RunInfo | None = ...,
         obfuscation: _builtins.str | None = ...,
         extra: _builtins.str = ...,
+        contents: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation", "obfuscation", b"obfuscation", "run", b"run", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation", "choices", b"choices", "extra", b"extra", "obfuscation", b"obfuscation", "run", b"run", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation", "choices", b"choices", "contents", b"contents", "extra", b"extra", "obfuscation", b"obfuscation", "run", b"run", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__obfuscation: _TypeAlias = _typing.Literal["obfuscation"]  # noqa: Y015
     _WhichOneofArgType__obfuscation: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation"]  # noqa: Y015

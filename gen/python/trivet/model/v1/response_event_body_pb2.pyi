@@ -245,6 +245,7 @@ class OutputTextDeltaEvent(_message.Message):
     LOGPROBS_FIELD_NUMBER: _builtins.int
     OBFUSCATION_FIELD_NUMBER: _builtins.int
     EXTRA_FIELD_NUMBER: _builtins.int
+    DELTAS_FIELD_NUMBER: _builtins.int
     sequence_number: _builtins.int
     """The place in the stream, from 0."""
     item_id: _builtins.str
@@ -263,6 +264,12 @@ class OutputTextDeltaEvent(_message.Message):
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[_response_content_pb2.Logprob]:
         """One entry per token, when asked for."""
 
+    @_builtins.property
+    def deltas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A run: this event stands for as many events as there are texts here, each with one of them as its `delta`, and numbered from
+        `sequence_number` on. Only for callers that accept runs.
+        """
+
     def __init__(
         self,
         *,
@@ -274,10 +281,11 @@ class OutputTextDeltaEvent(_message.Message):
         logprobs: _abc.Iterable[_response_content_pb2.Logprob] | None = ...,
         obfuscation: _builtins.str | None = ...,
         extra: _builtins.str = ...,
+        deltas: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation", "obfuscation", b"obfuscation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation", "content_index", b"content_index", "delta", b"delta", "extra", b"extra", "item_id", b"item_id", "logprobs", b"logprobs", "obfuscation", b"obfuscation", "output_index", b"output_index", "sequence_number", b"sequence_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation", "content_index", b"content_index", "delta", b"delta", "deltas", b"deltas", "extra", b"extra", "item_id", b"item_id", "logprobs", b"logprobs", "obfuscation", b"obfuscation", "output_index", b"output_index", "sequence_number", b"sequence_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__obfuscation: _TypeAlias = _typing.Literal["obfuscation"]  # noqa: Y015
     _WhichOneofArgType__obfuscation: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation"]  # noqa: Y015

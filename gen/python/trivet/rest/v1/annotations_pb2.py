@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n trivet/rest/v1/annotations.proto\x12\x0etrivet.rest.v1\x1a google/protobuf/descriptor.proto\"\xde\x01\n\x0bJsonMessage\x12\x34\n\x04\x66orm\x18\x01 \x01(\x0e\x32 .trivet.rest.v1.JsonMessage.FormR\x04\x66orm\x12$\n\rdiscriminator\x18\x02 \x01(\tR\rdiscriminator\x12\x36\n\tconstants\x18\x03 \x03(\x0b\x32\x18.trivet.rest.v1.ConstantR\tconstants\";\n\x04\x46orm\x12\x14\n\x10\x46ORM_UNSPECIFIED\x10\x00\x12\x0e\n\nFORM_UNION\x10\x01\x12\r\n\tFORM_LIST\x10\x02\"2\n\x08\x43onstant\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value\"\x84\x03\n\tJsonField\x12\x10\n\x03raw\x18\x01 \x01(\x08R\x03raw\x12\x1b\n\tcatch_all\x18\x02 \x01(\x08R\x08\x63\x61tchAll\x12\x16\n\x06\x61lways\x18\x03 \x01(\x08R\x06\x61lways\x12\x14\n\x05unset\x18\x04 \x01(\tR\x05unset\x12\x12\n\x04tags\x18\x05 \x03(\tR\x04tags\x12\x1d\n\nimplied_by\x18\x06 \x01(\tR\timpliedBy\x12\x18\n\x07unknown\x18\x07 \x01(\x08R\x07unknown\x12\x10\n\x03key\x18\x08 \x01(\tR\x03key\x12\x1a\n\x08required\x18\t \x01(\x08R\x08required\x12\x1d\n\x07minimum\x18\n \x01(\x01H\x00R\x07minimum\x88\x01\x01\x12\x1d\n\x07maximum\x18\x0b \x01(\x01H\x01R\x07maximum\x88\x01\x01\x12\x15\n\x06one_of\x18\x0c \x03(\tR\x05oneOf\x12\x16\n\x06hidden\x18\r \x01(\x08R\x06hidden\x12\x1a\n\x08\x66loat32s\x18\x0e \x01(\x08R\x08\x66loat32sB\n\n\x08_minimumB\n\n\x08_maximum\"\'\n\tJsonOneof\x12\x1a\n\x08required\x18\x01 \x01(\x08R\x08required\"\x85\x02\n\nRestMethod\x12#\n\rstream_method\x18\x01 \x01(\tR\x0cstreamMethod\x12*\n\x11stream_by_default\x18\x02 \x01(\x08R\x0fstreamByDefault\x12@\n\rshared_routes\x18\x03 \x03(\x0b\x32\x1b.trivet.rest.v1.SharedRouteR\x0csharedRoutes\x12+\n\x03sse\x18\x04 \x01(\x0b\x32\x19.trivet.rest.v1.SseStreamR\x03sse\x12\x37\n\tmultipart\x18\x05 \x01(\x0b\x32\x19.trivet.rest.v1.MultipartR\tmultipart\"9\n\tMultipart\x12\x12\n\x04\x66ile\x18\x01 \x01(\tR\x04\x66ile\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\"<\n\x0bSharedRoute\x12\x12\n\x04path\x18\x01 \x01(\tR\x04path\x12\x19\n\x08when_key\x18\x02 \x01(\tR\x07whenKey\"M\n\tSseStream\x12\x16\n\x06\x65vents\x18\x01 \x01(\tR\x06\x65vents\x12\x14\n\x05named\x18\x02 \x01(\x08R\x05named\x12\x12\n\x04\x64one\x18\x03 \x01(\x08R\x04\x64one:X\n\x07message\x12\x1f.google.protobuf.MessageOptions\x18\x9d\x8f\x03 \x01(\x0b\x32\x1b.trivet.rest.v1.JsonMessageR\x07message:P\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\x9e\x8f\x03 \x01(\x0b\x32\x19.trivet.rest.v1.JsonFieldR\x05\x66ield:P\n\x05oneof\x12\x1d.google.protobuf.OneofOptions\x18\xa0\x8f\x03 \x01(\x0b\x32\x19.trivet.rest.v1.JsonOneofR\x05oneof:T\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\x9f\x8f\x03 \x01(\x0b\x32\x1a.trivet.rest.v1.RestMethodR\x06methodb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n trivet/rest/v1/annotations.proto\x12\x0etrivet.rest.v1\x1a google/protobuf/descriptor.proto\"\xde\x01\n\x0bJsonMessage\x12\x34\n\x04\x66orm\x18\x01 \x01(\x0e\x32 .trivet.rest.v1.JsonMessage.FormR\x04\x66orm\x12$\n\rdiscriminator\x18\x02 \x01(\tR\rdiscriminator\x12\x36\n\tconstants\x18\x03 \x03(\x0b\x32\x18.trivet.rest.v1.ConstantR\tconstants\";\n\x04\x46orm\x12\x14\n\x10\x46ORM_UNSPECIFIED\x10\x00\x12\x0e\n\nFORM_UNION\x10\x01\x12\r\n\tFORM_LIST\x10\x02\"2\n\x08\x43onstant\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value\"\xab\x03\n\tJsonField\x12\x10\n\x03raw\x18\x01 \x01(\x08R\x03raw\x12\x1b\n\tcatch_all\x18\x02 \x01(\x08R\x08\x63\x61tchAll\x12\x16\n\x06\x61lways\x18\x03 \x01(\x08R\x06\x61lways\x12\x14\n\x05unset\x18\x04 \x01(\tR\x05unset\x12\x12\n\x04tags\x18\x05 \x03(\tR\x04tags\x12\x1d\n\nimplied_by\x18\x06 \x01(\tR\timpliedBy\x12\x18\n\x07unknown\x18\x07 \x01(\x08R\x07unknown\x12\x10\n\x03key\x18\x08 \x01(\tR\x03key\x12\x1a\n\x08required\x18\t \x01(\x08R\x08required\x12\x1d\n\x07minimum\x18\n \x01(\x01H\x00R\x07minimum\x88\x01\x01\x12\x1d\n\x07maximum\x18\x0b \x01(\x01H\x01R\x07maximum\x88\x01\x01\x12\x15\n\x06one_of\x18\x0c \x03(\tR\x05oneOf\x12\x16\n\x06hidden\x18\r \x01(\x08R\x06hidden\x12\x1a\n\x08\x66loat32s\x18\x0e \x01(\x08R\x08\x66loat32s\x12%\n\x03run\x18\x0f \x01(\x0b\x32\x13.trivet.rest.v1.RunR\x03runB\n\n\x08_minimumB\n\n\x08_maximum\"4\n\x03Run\x12\x0e\n\x02\x61t\x18\x01 \x01(\tR\x02\x61t\x12\x1d\n\ncounted_by\x18\x02 \x01(\tR\tcountedBy\"\'\n\tJsonOneof\x12\x1a\n\x08required\x18\x01 \x01(\x08R\x08required\"\x85\x02\n\nRestMethod\x12#\n\rstream_method\x18\x01 \x01(\tR\x0cstreamMethod\x12*\n\x11stream_by_default\x18\x02 \x01(\x08R\x0fstreamByDefault\x12@\n\rshared_routes\x18\x03 \x03(\x0b\x32\x1b.trivet.rest.v1.SharedRouteR\x0csharedRoutes\x12+\n\x03sse\x18\x04 \x01(\x0b\x32\x19.trivet.rest.v1.SseStreamR\x03sse\x12\x37\n\tmultipart\x18\x05 \x01(\x0b\x32\x19.trivet.rest.v1.MultipartR\tmultipart\"9\n\tMultipart\x12\x12\n\x04\x66ile\x18\x01 \x01(\tR\x04\x66ile\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\"<\n\x0bSharedRoute\x12\x12\n\x04path\x18\x01 \x01(\tR\x04path\x12\x19\n\x08when_key\x18\x02 \x01(\tR\x07whenKey\"M\n\tSseStream\x12\x16\n\x06\x65vents\x18\x01 \x01(\tR\x06\x65vents\x12\x14\n\x05named\x18\x02 \x01(\x08R\x05named\x12\x12\n\x04\x64one\x18\x03 \x01(\x08R\x04\x64one:X\n\x07message\x12\x1f.google.protobuf.MessageOptions\x18\x9d\x8f\x03 \x01(\x0b\x32\x1b.trivet.rest.v1.JsonMessageR\x07message:P\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\x9e\x8f\x03 \x01(\x0b\x32\x19.trivet.rest.v1.JsonFieldR\x05\x66ield:P\n\x05oneof\x12\x1d.google.protobuf.OneofOptions\x18\xa0\x8f\x03 \x01(\x0b\x32\x19.trivet.rest.v1.JsonOneofR\x05oneof:T\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\x9f\x8f\x03 \x01(\x0b\x32\x1a.trivet.rest.v1.RestMethodR\x06methodb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,15 +39,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONSTANT']._serialized_start=311
   _globals['_CONSTANT']._serialized_end=361
   _globals['_JSONFIELD']._serialized_start=364
-  _globals['_JSONFIELD']._serialized_end=752
-  _globals['_JSONONEOF']._serialized_start=754
-  _globals['_JSONONEOF']._serialized_end=793
-  _globals['_RESTMETHOD']._serialized_start=796
-  _globals['_RESTMETHOD']._serialized_end=1057
-  _globals['_MULTIPART']._serialized_start=1059
-  _globals['_MULTIPART']._serialized_end=1116
-  _globals['_SHAREDROUTE']._serialized_start=1118
-  _globals['_SHAREDROUTE']._serialized_end=1178
-  _globals['_SSESTREAM']._serialized_start=1180
-  _globals['_SSESTREAM']._serialized_end=1257
+  _globals['_JSONFIELD']._serialized_end=791
+  _globals['_RUN']._serialized_start=793
+  _globals['_RUN']._serialized_end=845
+  _globals['_JSONONEOF']._serialized_start=847
+  _globals['_JSONONEOF']._serialized_end=886
+  _globals['_RESTMETHOD']._serialized_start=889
+  _globals['_RESTMETHOD']._serialized_end=1150
+  _globals['_MULTIPART']._serialized_start=1152
+  _globals['_MULTIPART']._serialized_end=1209
+  _globals['_SHAREDROUTE']._serialized_start=1211
+  _globals['_SHAREDROUTE']._serialized_end=1271
+  _globals['_SSESTREAM']._serialized_start=1273
+  _globals['_SSESTREAM']._serialized_end=1350
 # @@protoc_insertion_point(module_scope)

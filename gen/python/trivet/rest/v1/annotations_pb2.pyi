@@ -134,6 +134,7 @@ class JsonField(_message.Message):
     ONE_OF_FIELD_NUMBER: _builtins.int
     HIDDEN_FIELD_NUMBER: _builtins.int
     FLOAT32S_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
     raw: _builtins.bool
     """The string holds JSON text that is embedded as it is and never parsed on the way, for example a JSON schema."""
     catch_all: _builtins.bool
@@ -174,6 +175,12 @@ class JsonField(_message.Message):
     def one_of(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The values that a string may take, where the contract closes the set. Empty: any."""
 
+    @_builtins.property
+    def run(self) -> Global___Run:
+        """For a hidden, repeated string in an event of a stream: the event is a run, which stands for as many events as this field has
+        texts, and is told as these over REST.
+        """
+
     def __init__(
         self,
         *,
@@ -191,10 +198,11 @@ class JsonField(_message.Message):
         one_of: _abc.Iterable[_builtins.str] | None = ...,
         hidden: _builtins.bool = ...,
         float32s: _builtins.bool = ...,
+        run: Global___Run | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum", "run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "always", b"always", "catch_all", b"catch_all", "float32s", b"float32s", "hidden", b"hidden", "implied_by", b"implied_by", "key", b"key", "maximum", b"maximum", "minimum", b"minimum", "one_of", b"one_of", "raw", b"raw", "required", b"required", "tags", b"tags", "unknown", b"unknown", "unset", b"unset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "always", b"always", "catch_all", b"catch_all", "float32s", b"float32s", "hidden", b"hidden", "implied_by", b"implied_by", "key", b"key", "maximum", b"maximum", "minimum", b"minimum", "one_of", b"one_of", "raw", b"raw", "required", b"required", "run", b"run", "tags", b"tags", "unknown", b"unknown", "unset", b"unset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
     _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015
@@ -206,6 +214,36 @@ class JsonField(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum) -> _WhichOneofReturnType__minimum | None: ...
 
 Global___JsonField: _TypeAlias = JsonField  # noqa: Y015
+
+@_typing.final
+class Run(_message.Message):
+    """Run tells what the events of a run are: all like the event that has the run, but without it, and each with the next one of its
+    texts. A run is only sent to who says in the metadata of the call that it is understood: `trivet-accept-runs: true`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    COUNTED_BY_FIELD_NUMBER: _builtins.int
+    at: _builtins.str
+    """Where the text stands, from the message that has the run on: names of fields, with dots between them. A repeated one has one
+    element.
+    """
+    counted_by: _builtins.str
+    """The field beside the run that numbers the events: the first has its value, and each further one the next number. Empty: none."""
+    def __init__(
+        self,
+        *,
+        at: _builtins.str = ...,
+        counted_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "counted_by", b"counted_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Run: _TypeAlias = Run  # noqa: Y015
 
 @_typing.final
 class JsonOneof(_message.Message):

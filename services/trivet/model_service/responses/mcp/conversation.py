@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
+from trivet.kernel.codec.runs import without_runs
 from trivet.kernel.loop import ToolCall
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_item_mcp_pb2 import McpApprovalRequest, McpCall
@@ -294,7 +295,8 @@ async def _events(
     held = WholeCalls() if whole_calls else None
     async with aclosing(turns.stream(request, told)) as batches:
         async for batch in batches:
-            yield held.pass_on(batch.events) if held is not None else batch.events
+            events = without_runs(batch, "events").events
+            yield held.pass_on(events) if held is not None else events
 
 
 class WholeCalls:

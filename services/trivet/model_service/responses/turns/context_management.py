@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from trivet.kernel.codec.runs import without_runs
 from trivet.kernel.errors import InvalidRequest, ServiceError, UnsupportedParameter
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_item_pb2 import Item
@@ -84,7 +85,7 @@ class CompactedTurns:
             splice = TurnSplice(assembly)
             async with aclosing(self._asking.stream(_after(request, compaction), fresh)) as batches:
                 async for batch in batches:
-                    if events := [*splice.pass_on(batch.events), *_end(assembly, splice)]:
+                    if events := [*splice.pass_on(without_runs(batch, "events").events), *_end(assembly, splice)]:
                         yield ResponseEventBatch(events=events)
         except ServiceError as error:
             yield ResponseEventBatch(events=assembly.fail(error))

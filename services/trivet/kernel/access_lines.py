@@ -1,0 +1,78 @@
+"""The lines of the access log, one for each request, at a cost that every request can bear.
+
+They go to the logger `trivet.access`, whose level and handlers say what becomes of them. To make a record of `logging` for each and
+to write it by itself costs ten times as much as all else about a line, so a `LineHandler` is given the line alone, and writes
+many at once. Any other handler gets a record.
+
+A call that was made in this process, on behalf of a request or a call that has a line itself, is worth one of its own only where it
+fails: see `level_of_call`.
+"""
+
+import json.encoder
+import logging
+import time
+from abc import abstractmethod
+from typing import Final, NamedTuple
+
+LOGGER: Final = "trivet.access"
+
+_log = logging.getLogger(LOGGER)
+
+quoted: Final = json.encoder.encode_basestring_ascii
+"""A text that others wrote, as a JSON string: it cannot begin a line of its own."""
+
+
+class Line(NamedTuple):
+    """A line that is still to be put together: by `%`, of a template and what stands in it."""
+
+    level: int
+    created: float
+    template: str
+    parts: tuple[object, ...]
+
+
+class LineHandler(logging.Handler):
+    """A handler that takes lines without records."""
+
+    @abstractmethod
+    def take(self, line: Line) -> None:
+        """Write a line, soon."""
+
+
+def enabled(level: int) -> bool:
+    """Whether lines of this level are wanted."""
+    return _log.isEnabledFor(level)
+
+
+def level_of_call(*, infrastructure: bool, in_process: bool, failed: bool) -> int:
+    """INFO, or DEBUG for a call that says nothing new: what comes every few seconds, and what went well inside a request."""
+    return logging.DEBUG if infrastructure or (in_process and not failed) else logging.INFO
+
+
+def write(level: int, template: str, *parts: object) -> None:
+    """Write a line, if its level is wanted; `%` puts it together, maybe later."""
+    if not _log.isEnabledFor(level):
+        return
+    takers = _takers()
+    if takers is None:
+        _log.handle(_log.makeRecord(_log.name, level, "", 0, template, parts, None))
+        return
+    line = Line(level, time.time(), template, parts)
+    for taker in takers:
+        if level >= taker.level:
+            taker.take(line)
+
+
+def _takers() -> list[LineHandler] | None:
+    """All handlers that a record of the access log would come to; None if one of them, or a filter, wants to see the record."""
+    found: list[LineHandler] = []
+    if _log.filters:
+        return None
+    logger: logging.Logger | None = _log
+    while logger is not None:
+        for handler in logger.handlers:
+            if not isinstance(handler, LineHandler) or handler.filters:
+                return None
+            found.append(handler)
+        logger = logger.parent if logger.propagate else None
+    return found

@@ -1,0 +1,203 @@
+"""Runs: events that stand for many alike, of which each has the next one of their texts.
+
+A model's text comes in hundreds of pieces that differ in nothing but a few characters. As a run they are one event with a list of
+strings: to make, to send and to write that costs a small part of what as many events do.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, TypeVar
+
+import orjson
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from trivet.kernel.call import current_call
+from trivet.kernel.codec.shape import ShapeError, UnionShape, Value, fields_of, shape_of
+
+ACCEPTED: Final = ("trivet-accept-runs", "true")
+"""The metadata by which the maker of a call says that it understands runs; it is not passed on to further calls."""
+
+B = TypeVar("B", bound=Message)
+
+_TEXT: Final = "\ue000run\ue000"
+_NUMBER: Final = 7_030_201_901_130_701
+"""What stands in a frame in the place of the text and of the number, while the frame is made a template."""
+
+
+def are_accepted() -> bool:
+    """Whether the caller of the running RPC understands runs."""
+    call = current_call.get()
+    return call is not None and call.metadata.get(ACCEPTED[0]) == ACCEPTED[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The field of a message that makes it a run. `path` is where the text of each of its events stands."""
+
+    name: str
+    path: tuple[str, ...]
+    counted_by: str
+
+    def single(self, holder: Any, text: str, offset: int) -> None:
+        """Make the message, a copy, the event of the run at `offset`."""
+        holder.ClearField(self.name)
+        *parents, last = self.path
+        place = holder
+        for name in parents:
+            inner = getattr(place, name)
+            place = inner if isinstance(inner, Message) else inner[0] if inner else inner.add()
+        setattr(place, last, text)
+        if self.counted_by:
+            setattr(holder, self.counted_by, getattr(holder, self.counted_by) + offset)
+
+    def head(self, holder: Message) -> tuple[object, ...]:
+        """What the events of a run have in common, without the text and the number; the same for the next run of the same text."""
+        return tuple(
+            (field.number, value) for field, value in holder.ListFields() if field.name not in (self.name, self.counted_by)
+        )
+
+
+class Runs:
+    """The runs among events of one type; get it from `runs_of`."""
+
+    def __init__(self, event: Descriptor) -> None:
+        shape = shape_of(event)
+        held = {"": event}
+        self._oneof = ""
+        if isinstance(shape, UnionShape):
+            self._oneof = shape.oneof
+            held = {member.name: member.message for member in shape.members if member.value is Value.MESSAGE}
+        self._by_member = {name: run for name, message in held.items() if (run := _run_in(message)) is not None}
+
+    def found_in(self, event: Any) -> tuple[Any, _Run] | None:
+        """The message in `event` that has a run, and its field; None if this is a single event."""
+        name = event.WhichOneof(self._oneof) if self._oneof else ""
+        run = self._by_member.get(name)
+        if run is None:
+            return None
+        holder = getattr(event, name) if name else event
+        return (holder, run) if getattr(holder, run.name) else None
+
+    def count(self, events: Sequence[Message]) -> int:
+        """How many events these are, with those that runs stand for."""
+        number = len(events)
+        if self._by_member:
+            for event in events:
+                if (found := self.found_in(event)) is not None:
+                    number += len(getattr(found[0], found[1].name)) - 1
+        return number
+
+    def singles(self, event: Message) -> Iterator[Message]:
+        """The events that one stands for; itself, if it is no run."""
+        found = self.found_in(event)
+        if found is None:
+            yield event
+            return
+        for offset, text in enumerate(getattr(found[0], found[1].name)):
+            single = type(event)()
+            single.CopyFrom(event)
+            holder = self.holder(single)
+            found[1].single(holder, text, offset)
+            yield single
+
+    def last(self, event: Message) -> Message:
+        """The last one of the events that `event` stands for."""
+        *_, last = self.singles(event)
+        return last
+
+    def holder(self, event: Any) -> Any:
+        """The message that has the run of an event, or would have one."""
+        return getattr(event, event.WhichOneof(self._oneof)) if self._oneof else event
+
+
+class RunFrames:
+    """Writes the runs of one stream: the frame of one event, with a gap in place of its text and its number, is made only once.
+
+    `frame` is how a single event is written.
+    """
+
+    def __init__(self, runs: Runs, frame: Callable[[Message], bytes]) -> None:
+        self._runs = runs
+        self._frame = frame
+        self._head: object = None
+        self._render: Callable[[Sequence[str], int], bytes] | None = None
+
+    def forget(self) -> None:
+        """Frames look different from now on."""
+        self._head = None
+
+    def of(self, event: Message) -> bytes:
+        """The frames of an event, of each that it stands for."""
+        found = self._runs.found_in(event)
+        if found is None:
+            return self._frame(event)
+        holder, run = found
+        head = (run.name, run.head(holder))
+        if head != self._head:
+            self._head, self._render = head, self._template(event, run)
+        if self._render is None:
+            return b"".join(map(self._frame, self._runs.singles(event)))
+        return self._render(getattr(holder, run.name), getattr(holder, run.counted_by) if run.counted_by else 0)
+
+    def _template(self, event: Message, run: _Run) -> Callable[[Sequence[str], int], bytes] | None:
+        """How the texts of such runs are written; None if that cannot be told from the frame of one."""
+        sample = type(event)()
+        sample.CopyFrom(event)
+        holder = self._runs.holder(sample)
+        if run.counted_by:
+            setattr(holder, run.counted_by, _NUMBER)
+        run.single(holder, _TEXT, 0)
+        frame = self._frame(sample)
+        text, number = orjson.dumps(_TEXT), str(_NUMBER).encode()
+        if frame.count(text) != 1 or frame.count(number) != bool(run.counted_by):
+            return None
+        if not run.counted_by:
+            return _uncounted(*frame.split(text))
+        template = frame.replace(b"%", b"%%").replace(text, b"%b").replace(number, b"%d")
+        return (_number_first if frame.index(number) < frame.index(text) else _text_first)(template)
+
+
+def _uncounted(before: bytes, after: bytes) -> Callable[[Sequence[str], int], bytes]:
+    between = after + before
+    return lambda texts, _: before + between.join(map(orjson.dumps, texts)) + after
+
+
+def _number_first(template: bytes) -> Callable[[Sequence[str], int], bytes]:
+    return lambda texts, first: b"".join([template % pair for pair in enumerate(map(orjson.dumps, texts), first)])
+
+
+def _text_first(template: bytes) -> Callable[[Sequence[str], int], bytes]:
+    return lambda texts, first: b"".join([template % (text, n) for n, text in enumerate(map(orjson.dumps, texts), first)])
+
+
+@cache
+def runs_of(event: Descriptor) -> Runs:
+    """The runs among events of a type."""
+    return Runs(event)
+
+
+def without_runs(batch: B, events: str) -> B:
+    """A message of a stream whose events, in the field of that name, are single ones; itself, if they are."""
+    runs: Runs = runs_of(batch.DESCRIPTOR.fields_by_name[events].message_type)
+    given = getattr(batch, events)
+    if not any(map(runs.found_in, given)):
+        return batch
+    told = type(batch)()
+    told.CopyFrom(batch)
+    told.ClearField(events)
+    getattr(told, events).extend(single for event in given for single in runs.singles(event))
+    return told
+
+
+def _run_in(message: Descriptor) -> _Run | None:
+    marked = [field for field in fields_of(message) if field.options.HasField("run")]
+    if not marked:
+        return None
+    field, options = marked[0], marked[0].options
+    if len(marked) > 1 or not options.hidden or not field.is_list or field.descriptor.type != FieldDescriptor.TYPE_STRING:
+        raise ShapeError(message.full_name, "a run is one hidden field, of many strings")
+    if options.run.counted_by and options.run.counted_by not in message.fields_by_name:
+        raise ShapeError(message.full_name, "a run is counted by a field beside it")
+    return _Run(field.name, tuple(options.run.at.split(".")), options.run.counted_by)

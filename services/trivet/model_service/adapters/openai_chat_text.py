@@ -1,0 +1,120 @@
+"""Pieces of text in a stream of chunks, read without reading all else that each chunk repeats.
+
+Nearly every chunk of a stream is the one before it with another text. So a chunk that was read, and found to add nothing but text, is
+cut at its text into what stands before and after it; a later chunk that begins and ends with just the same bytes, and has a JSON
+string between them, says the same with that string. No provider's layout is assumed: it is learned from each stream.
+"""
+
+import re
+from typing import Any, Final
+
+import orjson
+from google.protobuf.message import Message
+
+from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk
+from trivet.model_service.adapters.sse import SseEvent
+
+_CONTENT: Final = re.compile(rb'"content"\s*:\s*("(?:[^"\\]|\\.)*")')
+_PROBE: Final = "\0"
+_MOST_FAILURES: Final = 3
+"""Chunks that were cut in vain, as where each has random characters in it, after which it is no more tried."""
+
+
+class TextTemplate:
+    """Learns how the chunks of one stream look that only add text to its first answer, and reads those that look so."""
+
+    def __init__(self) -> None:
+        self._before = b""
+        self._after = b""
+        self._chunk = ChatCompletionChunk()
+        self._was_text = False
+        self._fits = True
+        self._failures = 0
+
+    def texts(self, events: list[SseEvent], start: int) -> list[str]:
+        """The texts of the events from `start` on, up to the first one that looks different."""
+        before, after = self._before, self._after
+        if not before:
+            return []
+        first, last, least = len(before), -len(after), len(before) + len(after)
+        strings = []
+        for position in range(start, len(events)):
+            name, data = events[position]
+            if name or not data.startswith(before) or not data.endswith(after) or len(data) < least:
+                break
+            strings.append(data[first:last])
+        texts = _strings(strings)
+        self._fits = self._fits or bool(texts)
+        return texts
+
+    def run(self, texts: list[str]) -> ChatCompletionChunk:
+        """The chunk that stands for those with these texts."""
+        run = ChatCompletionChunk(contents=texts)
+        run.MergeFrom(self._chunk)
+        return run
+
+    def learn(self, data: bytes, chunk: ChatCompletionChunk) -> None:
+        """Take note of a chunk that was read in full, `data` being what the provider sent."""
+        self._failures += not self._fits
+        self._before, self._fits = b"", True
+        is_text = self._failures < _MOST_FAILURES and _only_adds_text(chunk)
+        # Not from one alone: pieces of several answers that take turns would be cut in vain.
+        if is_text and self._was_text:
+            self._cut(data, chunk)
+        self._was_text = is_text
+
+    def forget(self) -> None:
+        """What came now was no chunk of text."""
+        self._before, self._fits, self._was_text = b"", True, False
+
+    def _cut(self, data: bytes, chunk: ChatCompletionChunk) -> None:
+        place = _CONTENT.search(data)
+        if place is None:
+            return
+        before, after = data[: place.start(1)], data[place.end(1) :]
+        # Only if that was the text, and not some other string under a key of that name.
+        if _content(orjson.loads(before + orjson.dumps(_PROBE) + after)) == _PROBE:
+            self._before, self._after, self._fits = before, after, False
+            self._chunk.CopyFrom(chunk)
+            choice = self._chunk.choices[0]
+            choice.delta.ClearField("content")
+            if not choice.extra and not choice.delta.extra:
+                self._chunk.ClearField("choices")
+
+
+def _only_adds_text(chunk: ChatCompletionChunk) -> bool:
+    """Whether a chunk adds text to the first answer and tells nothing else, but for what any other may repeat."""
+    if len(chunk.choices) != 1 or not _has_only(chunk, "choices", "extra"):
+        return False
+    choice = chunk.choices[0]
+    return (
+        _has_only(choice, "delta", "extra")
+        and _has_only(choice.delta, "content", "extra")
+        and choice.delta.HasField("content")
+        and _tells_nothing(choice.extra)
+        and _tells_nothing(choice.delta.extra)
+    )
+
+
+def _has_only(message: Message, *names: str) -> bool:
+    return all(field.name in names for field, _ in message.ListFields())
+
+
+def _tells_nothing(extra: str) -> bool:
+    return not extra or all(value is None for value in orjson.loads(extra).values())
+
+
+def _content(chunk: Any) -> object:
+    try:
+        return chunk["choices"][0]["delta"]["content"]
+    except (LookupError, TypeError):
+        return None
+
+
+def _strings(texts: list[bytes]) -> list[str]:
+    """The strings in as many JSON texts; none, if there is something else among them."""
+    try:
+        found = orjson.loads(b"[%b]" % b",".join(texts))
+    except orjson.JSONDecodeError:
+        return []
+    return found if len(found) == len(texts) and set(map(type, found)) == {str} else []
