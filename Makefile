@@ -48,6 +48,7 @@ $(WEIGHTS): requirements/weights.txt $(PACKAGES)
 $(INSTALLED): pyproject.toml $(PACKAGES)
 	@echo "==> trivet itself"
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q services bridge gen  # as pip does with packages: no start shall have to, nor be unable to keep it
 	@touch $@
 
 # --- use -------------------------------------------------------------------------------------------------------------
