@@ -74,7 +74,8 @@ class _CallParts:
 class ChatTurn:
     """One model call: passes on the chunks of the answer, and gathers the message that they make.
 
-    The chunk that ends the answer and the usage are kept back, because how the run ends them is the run's to say.
+    The chunk that ends the answer and the usage are kept back, because how the run ends them is the run's to say. `ended` says
+    that no more chunks come after the batch that was yielded last.
     """
 
     def __init__(
@@ -89,6 +90,8 @@ class ChatTurn:
         self._reasoning: list[str] = []
         self._details: list[str] = []
         self._logprobs = chat_completion_pb2.ChatLogprobs()
+        self._counted = False
+        self.ended = False
         self.finish_reason = ""
         self.calls: Sequence[ToolCall] = ()
 
@@ -100,16 +103,30 @@ class ChatTurn:
     async def batches(self) -> AsyncGenerator[Batch]:
         """The model's chunks as they come, without the end of the answer and without usage."""
         stream = self._stub.StreamChatCompletion(self._request, metadata=(ACCEPTED,))
+        last: Batch | None = None
         try:
             async for batch in stream:
                 passed = self._passed(batch)
-                if passed.chunks:
+                if not passed.chunks:
+                    continue
+                if last is not None:
+                    yield last
+                    last = None
+                if self.finish_reason and self._counted:
+                    # Nothing is left to come but the end of the stream, which then is told together with this.
+                    last = passed
+                else:
                     yield passed
         except grpc.aio.AioRpcError as error:
+            if last is not None:
+                yield last
             raise from_rpc_error(error) from error
         finally:
             stream.cancel()
         self._end()
+        self.ended = True
+        if last is not None:
+            yield last
 
     def message(self) -> chat_completion_pb2.ChatCompletionMessage:
         """The whole message of the answer."""
@@ -140,6 +157,7 @@ class ChatTurn:
         """Gather what `chunk` adds. False: nothing is left of it to pass on."""
         if chunk.HasField("usage"):
             self._conversation.add_usage(chunk.usage)
+            self._counted = True
             chunk.ClearField("usage")
             if not chunk.choices:
                 return False
