@@ -246,8 +246,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self.complete:
-            # More than was asked for.
-            self._keeps = False
+            # Stops the parser, which would take what follows for more of the body.
+            raise BrokenError("more than was asked for")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()

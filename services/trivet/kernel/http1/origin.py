@@ -5,6 +5,7 @@ import ipaddress
 import re
 import socket
 import ssl
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import Any, Final
@@ -41,7 +42,7 @@ class Origin:
     """A server by its URL.
 
     `url` is that without its path, `path` the path without a slash at its end, `host_header` what the server is called, and
-    `user` the user and password that the URL has.
+    `authorization` what shows the user and password that the URL has.
 
     As many calls may run as are wanted: each has a connection of its own, the one that was free last or a new one.
     """
@@ -73,7 +74,8 @@ class Origin:
         # A certificate's names have no dot at their end.
         self._tls_name = self._host.rstrip(".") if self._tls else None
         self.path = quote(parts.path.rstrip("/"), safe=_IN_PATHS)
-        self.user = unquote(parts.netloc.rpartition("@")[0])
+        user = unquote(parts.netloc.rpartition("@")[0])
+        self.authorization = {"Authorization": f"Basic {b64encode(user.encode()).decode()}"} if user else {}
         host = f"[{self._host}]" if ":" in self._host else self._host
         self.host_header = host if self._port == _PORTS[parts.scheme] else f"{host}:{self._port}"
         self.url = f"{parts.scheme}://{self.host_header}"

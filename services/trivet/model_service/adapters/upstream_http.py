@@ -188,8 +188,8 @@ class UpstreamHttp:
             self._origins[endpoint.base_url] = origin
             if self._closed:
                 origin.close()
-        own = {} if self._sign is not None else self._authorize(endpoint.api_key)
-        return Site(endpoint, origin, merged(own, self._headers), self._locate)
+        shown = {} if self._sign is not None else self._authorize(endpoint.api_key)
+        return Site(endpoint, origin, merged(origin.authorization, shown, self._headers), self._locate)
 
     def _connect_seconds(self) -> float:
         wanted = connect_seconds.get()

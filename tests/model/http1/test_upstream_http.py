@@ -42,12 +42,6 @@ KEY = "sk-very-secret-key"
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as scripted:
-        yield scripted
-
-
-@pytest.fixture
 async def http(upstream: ScriptedUpstream) -> AsyncIterator[UpstreamHttp]:
     client = UpstreamHttp("lab", Endpoint(upstream.base_url, KEY), headers={"X-Team": "blue-team"})
     yield client
