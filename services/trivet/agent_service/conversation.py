@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from trivet.content.v1 import chat_completion_pb2, chat_message_pb2, chat_request_pb2, chat_tool_pb2
+from trivet.content.v1 import chat_completion_pb2, chat_message_pb2, chat_request_pb2
 from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.loop import ToolCall, ToolOutcome
@@ -200,18 +200,17 @@ class ChatTurn:
         self._conversation.add_turn(self._assistant(ordered))
 
     def _assistant(self, ordered: Sequence[_CallParts]) -> chat_message_pb2.AssistantMessage:
-        said = self.message()
         message = chat_message_pb2.AssistantMessage()
-        if said.HasField("content"):
-            message.content.text = said.content
-        if said.HasField("reasoning_content"):
-            message.reasoning_content = said.reasoning_content
+        if self._text:
+            message.content.text = "".join(self._text)
+        if self._reasoning:
+            message.reasoning_content = "".join(self._reasoning)
         # Without its signed reasoning a thinking model would refuse the results of its calls.
-        message.reasoning_details.extend(said.reasoning_details)
+        message.reasoning_details.extend(self._details)
         for parts, call in zip(ordered, self.calls, strict=True):
-            function = chat_tool_pb2.FunctionCall(name=call.name, arguments=call.arguments)
-            made = chat_tool_pb2.FunctionToolCall(id=call.id, function=function, extra=parts.extra)
-            message.tool_calls.add().function.CopyFrom(made)
+            made = message.tool_calls.add().function
+            made.id, made.extra = call.id, parts.extra
+            made.function.name, made.function.arguments = call.name, call.arguments
         return message
 
 
