@@ -37,9 +37,10 @@ class MessageParser:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that `data` completes; an event of another kind than `message` is none. Raises TooLargeError."""
-        if self._after_cr:
-            data = data.removeprefix(b"\n")
-        self._after_cr = data.endswith(b"\r")
+        if data:
+            ended, self._after_cr = self._after_cr, data.endswith(b"\r")
+            # A carriage return has ended its line at once; a newline that follows belongs to it.
+            data = data.removeprefix(b"\n") if ended else data
         lines = (self._rest + data).splitlines(keepends=True)
         self._rest = b"" if not lines or lines[-1].endswith((b"\n", b"\r")) else lines.pop()
         messages: list[bytes] = []

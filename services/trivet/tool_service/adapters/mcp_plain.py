@@ -168,7 +168,11 @@ class PlainCalls:
         if spoken is None:
             raise NotPlain
         if site is None or site.spoken is not spoken:
-            site = self._site = _Site(spoken, self._origin(spoken.url))
+            try:
+                site = self._site = _Site(spoken, self._origin(spoken.url))
+            except HttpError as error:
+                self._edge.spoken = None
+                raise NotPlain from error
         return site
 
     def _origin(self, url: httpx2.URL) -> Origin:
