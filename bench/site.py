@@ -59,7 +59,7 @@ class Running:
     def __init__(self, target: Target, site: Site, processes: "list[subprocess.Popen[bytes]]") -> None:
         self.target = target
         self.site = site
-        self._roots = [process.pid for process in processes]
+        self.roots = [process.pid for process in processes]
 
     @property
     def port(self) -> int:
@@ -68,11 +68,11 @@ class Running:
 
     def cpu_seconds(self) -> float:
         """What all of its processes took so far."""
-        return cpu_seconds(with_children(self._roots))
+        return cpu_seconds(with_children(self.roots))
 
     def memory_bytes(self) -> int:
         """What all of its processes have now."""
-        return memory_bytes(with_children(self._roots))
+        return memory_bytes(with_children(self.roots))
 
 
 @contextlib.contextmanager

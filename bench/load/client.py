@@ -54,7 +54,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    async def ask(self, request: Request, seen: Callable[[bytes], None] | None = None) -> Answer:
+    async def ask(
+        self, request: Request, seen: Callable[[bytes], None] | None = None, *, patience: float = _PATIENCE_SECONDS
+    ) -> Answer:
         """The answer, when it has ended. With `seen`, pieces of the body go there and are not kept. Raises Broken."""
         head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
         self._answer, self._seen = Answer(), seen
@@ -62,7 +64,7 @@ class Connection(asyncio.Protocol):
         start = f"POST {request.path} HTTP/1.1\r\nHost: localhost\r\n{head}Content-Length: {len(request.body)}\r\n\r\n"
         self._began = time.perf_counter()
         self._transport.write(start.encode() + request.body)
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(patience):
             await self._done
         if self._answer.status != 200:
             raise Broken(f"status {self._answer.status}: {self._answer.body[:300]!r}")
