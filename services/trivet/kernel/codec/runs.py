@@ -112,63 +112,66 @@ class Runs:
         return getattr(event, event.WhichOneof(self._oneof)) if self._oneof else event
 
 
+_Frame = Callable[[Message], bytes]
+"""How a single event is written."""
+
+_Render = Callable[[Sequence[str], int], bytes]
+"""How the texts of a run are written, from the number of its first event on."""
+
+
 class RunFrames:
-    """Writes the runs of one stream: the frame of one event, with a gap in place of its text and its number, is made only once.
+    """Writes the runs of one stream: the frame of one event, with a gap in place of its text and its number, is made only once."""
 
-    `frame` is how a single event is written.
-    """
-
-    def __init__(self, runs: Runs, frame: Callable[[Message], bytes]) -> None:
+    def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._frame = frame
         self._head: object = None
-        self._render: Callable[[Sequence[str], int], bytes] | None = None
+        self._render: _Render | None = None
 
     def forget(self) -> None:
         """Frames look different from now on."""
         self._head = None
 
-    def of(self, event: Message) -> bytes:
+    def of(self, event: Message, frame: _Frame) -> bytes:
         """The frames of an event, of each that it stands for."""
         found = self._runs.found_in(event)
         if found is None:
-            return self._frame(event)
+            return frame(event)
         holder, run = found
         head = (run.name, run.head(holder))
         if head != self._head:
-            self._head, self._render = head, self._template(event, run)
+            self._head, self._render = head, self._template(event, run, frame)
         if self._render is None:
-            return b"".join(map(self._frame, self._runs.singles(event)))
+            return b"".join(map(frame, self._runs.singles(event)))
         return self._render(getattr(holder, run.name), getattr(holder, run.counted_by) if run.counted_by else 0)
 
-    def _template(self, event: Message, run: _Run) -> Callable[[Sequence[str], int], bytes] | None:
-        """How the texts of such runs are written; None if that cannot be told from the frame of one."""
+    def _template(self, event: Message, run: _Run, frame: _Frame) -> _Render | None:
+        """None if it cannot be told from the frame of one event."""
         sample = type(event)()
         sample.CopyFrom(event)
         holder = self._runs.holder(sample)
         if run.counted_by:
             setattr(holder, run.counted_by, _NUMBER)
         run.single(holder, _TEXT, 0)
-        frame = self._frame(sample)
+        written = frame(sample)
         text, number = orjson.dumps(_TEXT), str(_NUMBER).encode()
-        if frame.count(text) != 1 or frame.count(number) != bool(run.counted_by):
+        if written.count(text) != 1 or written.count(number) != bool(run.counted_by):
             return None
         if not run.counted_by:
-            return _uncounted(*frame.split(text))
-        template = frame.replace(b"%", b"%%").replace(text, b"%b").replace(number, b"%d")
-        return (_number_first if frame.index(number) < frame.index(text) else _text_first)(template)
+            return _uncounted(*written.split(text))
+        template = written.replace(b"%", b"%%").replace(text, b"%b").replace(number, b"%d")
+        return (_number_first if written.index(number) < written.index(text) else _text_first)(template)
 
 
-def _uncounted(before: bytes, after: bytes) -> Callable[[Sequence[str], int], bytes]:
+def _uncounted(before: bytes, after: bytes) -> _Render:
     between = after + before
     return lambda texts, _: before + between.join(map(orjson.dumps, texts)) + after
 
 
-def _number_first(template: bytes) -> Callable[[Sequence[str], int], bytes]:
+def _number_first(template: bytes) -> _Render:
     return lambda texts, first: b"".join([template % pair for pair in enumerate(map(orjson.dumps, texts), first)])
 
 
-def _text_first(template: bytes) -> Callable[[Sequence[str], int], bytes]:
+def _text_first(template: bytes) -> _Render:
     return lambda texts, first: b"".join([template % (text, n) for n, text in enumerate(map(orjson.dumps, texts), first)])
 
 

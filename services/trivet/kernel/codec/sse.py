@@ -29,8 +29,14 @@ class StreamCodec:
         self.end = b"data: [DONE]\n\n" if options.done else b""
         self.encode_event = ENCODERS.message(cast("Descriptor", events.message_type))
         self.encode_common = ENCODERS.object_without(shape, events.name)
+        self.front = self.front_of(self.batch_class())
         self.discriminator = _discriminator(events, method) if options.named else ""
         self.runs = runs_of(cast("Descriptor", events.message_type))
+
+    def front_of(self, common: Message) -> bytes:
+        """The pairs that are common to the events, as the beginning of an object: `{"id":"1"`, empty if there are none."""
+        pairs = orjson.dumps(self.encode_common(common))
+        return b"" if pairs == b"{}" else pairs[:-1]
 
     def open(self) -> "EventStream":
         """The rendering of one stream, which remembers what is common to its events."""
@@ -43,8 +49,8 @@ class EventStream:
     def __init__(self, codec: StreamCodec) -> None:
         self._codec = codec
         self._common = codec.batch_class()
-        self._front = self._render_front()
-        self._frames = RunFrames(codec.runs, self._frame)
+        self._front = codec.front
+        self._runs = RunFrames(codec.runs)
 
     @property
     def end(self) -> bytes:
@@ -57,7 +63,8 @@ class EventStream:
         What the message says about the whole stream replaces what was said before, and stands in front of each event.
         """
         self._learn(batch)
-        return _without_odd_breaks(b"".join(map(self._frames.of, getattr(batch, self._codec.events_name))))
+        frame, of = self._frame, self._runs.of
+        return _without_odd_breaks(b"".join([of(event, frame) for event in getattr(batch, self._codec.events_name)]))
 
     def _frame(self, event: Message) -> bytes:
         value = self._codec.encode_event(event)
@@ -66,22 +73,14 @@ class EventStream:
         return b"%bdata: %b\n\n" % (line, _joined(self._front, data) if self._front else data)
 
     def _learn(self, batch: Message) -> None:
-        said = [field.name for field, _ in batch.ListFields() if field.name != self._codec.events_name]
+        said = {field.name: value for field, value in batch.ListFields() if field.name != self._codec.events_name}
         if not said:
             return
-        news = self._codec.batch_class()
-        news.CopyFrom(batch)
-        news.ClearField(self._codec.events_name)
         for name in said:
             self._common.ClearField(name)
-        self._common.MergeFrom(news)
-        self._front = self._render_front()
-        self._frames.forget()
-
-    def _render_front(self) -> bytes:
-        """The common pairs as the beginning of an object: `{"id":"1"`, empty if there are none."""
-        common = orjson.dumps(self._codec.encode_common(self._common))
-        return b"" if common == b"{}" else common[:-1]
+        self._common.MergeFrom(self._codec.batch_class(**said))
+        self._front = self._codec.front_of(self._common)
+        self._runs.forget()
 
 
 @cache
