@@ -17,13 +17,19 @@ _TOGETHER = (64, 8, 1)
 Row = tuple[Any, ...]
 
 
-def insert_rows(connection: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
-    """Insert rows that have the values of these columns, as the database keeps them. Raises SQLAlchemyError."""
+def insert_rows(
+    connection: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row], *, new_only: bool = False
+) -> None:
+    """Insert rows that have the values of these columns, as the database keeps them.
+
+    `new_only`: those whose key is there already are left out; otherwise they make it raise IntegrityError.
+    """
     done = 0
     for together in _TOGETHER:
         while len(rows) - done >= together:
             values = tuple(chain.from_iterable(rows[done : done + together]))
-            connection.exec_driver_sql(_insertion(connection.dialect.name, table.name, columns, together), values)
+            statement = _insertion(connection.dialect.name, table.name, columns, together)
+            connection.exec_driver_sql(f"{statement} ON CONFLICT DO NOTHING" if new_only else statement, values)
             done += together
 
 

@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -16,7 +14,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
-    Table,
     and_,
     bindparam,
     case,
@@ -29,6 +26,7 @@ from sqlalchemy import (
     tuple_,
 )
 
+from trivet.model_service.adapters.store.inserting import Row, insert_rows
 from trivet.model_service.adapters.store.lane import each
 from trivet.model_service.adapters.store.schema import encoded, usage, usage_metadata
 from trivet.model_service.domain.calls import Attempt, CallRecord
@@ -56,9 +54,8 @@ _TOKENS = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "ca
 _TOKENS_OF = attrgetter(*_TOKENS)
 _UNTOLD = (None,) * len(_TOKENS)
 
-_TOGETHER = (64, 8, 1)
-"""The numbers of rows that statements insert. Each statement of SQLite's driver hands the interpreter to other threads and has to get
-it back, which costs more than many rows; and with few numbers few statements have to be prepared."""
+_USAGE_COLUMNS = tuple(column.name for column in usage.columns)
+_NOTE_COLUMNS = tuple(column.name for column in usage_metadata.columns)
 
 # ---- keeping ---------------------------------------------------------------------------------------------------------
 
@@ -66,39 +63,17 @@ it back, which costs more than many rows; and with few numbers few statements ha
 @each
 def add(connection: Connection, records: Sequence[UsageRecord]) -> None:
     """Keep records that are not there yet."""
-    _insert(connection, usage, [_row(record) for record in records])
-    _insert(
-        connection,
-        usage_metadata,
-        [
-            (record.id, encoded(name), encoded(value))
-            for record in records
-            if record.call.metadata
-            for name, value in record.call.metadata.items()
-        ],
-    )
+    insert_rows(connection, usage, _USAGE_COLUMNS, [_row(record) for record in records], new_only=True)
+    notes = [
+        (record.id, encoded(name), encoded(value))
+        for record in records
+        if record.call.metadata
+        for name, value in record.call.metadata.items()
+    ]
+    insert_rows(connection, usage_metadata, _NOTE_COLUMNS, notes, new_only=True)
 
 
-def _insert(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows that have the values of all columns, as the database keeps them: nothing stands between them and the driver."""
-    done = 0
-    for together in _TOGETHER:
-        while len(rows) - done >= together:
-            values = tuple(chain.from_iterable(rows[done : done + together]))
-            connection.exec_driver_sql(_insertion(connection.dialect.name, table, together), values)
-            done += together
-
-
-@cache
-def _insertion(dialect: str, table: Table, rows: int) -> str:
-    columns = [column.name for column in table.columns]
-    numbers = range(1, rows * len(columns) + 1)
-    marks = [f"${number}" for number in numbers] if dialect == "postgresql" else ["?" for _ in numbers]
-    each = ", ".join(f"({', '.join(marks[start : start + len(columns)])})" for start in range(0, len(marks), len(columns)))
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {each} ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours
-
-
-def _row(record: UsageRecord) -> tuple[Any, ...]:
+def _row(record: UsageRecord) -> Row:
     """The values of its columns, in the order of the table."""
     call = record.call
     first = call.first_token_seconds
