@@ -10,35 +10,46 @@ import asyncio
 import time
 
 import uvloop
-from bench.gateway import Gateway, gateway
+
+from bench.load.client import connected
+from bench.scale.looks import with_body
+from bench.site import Running, answering, neighbours
+from bench.targets.trivet import OneProcess
+from bench.upstream.scripts import PLAIN
 
 CALLS = 2_000
 AT_ONCE = 32
 ROUNDS = 5
 
 
-async def measure(served: Gateway, store: bool) -> tuple[float, float]:
+async def measure(one: Running, store: bool) -> tuple[float, float]:
     """Seconds and CPU seconds of the gateway for one round of calls."""
     left = iter(range(CALLS))
-    body = {"model": "mock/m", "input": "How many legs has a trivet?", "store": store}
+    request = with_body(one, "responses", {"input": PLAIN.prompt(), "store": store})
 
     async def caller() -> None:
-        for _ in left:
-            await served.ask("/v1/responses", body)
+        async with connected(one.port) as connection:
+            for _ in left:
+                await connection.ask(request)
 
-    started, cpu = time.perf_counter(), served.cpu_seconds()
+    started, cpu = time.perf_counter(), one.cpu_seconds()
     await asyncio.gather(*(caller() for _ in range(AT_ONCE)))
-    return time.perf_counter() - started, served.cpu_seconds() - cpu
+    return time.perf_counter() - started, one.cpu_seconds() - cpu
 
 
-async def main() -> None:
+async def measure_in_turn(one: Running) -> dict[bool, list[float]]:
+    """The best of the rounds, of either kind."""
     rounds: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
-    async with gateway() as served:
-        await measure(served, True)
-        for _ in range(ROUNDS):
-            for store in (False, True):
-                rounds[store].append(await measure(served, store))
-    best = {store: [min(figures) for figures in zip(*measured, strict=True)] for store, measured in rounds.items()}
+    await measure(one, True)
+    for _ in range(ROUNDS):
+        for store in (False, True):
+            rounds[store].append(await measure(one, store))
+    return {store: [min(figures) for figures in zip(*measured, strict=True)] for store, measured in rounds.items()}
+
+
+def main() -> None:
+    with neighbours() as around, answering(OneProcess(), around.site("trivet")) as one:
+        best = uvloop.run(measure_in_turn(one))
     for store, (seconds, cpu) in sorted(best.items()):
         print(f"store: {store!s:5}  {CALLS / seconds:7.0f} calls/s   {cpu / CALLS * 1e6:6.0f} us CPU per call")
     print(
@@ -47,4 +58,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    main()

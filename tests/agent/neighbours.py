@@ -49,9 +49,13 @@ def usage(prompt: int, completion: int, **details: int) -> Chunk:
 
 @dataclass
 class ScriptedModels(model_service_pb2_grpc.ModelServiceServicer):
-    """Streams its turns in order; an error in a turn is raised there, an event is waited for."""
+    """Streams its turns in order; an error in a turn is raised there, an event is waited for.
+
+    `together` sends the chunks of a turn in one message, or as many as there are before such a step.
+    """
 
     turns: list[Turn]
+    together: bool = False
     requests: list[chat_request_pb2.CreateChatCompletionRequest] = field(default_factory=list)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -62,14 +66,17 @@ class ScriptedModels(model_service_pb2_grpc.ModelServiceServicer):
         first = chat_completion_pb2.ChatCompletionChunkBatch(id="upstream", created=1, model="m", service_tier="default")
         try:
             for step in self.turns[len(self.requests) - 1]:
+                if isinstance(step, dict):
+                    first.chunks.append(codec_for(chat_completion_pb2.ChatCompletionChunk).decode(step))
+                if first.chunks and not (self.together and isinstance(step, dict)):
+                    yield first
+                    first = chat_completion_pb2.ChatCompletionChunkBatch()
                 if isinstance(step, ServiceError):
                     raise step
                 if isinstance(step, asyncio.Event):
                     await step.wait()
-                    continue
-                first.chunks.append(codec_for(chat_completion_pb2.ChatCompletionChunk).decode(step))
+            if first.chunks:
                 yield first
-                first = chat_completion_pb2.ChatCompletionChunkBatch()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise

@@ -88,6 +88,28 @@ async def test_a_run_streams_calls_results_and_the_answer_in_order(transport: Tr
     assert all(chunk["id"].startswith("chatcmpl-") and chunk["model"] == "lab/m" for chunk in seen)
 
 
+async def test_what_comes_together_goes_together() -> None:
+    models = ScriptedModels(TWO_TURNS, together=True)
+    async with agent(models, ScriptedTools({"files": ["read"]})) as stub:
+        batches = [batch async for batch in stub.StreamAgentResponse(request())]
+
+    assert [len(batch.chunks) for batch in batches] == [2, 2, 4]
+    assert deltas(chunks(batches))[-3:] == [({"content": "It says"}, None), ({"content": " hi."}, None), ({}, "stop")]
+    assert batches[-1].chunks[-1].run.stopped_by == "model"
+
+
+async def test_an_answer_whose_end_fails_has_come_all_the_same() -> None:
+    models = ScriptedModels([[*TWO_TURNS[1], UpstreamFailed("The provider broke off.")]], together=True)
+    seen: list[Any] = []
+    async with agent(models, ScriptedTools({"files": ["read"]})) as stub:
+        call = stub.StreamAgentResponse(request())
+        seen.append(await call.read())
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call.read()
+
+    assert deltas(chunks(seen))[1:] == [({"content": "It says"}, None), ({"content": " hi."}, None)]
+
+
 async def test_the_second_model_call_has_the_call_and_its_result() -> None:
     models, tools = ScriptedModels(TWO_TURNS), ScriptedTools({"files": ["read"]})
 

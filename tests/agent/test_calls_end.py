@@ -9,9 +9,9 @@ import pytest
 
 from tests.agent.neighbours import ScriptedModels, ScriptedTools, result, role
 from trivet.agent.v1 import agent_service_pb2
-from trivet.agent_service import toolbox
 from trivet.agent_service.conversation import ChatConversation, ModelStub
-from trivet.agent_service.toolbox import RunTools
+from trivet.agent_service.offers import Offer
+from trivet.agent_service.toolbox import RunTools, ToolBoxes
 from trivet.content.v1 import chat_request_pb2
 from trivet.kernel.errors import McpServerNotFound
 from trivet.kernel.loop import ToolCall
@@ -79,7 +79,7 @@ async def test_a_run_that_is_left_ends_its_tool_call() -> None:
     ):
         stub = SimpleNamespace(CallTool=remembered(tool_service_pb2_grpc.ToolServiceStub(channel).CallTool, calls))
         key = ToolKey(0, "files", "read")
-        run = RunTools(cast("ToolStub", stub), [tool_pb2.ServerRef(name="files")], {"read": (key, tool_pb2.Tool())}, 1)
+        run = RunTools(cast("ToolStub", stub), [tool_pb2.ServerRef(name="files")], Offer({"read": (key, tool_pb2.Tool())}), 1)
         calling = asyncio.create_task(run.call(ToolCall("call_0", "read", "{}")))
         await tools.running.wait()
         calling.cancel()
@@ -96,5 +96,5 @@ async def test_a_server_that_fails_ends_the_listing_of_the_others() -> None:
     ):
         stub = SimpleNamespace(ListTools=remembered(tool_service_pb2_grpc.ToolServiceStub(channel).ListTools, calls))
         with pytest.raises(McpServerNotFound):
-            await toolbox.gather(cast("ToolStub", stub), servers, {}, 1)
+            await ToolBoxes(cast("ToolStub", stub)).gather(servers, {}, 1)
         await tools.cancelled.wait()

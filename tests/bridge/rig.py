@@ -17,7 +17,6 @@ from trivet.bridge.contract import SERVICES
 from trivet.bridge.server import open_bridge
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
-from trivet.kernel.chain import standard_interceptors
 from trivet.kernel.interceptors.validation import validation
 from trivet.kernel.server import Server
 from trivet.kernel.settings import AuthSettings, KeySettings, ServerSettings
@@ -69,7 +68,7 @@ async def bridge(
     """The bridge over these models and tools."""
     listening = ServerSettings(http="127.0.0.1:0", grpc="127.0.0.1:0", grace_seconds=grace_seconds)
     async with AsyncExitStack() as stack:
-        server = Server(listening, (*standard_interceptors(listening, KeyRing(AUTH)), validation))
+        server = Server(listening, KeyRing(AUTH), [validation])
         server.add(model_service_pb2_grpc.add_ModelServiceServicer_to_server, models)
         if conversations is not None:
             server.add(conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server, conversations)

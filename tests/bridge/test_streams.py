@@ -92,6 +92,18 @@ async def test_a_stream_that_does_not_begin_is_begun_with_heartbeats() -> None:
     assert events(seen)[-1]["error"]["message"] == "It broke."
 
 
+async def test_a_stream_that_does_not_begin_is_begun_before_any_heartbeat() -> None:
+    gate = asyncio.Event()
+    settings = BridgeSettings(first_event_seconds=0.01)
+    async with bridge(ScriptedModels([[gate, *ANSWER]]), ScriptedTools(TOOLS), settings) as rig:
+        async with rig.http.post(PATH, json=RUN) as answer, asyncio.timeout(BOUND_SECONDS):
+            gate.set()
+            seen = await answer.content.read()
+
+    assert (answer.status, check_chat_sse(seen, agent=True)) == (200, [])
+    assert b": keep-alive" not in seen
+
+
 async def test_a_client_that_leaves_mid_stream_cancels_the_model() -> None:
     models = ScriptedModels([[role(), asyncio.Event()]])
     async with bridge(models, ScriptedTools(TOOLS)) as rig, asyncio.timeout(BOUND_SECONDS):

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from aiohttp import WSMsgType, web
+from aiohttp import WSMsgType
 
 from tests.agent.neighbours import ScriptedTools
 from tests.bridge.keepers import Keeper
@@ -326,8 +326,8 @@ def drained(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     told = asyncio.Event()
     drain = WebSockets.drain
 
-    async def telling(sockets: WebSockets, app: web.Application) -> None:
-        await drain(sockets, app)
+    def telling(sockets: WebSockets) -> None:
+        drain(sockets)
         told.set()
 
     monkeypatch.setattr(WebSockets, "drain", telling)

@@ -34,38 +34,34 @@ def call(key: str, parent: Call | None = None, method: str = "/trivet.test.v1.Pr
     return Call(method, None, Context(key, parent), None)  # type: ignore[arg-type]
 
 
-async def let_in(ring: KeyRing, asked: Call) -> str | None:
+def let_in(ring: KeyRing, asked: Call) -> str | None:
     """The name of the caller."""
-
-    async def proceed() -> None:
-        pass
-
-    await Authentication(ring)(asked, proceed)
+    Authentication(ring)(asked)
     return asked.principal
 
 
-async def test_a_part_of_a_running_call_is_let_in_with_its_key_though_that_is_gone() -> None:
+def test_a_part_of_a_running_call_is_let_in_with_its_key_though_that_is_gone() -> None:
     ring = KeyRing(keys("ann", "bob"))
     running = call("ann")
-    assert await let_in(ring, running) == "ann"
+    assert let_in(ring, running) == "ann"
 
     ring.apply(keys("bob"))
 
-    assert await let_in(ring, call("ann", running)) == "ann"
-    assert await let_in(ring, call("bob", running)) == "bob"
+    assert let_in(ring, call("ann", running)) == "ann"
+    assert let_in(ring, call("bob", running)) == "bob"
     with pytest.raises(InvalidKey):
-        await let_in(ring, call("ann"))
+        let_in(ring, call("ann"))
     with pytest.raises(InvalidKey):
-        await let_in(ring, call("eve", running))
+        let_in(ring, call("eve", running))
     running.end()
     with pytest.raises(InvalidKey):
-        await let_in(ring, call("ann", running))
+        let_in(ring, call("ann", running))
 
 
 async def test_work_in_the_background_is_judged_by_the_keys_of_now() -> None:
     ring = KeyRing(keys("bob"))
     with Caller("ann", {"authorization": "Bearer k-ann"}).goes_on(10), pytest.raises(InvalidKey):
-        await let_in(ring, call("ann", current_call.get()))
+        let_in(ring, call("ann", current_call.get()))
 
 
 async def test_a_call_sees_one_version_to_its_end_and_the_next_one_the_latest() -> None:

@@ -10,7 +10,6 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_server
 from trivet.kernel import catalogue, errors
-from trivet.kernel.chain import standard_interceptors
 from trivet.kernel.client import connect
 from trivet.kernel.server import Server
 from trivet.kernel.settings import AuthSettings, ServerSettings
@@ -104,7 +103,7 @@ async def test_an_idempotent_call_is_tried_again_and_others_are_not():
 
     for idempotent in (True, False):
         shaky = Shaky()
-        server = Server(LOOPBACK, standard_interceptors(LOOPBACK, None))
+        server = Server(LOOPBACK, None)
         server.add(add_probe_to_server, shaky)
         names = [f"{SERVICE}/Echo"] if idempotent else []
         async with server, connect(server.address, idempotent=names) as channel:

@@ -16,8 +16,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_server
 from trivet.kernel import catalogue, errors
 from trivet.kernel.auth import KeyRing
-from trivet.kernel.call import Call, Proceed
-from trivet.kernel.chain import Chain, standard_interceptors
+from trivet.kernel.call import Call
+from trivet.kernel.chain import Chain
 from trivet.kernel.client import connect
 from trivet.kernel.health import Health
 from trivet.kernel.methods import Methods
@@ -32,7 +32,7 @@ _Health = health_pb2.HealthCheckResponse
 
 
 def new_server(settings: ServerSettings = LOOPBACK, probe: Probe | None = None) -> Server:
-    server = Server(settings, standard_interceptors(settings, None))
+    server = Server(settings, None)
     server.add(add_probe_to_server, probe or Probe())
     return server
 
@@ -159,7 +159,7 @@ async def test_running_calls_end_well_within_the_grace(transport: Transport):
 
 
 async def test_no_call_is_taken_over_the_wire_while_grpcio_has_yet_to_close_its_port():
-    methods = Methods(Chain(standard_interceptors(LOOPBACK, None)))
+    methods = Methods(Chain(LOOPBACK, None))
     add_probe_to_server(Probe(), methods)
     health_pb2_grpc.add_HealthServicer_to_server(Health(), methods)
     server = grpc.aio.server(handlers=(methods,))
@@ -227,7 +227,7 @@ async def test_a_running_call_may_still_make_calls_while_the_server_drains():
             answer: StringValue = await ProbeStub(server.channel).Echo(request)
             return answer
 
-    outer = Server(LOOPBACK, standard_interceptors(LOOPBACK, None))
+    outer = Server(LOOPBACK, None)
     outer.add(add_probe_to_server, Outer())
     async with server, outer:
         call = ProbeStub(outer.channel).Echo(ASKED)
@@ -325,28 +325,20 @@ async def test_a_stop_that_fails_is_heard_of():
             await running
 
 
-def test_the_standard_interceptors_stand_in_their_order():
-    names = [
-        getattr(interceptor, "__name__", type(interceptor).__name__)
-        for interceptor in standard_interceptors(LOOPBACK, KeyRing(AUTH))
-    ]
-    assert names == ["request_id", "access_log", "render_errors", "Deadline", "Authentication"]
+async def test_what_judges_a_request_stands_below_authentication(probe: Probe, transport: Transport):
+    seen: list[tuple[str | None, str]] = []
 
-
-async def test_further_interceptors_stand_below_and_see_request_and_response(probe: Probe, transport: Transport):
-    seen: list[tuple[str | None, str, object]] = []
-
-    async def judge(call: Call, proceed: Proceed) -> None:
+    def judge(call: Call) -> None:
+        seen.append((call.principal, call.request.value))
         if call.request.value == "bad":
             raise errors.InvalidRequest("Say something else.", "value")
-        await proceed()
-        seen.append((call.principal, call.request.value, call.response))
 
-    async with serving(add_probe_to_server, probe, transport=transport, auth=AUTH, interceptors=[judge]) as channel:
+    async with serving(add_probe_to_server, probe, transport=transport, auth=AUTH, judges=[judge]) as channel:
         stub = ProbeStub(channel)
         await stub.Echo(ASKED, metadata=bearer("Bearer k-ann"))
         error = await error_of(stub.Echo(StringValue(value="bad"), metadata=bearer("Bearer k-ann")))
-    assert seen == [("ann", "hello", ASKED)]
+        await error_of(stub.Echo(ASKED))
+    assert seen == [("ann", "hello"), ("ann", "bad")]
     assert (type(error), error.param) == (errors.InvalidRequest, "value")
 
 

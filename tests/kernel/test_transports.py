@@ -248,6 +248,33 @@ async def test_a_call_without_a_deadline_gets_the_servers(probe: Probe, transpor
         assert float((await stub.Remaining(ASKED, timeout=60)).value) <= 0.2
 
 
+async def test_calls_without_a_deadline_expire_in_their_order_and_those_that_ended_do_not(transport: Transport):
+    class Waiting(Probe):
+        async def Wait(self, request: StringValue, context: object) -> StringValue:
+            waiting.append(request.value)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(request.value)
+            return request
+
+    waiting: list[str] = []
+    ended: list[str] = []
+    settings = ServerSettings(grpc="127.0.0.1:0", default_deadline_seconds=0.2)
+    async with serving(add_probe_to_server, Waiting(), transport=transport, settings=settings) as channel:
+        stub = ProbeStub(channel)
+        calls = []
+        for name in "abc":
+            calls.append(stub.Wait(text(name)))
+            while name not in waiting:
+                await stub.Echo(ASKED)
+        calls[0].cancel()
+        for call in calls[1:]:
+            assert isinstance(catalogue.from_rpc_error(await failure_of(call)), errors.RequestTimeout)
+        assert isinstance(catalogue.from_rpc_error(await failure_of(stub.Wait(ASKED))), errors.RequestTimeout)
+    assert ended == ["a", "b", "c", "hello"]
+
+
 async def test_a_slow_reader_stalls_the_handler(stub: ProbeStub, probe: Probe):
     call = stub.Burst(ASKED)
     await call.read()
@@ -308,8 +335,10 @@ async def test_a_stream_is_done_when_its_reader_is(stub: ProbeStub, left: bool):
         assert await done.get() is call
 
 
-async def test_each_call_is_one_line_in_the_access_log(stub: ProbeStub, probe: Probe, caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO, "trivet.access")
+async def test_each_call_is_one_line_in_the_access_log(
+    stub: ProbeStub, probe: Probe, transport: Transport, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.DEBUG, "trivet.access")
     secret = (("authorization", "Bearer hunter2"), ("x-request-id", "r-1"))
     await stub.Echo(text("a body"), metadata=secret)
     await failure_of(stub.Fail(text("typed"), metadata=secret))
@@ -317,12 +346,15 @@ async def test_each_call_is_one_line_in_the_access_log(stub: ProbeStub, probe: P
     await happens(probe.entered)
     waiting.cancel()
     await happens(probe.closed)
-    lines = [record.message for record in caplog.records if record.name == "trivet.access"]
+    records = [record for record in caplog.records if record.name == "trivet.access"]
+    lines = [record.message for record in records]
     assert [line.split(" ms=")[0] for line in lines] == [
         f'method="/{SERVICE}/Echo" code=OK',
         f'method="/{SERVICE}/Fail" code=NOT_FOUND',
         f'method="/{SERVICE}/Wait" code=CANCELLED',
     ]
+    # What a request or another call has asked for in this process, and got, has its line there.
+    assert [record.levelname for record in records] == ["DEBUG" if transport == "in-process" else "INFO", "INFO", "INFO"]
     assert all("request_id=r-1 " in line and "principal=" in line and "peer=" in line for line in lines)
     assert "hunter2" not in caplog.text
     assert "a body" not in caplog.text

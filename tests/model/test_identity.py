@@ -5,7 +5,7 @@ import re
 import pytest
 
 from trivet.model_service.domain import identity
-from trivet.model_service.domain.identity import new_id
+from trivet.model_service.domain.identity import CountedIds, new_id
 
 
 def test_an_id_is_never_given_twice() -> None:
@@ -31,3 +31,14 @@ def test_ids_of_one_moment_have_nothing_else_in_common(monkeypatch: pytest.Monke
 
     assert len({name[:17] for name in made}) == 1
     assert len({name[17:] for name in made}) == 1_000
+
+
+def test_ids_that_are_counted_differ_from_those_of_other_processes_and_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity.time, "time_ns", lambda: 1_790_000_000_000_000_000)
+    ours, theirs = CountedIds("call"), CountedIds("call")
+
+    made = [ours.next() for _ in range(1_000)]
+
+    assert made == sorted(set(made))
+    assert all(re.fullmatch(r"call_[0-9a-f]{30}", name) for name in made)
+    assert not {name[:29] for name in made} & {theirs.next()[:29] for _ in range(1_000)}

@@ -20,7 +20,9 @@ from trivet.kernel.errors import (
     UpstreamTimeout,
 )
 from trivet.model_service.adapters.openai_chat import OpenAIChat
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp, UpstreamLimits
+from trivet.model_service.adapters.upstream_answer import UpstreamLimits
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.domain.turn import (
     FunctionTool,
     Message,

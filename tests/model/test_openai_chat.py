@@ -18,7 +18,8 @@ from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import RateLimited, ServiceError, UpstreamFailed, UpstreamRejected
 from trivet.model_service.adapters.chat_flavors import OPENAI
 from trivet.model_service.adapters.openai_chat import OpenAIChat
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.domain.ports import Dialect, ModelInfo
 from trivet.model_service.domain.turn import (
     AnnotationAdded,

@@ -41,7 +41,7 @@ async def stub(transport: Transport) -> AsyncIterator[Any]:
     offered = Scripted()
     providers = [Provider("lab", ScriptedDialect(), embedder=offered, reranker=offered), Provider("none", ScriptedDialect())]
     register, service = add_ModelServiceServicer_to_server, unkept(Registry(providers))
-    async with serving(register, service, transport=transport, interceptors=[validation]) as channel:
+    async with serving(register, service, transport=transport, judges=[validation]) as channel:
         yield ModelServiceStub(channel)
 
 

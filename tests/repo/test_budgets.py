@@ -19,7 +19,6 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manag
 BROAD_EXCEPT = {
     "bridge/trivet/bridge/boundary.py",
     "bridge/trivet/bridge/websocket.py",
-    "services/trivet/kernel/interceptors/errors.py",
     "services/trivet/model_service/responses/keeping/recording.py",
     "services/trivet/model_service/responses/background/run.py",
     "services/trivet/model_service/responses/background/runs.py",

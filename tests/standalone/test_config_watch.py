@@ -84,45 +84,55 @@ async def test_a_change_before_anybody_watches_is_not_missed(file: Path) -> None
         await next_change(changes)
 
 
-async def test_what_is_not_the_file_or_says_the_same_is_no_change(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: asyncio.Queue[None] = asyncio.Queue()
-    read = ConfigWatch._digest
+@pytest.fixture
+async def looks(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[bool]:
+    """Whether there was a reason to read the file, each time that it was looked at, which is often."""
+    told: asyncio.Queue[bool] = asyncio.Queue()
+    looking = ConfigWatch._may_have_changed
 
-    def looked(watch: ConfigWatch) -> bytes:
-        loop.call_soon_threadsafe(looks.put_nowait, None)
-        return read(watch)
+    def looked(watch: ConfigWatch) -> bool:
+        found = looking(watch)
+        loop.call_soon_threadsafe(told.put_nowait, found)
+        return found
 
     loop = asyncio.get_running_loop()
-    watch = ConfigWatch(file)
-    monkeypatch.setattr(ConfigWatch, "_digest", looked)
-    monkeypatch.setattr(config_watch, "_LOOK_SECONDS", 0.05)
-    async with asyncio.timeout(BOUND), aclosing(watch.changes()) as changes:
+    monkeypatch.setattr(ConfigWatch, "_may_have_changed", looked)
+    monkeypatch.setattr(config_watch, "_LOOK_SECONDS", 0.01)
+    return told
+
+
+async def test_what_is_not_the_file_or_says_the_same_is_no_change(file: Path, looks: asyncio.Queue[bool]) -> None:
+    async with asyncio.timeout(BOUND), aclosing(ConfigWatch(file).changes()) as changes:
         waiting = asyncio.create_task(next_change(changes))
-        for unimportant in (lambda: file.with_name("other.txt").touch(), file.touch, file.unlink):
+        for unimportant in (file.with_name("other.txt").touch, file.touch, file.unlink):
             await looks.get()
             unimportant()
-        await looks.get()
+        for _ in range(3):
+            await looks.get()
         assert not waiting.done()
         write(file)
         await waiting
 
 
-async def test_where_nothing_is_told_the_file_is_looked_at(
-    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_file_that_stays_as_it_is_is_read_once(
+    file: Path, looks: asyncio.Queue[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(*_: object, **__: object) -> AsyncGenerator[None]:
-        async def changes() -> AsyncGenerator[None]:
-            raise OSError("no more watches")
-            yield
+    monkeypatch.setattr(config_watch, "_YOUNG_SECONDS", 0.0)
+    async with asyncio.timeout(BOUND), aclosing(ConfigWatch(file).changes()) as changes:
+        waiting = asyncio.create_task(next_change(changes))
+        assert [await looks.get() for _ in range(4)] == [True, False, False, False]
+        write(file)
+        await waiting
 
-        return changes()
 
-    monkeypatch.setattr(config_watch, "awatch", refuses)
-    monkeypatch.setattr(config_watch, "_LOOK_SECONDS", 0.01)
+async def test_what_is_written_again_before_the_clock_of_the_disk_goes_on_is_noticed(
+    file: Path, looks: asyncio.Queue[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always = file.stat()
+    monkeypatch.setattr(Path, "stat", lambda _: always)
+    monkeypatch.setattr(config_watch, "_YOUNG_SECONDS", 3600.0)
     async with aclosing(ConfigWatch(file).changes()) as changes:
         for text in ("one", "two"):
             waiting = asyncio.create_task(next_change(changes))
             file.write_text(text, encoding="utf-8")
             await waiting
-
-    assert "no more watches" in caplog.text

@@ -137,9 +137,9 @@ def test_a_stream_that_is_gone_disturbs_nobody() -> None:
 
 @pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()], ids=["json", "text"])
 def test_a_line_looks_like_the_record_of_the_same(formatter: JsonFormatter | TextFormatter) -> None:
-    line = access_lines.Line(logging.INFO, 1700000000.25, "said=%s", ("yes",))
+    line = (logging.INFO, 1700000000.25, "said=%s", ("yes",))
     record = _ACCESS.makeRecord(_ACCESS.name, logging.INFO, "", 0, "said=%s", ("yes",), None)
-    record.created = line.created
+    record.created = line[1]
 
     assert formatter.format_line(line) == formatter.format(record)
 

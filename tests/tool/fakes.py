@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from trivet.tool_service.domain.session import Listing
 from trivet.tool_service.domain.targets import McpServer
-from trivet.tool_service.domain.tools import Progress, Text, Tool, ToolResult
+from trivet.tool_service.domain.tools import Event, Progress, Text, Tool, ToolResult
 
 
 class Clock:
@@ -46,21 +46,19 @@ class FakeSession:
             raise self.list_fails.popleft()
         return Listing((Tool("t", "", "", "{}"),), self.max_age)
 
-    async def call(
-        self, tool: str, arguments: dict[str, Any], timeout: float, on_progress: Callable[[Progress], None]
-    ) -> ToolResult:
+    async def call(self, tool: str, arguments: dict[str, Any], timeout: float) -> AsyncGenerator[Event, None]:
         self.calls.append((tool, arguments, timeout))
-        for step in self.progress:
-            on_progress(step)
-        if self.gate is not None:
-            try:
+        try:
+            if self.progress:
+                yield tuple(self.progress)
+            if self.gate is not None:
                 await self.gate.wait()
-            except asyncio.CancelledError:
-                self.cancelled += 1
-                raise
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
         if self.call_fails:
             raise self.call_fails.popleft()
-        return ToolResult((Text(f"from {self.number}"),))
+        yield ToolResult((Text(f"from {self.number}"),))
 
     async def close(self) -> None:
         self.closed = True

@@ -27,7 +27,7 @@ async def test_a_hundred_calls_cost_one_handshake_and_one_list(minimal: MinimalS
 
 async def test_everything_that_a_server_can_do_works_in_each_era(showcase: Child) -> None:
     async with pool_of(http(showcase.url)) as pool:
-        tools = {tool.name: tool for tool in await pool.list_tools(Target("s"), "caller")}
+        tools = {tool.name: tool for tool in (await pool.list_tools(Target("s"), "caller")).tools}
         assert tools["add"].description == "Add two integers."
         assert json.loads(tools["add"].input_schema)["required"] == ["a", "b"]
         assert json.loads(tools["point"].output_schema)["required"] == ["x", "y"]
@@ -118,7 +118,7 @@ async def test_a_restarted_server_is_found_again(kind: str) -> None:
             showcase.kill()
             showcase.start()
 
-            assert await pool.list_tools(Target("s"), "caller")
+            assert (await pool.list_tools(Target("s"), "caller")).tools
 
 
 async def test_a_call_to_a_server_that_went_down_was_surely_not_made() -> None:
@@ -169,7 +169,7 @@ async def test_an_expired_session_is_opened_again_and_the_call_made_once(
         assert minimal.seen["server/discover"] == 1  # the era is remembered
 
         minimal.sessions.clear()
-        assert len(await pool.list_tools(Target("s"), "caller")) == 2
+        assert len((await pool.list_tools(Target("s"), "caller")).tools) == 2
 
 
 async def test_a_call_that_may_have_been_executed_is_not_repeated(minimal: MinimalServer) -> None:
@@ -198,12 +198,12 @@ async def test_a_list_that_was_lost_is_asked_for_again(minimal: MinimalServer) -
 
 async def test_a_changed_tool_list_is_asked_for_again(streaming: Child) -> None:
     async with pool_of(http(streaming.url)) as pool:
-        before = {tool.name for tool in await pool.list_tools(Target("s"), "caller")}
+        before = {tool.name for tool in (await pool.list_tools(Target("s"), "caller")).tools}
         await streaming.until_seen("subscriptions/listen" if streaming.kind == "http" else "notifications/initialized")
         await call(pool, "grow", {"name": "grown"})
 
         async with asyncio.timeout(30):
-            while (now := {tool.name for tool in await pool.list_tools(Target("s"), "caller")}) == before:
+            while (now := {tool.name for tool in (await pool.list_tools(Target("s"), "caller")).tools}) == before:
                 await asyncio.sleep(0.02)
         assert now - before == {"grown"}
         assert text_of(await call(pool, "grown")) == "new"

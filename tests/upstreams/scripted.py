@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 CLOSE: Final = "close"
 RESET: Final = "reset"
@@ -66,7 +67,9 @@ class ScriptedUpstream:
     `abandoned` of those that were closed by the client before their script was over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        """`tls`: it speaks only that, with the certificate in there."""
+        self._tls = tls
         self.requests: list[Request] = []
         self.open = 0
         self.connections = 0
@@ -78,7 +81,7 @@ class ScriptedUpstream:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0)
+        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -141,9 +144,9 @@ class _Connection(asyncio.Protocol):
         self._playing: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._upstream.transports.add(transport)
+        # Not asserted: uvloop's transports only look like asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        self._upstream.transports.add(self._transport)
         self._upstream.count(1)
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -2,49 +2,51 @@
 
 import grpc
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from google.api.httpbody_pb2 import HttpBody
 
 from trivet.bridge import headers
+from trivet.bridge.request import Request
 from trivet.bridge.sse import StreamCall
+from trivet.bridge.written import Streamed
 from trivet.kernel.errors import UpstreamFailed
 
 _ANY_TYPE = "application/octet-stream"
 
 
-def whole(body: HttpBody) -> web.Response:
-    """An answer in one piece."""
-    return web.Response(body=body.data, headers={"Content-Type": body.content_type or _ANY_TYPE})
+def content_type(body: HttpBody) -> str:
+    """What a body is, for all that is known."""
+    return body.content_type or _ANY_TYPE
 
 
-async def respond(request: web.Request, call: StreamCall) -> web.StreamResponse:
+async def respond(request: Request, call: StreamCall) -> web.StreamResponse:
     """Write a stream to its end; its first message tells the content type.
 
     It is awaited before headers are sent, so that an early failure is raised and keeps its HTTP status. After a later one the
     connection is cut: the client must not take what it has for the whole.
     """
+    first = await call.read()
+    if not isinstance(first, HttpBody):
+        raise UpstreamFailed("The provider answered with nothing.")
+    told = headers.told(await call.initial_metadata())
+    about = {"Content-Type": content_type(first), "X-Accel-Buffering": "no"}
+    response = Streamed({**told, **request.marks, **about})
+    writer = await response.begin(request)
     try:
-        first = await call.read()
-        if not isinstance(first, HttpBody):
-            raise UpstreamFailed("The provider answered with nothing.")
-        told = headers.told(await call.initial_metadata())
-        about = {"Content-Type": first.content_type or _ANY_TYPE, "X-Accel-Buffering": "no"}
-        response = web.StreamResponse(headers={**told, **about})
-        await response.prepare(request)
-        try:
-            await _write_all(response, first, call)
-        except grpc.aio.AioRpcError:
-            # Why, the line of the RPC in the access log tells; nothing can be said to the client any more.
-            if request.transport is not None:
-                request.transport.close()
-    finally:
-        call.cancel()
+        await _write_all(writer, first, call)
+    except grpc.aio.AioRpcError:
+        # Why, the line of the RPC in the access log tells; nothing can be said to the client any more.
+        if request.transport is not None:
+            request.transport.close()
     return response
 
 
-async def _write_all(response: web.StreamResponse, first: HttpBody, call: StreamCall) -> None:
+async def _write_all(writer: AbstractStreamWriter, first: HttpBody, call: StreamCall) -> None:
+    if not first.data:
+        writer.send_headers()
     message = first
     while isinstance(message, HttpBody):
         if message.data:
-            await response.write(message.data)
+            await writer.write(message.data)
         message = await call.read()
-    await response.write_eof()
+    await writer.write_eof()

@@ -1,79 +1,70 @@
-"""The outermost middleware: every failure becomes the contract's error body, and every request one line of the log."""
+"""The outermost layer: every failure becomes the contract's error body, and every request one line of the log."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 
 import grpc
 import orjson
 from aiohttp import web
 
-from trivet.bridge.handlers import PRINCIPAL, REQUEST_ID
+from trivet.bridge.cors import Cors
+from trivet.bridge.dispatch import Dispatch
 from trivet.bridge.interruption import interruption
+from trivet.bridge.request import Request
 from trivet.kernel import access_lines
 from trivet.kernel.access_lines import quoted
-from trivet.kernel.call import REQUEST_ID as REQUEST_ID_HEADER
 from trivet.kernel.catalogue import error_body, from_rpc_error
-from trivet.kernel.errors import (
-    InternalError,
-    InvalidRequest,
-    MethodNotAllowed,
-    PayloadTooLarge,
-    RouteNotFound,
-    ServiceError,
-)
-from trivet.kernel.interceptors.request_id import accepted_request_id
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from trivet.kernel.errors import InternalError, InvalidRequest, MethodNotAllowed, PayloadTooLarge, ServiceError
 
 _log = logging.getLogger("trivet.bridge")
 
 
-@web.middleware
-async def boundary(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request its id, render what goes wrong, and log the outcome."""
-    _name(request)
-    begun = time.perf_counter()
-    status = 499
-    try:
-        response = await _answered(request, handler)
-        status = response.status
-    finally:
-        # Also when the handler is cancelled, which is how the server tells that the client has left.
-        _log_access(request, status, time.perf_counter() - begun)
-    return response
+class Boundary:
+    """Answers requests, whatever goes wrong."""
+
+    def __init__(self, dispatch: Dispatch, cors: Cors) -> None:
+        self._dispatch = dispatch
+        self._cors = cors
+
+    async def serve(self, request: Request) -> web.StreamResponse:
+        """Answer a request, render what goes wrong, and log the outcome."""
+        begun = time.perf_counter()
+        response: web.StreamResponse | None = None
+        try:
+            if self._cors.is_on:
+                self._cors.mark(request)
+                response = self._cors.preflight(request)
+            if response is None:
+                response = await self._dispatch.find(request)(request)
+        except (Exception, asyncio.CancelledError) as failure:
+            response = _told(request, failure)
+            if response is None:
+                raise
+        finally:
+            # Also when the handler is cancelled, which is how the server tells that the client has left.
+            _log_access(request, 499 if response is None else response.status, time.perf_counter() - begun)
+        if not response.prepared:
+            response.headers.update(request.marks)
+        return response
 
 
-async def name_request(request: web.Request, response: web.StreamResponse) -> None:
-    """A signal: every response, a stream too, carries the id of its request."""
-    # aiohttp refuses some requests by itself before it asks the middleware: those are named here.
-    response.headers[REQUEST_ID_HEADER] = _name(request)
-
-
-def _name(request: web.Request) -> str:
-    """The id of the request, given to it at the first call."""
-    if REQUEST_ID not in request:
-        request[REQUEST_ID] = accepted_request_id(request.headers.get(REQUEST_ID_HEADER))
-    return request[REQUEST_ID]
-
-
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ServiceError as error:
-        return error_response(error)
-    except grpc.aio.AioRpcError as error:
-        return error_response(from_rpc_error(error))
-    except web.HTTPException as error:
-        return _http_failure(request, error)
-    except asyncio.CancelledError:
-        if (interrupted := interruption(request)) is None:
-            raise
-        return error_response(interrupted)
-    except Exception:  # noqa: BLE001 - the last boundary before the client: what it is, is not for strangers
-        _log.exception("request failed request_id=%s path=%s", request[REQUEST_ID], quoted(request.path))
-        return error_response(InternalError())
+def _told(request: Request, failure: Exception | asyncio.CancelledError) -> web.StreamResponse | None:
+    """What the sender of a request is told whose handler raised `failure`; None if it has left."""
+    match failure:
+        case ServiceError():
+            return error_response(failure)
+        case grpc.aio.AioRpcError():
+            return error_response(from_rpc_error(failure))
+        case web.HTTPException():
+            return _http_failure(failure)
+        case asyncio.CancelledError():
+            interrupted = interruption(request)
+            return None if interrupted is None else error_response(interrupted)
+        case _:
+            # What it is, is not for strangers.
+            _log.error("request failed request_id=%s path=%s", request.id, quoted(request.path), exc_info=failure)
+            return error_response(InternalError())
 
 
 def error_response(error: ServiceError) -> web.Response:
@@ -82,28 +73,27 @@ def error_response(error: ServiceError) -> web.Response:
     response = web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = error.metadata["allowed"]
     return response
 
 
-def _http_failure(request: web.Request, failure: web.HTTPException) -> web.StreamResponse:
+def _http_failure(failure: web.HTTPException) -> web.StreamResponse:
     """aiohttp's own refusals in the contract's shape; anything else that it raises is a response in its own right."""
     match failure:
-        case web.HTTPMethodNotAllowed():
-            allowed = ", ".join(sorted(failure.allowed_methods))
-            response = error_response(MethodNotAllowed(request.method, allowed))
-            response.headers["Allow"] = allowed
-            return response
-        case web.HTTPNotFound():
-            return error_response(RouteNotFound(request.path))
         case web.HTTPRequestEntityTooLarge():
             return error_response(PayloadTooLarge("The body is larger than this gateway takes."))
+        case web.HTTPExpectationFailed():
+            response = error_response(InvalidRequest("Invalid 'Expect': only `100-continue` can be expected."))
+            response.set_status(failure.status)
+            return response
         case web.HTTPClientError():
             return error_response(InvalidRequest(f"The request cannot be read: {failure.reason}."))
         case _:
             raise failure
 
 
-def _log_access(request: web.Request, status: int, seconds: float) -> None:
+def _log_access(request: Request, status: int, seconds: float) -> None:
     access_lines.write(
         logging.INFO,
         "http=%s path=%s status=%d ms=%.1f request_id=%s principal=%s peer=%s",
@@ -111,7 +101,7 @@ def _log_access(request: web.Request, status: int, seconds: float) -> None:
         quoted(request.path),
         status,
         seconds * 1000,
-        request[REQUEST_ID],
-        quoted(request.get(PRINCIPAL, "-")),
+        request.id,
+        quoted(request.principal),
         request.remote,
     )

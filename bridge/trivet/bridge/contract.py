@@ -119,9 +119,14 @@ class Route:
 
     def operation(self, body: dict[str, Any]) -> Operation:
         """The operation that a request with this body means."""
-        marked = (operation for operation in self.operations if operation.when_key)
-        found = next((operation for operation in marked if body.get(operation.when_key) is not None), None)
-        return found or next(operation for operation in self.operations if not operation.when_key)
+        plain = None
+        for operation in self.operations:
+            if not operation.when_key:
+                plain = operation
+            elif body.get(operation.when_key) is not None:
+                return operation
+        assert plain is not None
+        return plain
 
 
 def routes(services: Iterable[ServiceDescriptor] = SERVICES) -> list[Route]:

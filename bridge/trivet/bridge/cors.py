@@ -1,10 +1,9 @@
 """Cross-origin requests from web pages, for the origins that the operator allows."""
 
-from collections.abc import Awaitable, Callable
-
 from aiohttp import web
 
 from trivet.bridge.headers import TOLD
+from trivet.bridge.request import Request
 from trivet.bridge.settings import CorsSettings
 
 _EXPOSED = ", ".join(("x-request-id", "retry-after", *TOLD))
@@ -19,39 +18,33 @@ class Cors:
     def apply(self, settings: CorsSettings) -> None:
         """Allow these origins, and no others."""
         self._origins = frozenset(settings.origins)
+        self.is_on = bool(self._origins)
+        """Whether there is any page that may call."""
         self._max_age = str(settings.max_age_seconds)
 
-    def install(self, app: web.Application) -> None:
-        """Have `app` do so."""
-        app.on_response_prepare.append(self._mark)
-        app.middlewares.append(self._preflight())
-
-    def _allowed(self, request: web.Request) -> bool:
-        origin = request.headers.get("Origin")
-        return origin is not None and (origin in self._origins or "*" in self._origins)
-
-    async def _mark(self, request: web.Request, response: web.StreamResponse) -> None:
-        if not self._origins:
-            return
-        response.headers["Vary"] = "Origin"
+    def mark(self, request: Request) -> None:
+        """Have the answer to a request say whether a page may read it."""
+        marks = {"Vary": "Origin"}
         if self._allowed(request):
             # The origin itself rather than `*`: a page that sends a key needs to be named.
-            response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
-            response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+            marks["Access-Control-Allow-Origin"] = request.headers["Origin"]
+            marks["Access-Control-Expose-Headers"] = _EXPOSED
+        request.marks = {**request.marks, **marks}
 
-    def _preflight(self) -> Callable[..., Awaitable[web.StreamResponse]]:
-        @web.middleware
-        async def preflight(
-            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-        ) -> web.StreamResponse:
-            wanted = request.headers.get("Access-Control-Request-Method")
-            if request.method != "OPTIONS" or wanted is None or not self._allowed(request):
-                return await handler(request)
-            granted = {
-                "Access-Control-Allow-Methods": wanted,
-                "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", ""),
-                "Access-Control-Max-Age": self._max_age,
-            }
-            return web.Response(status=204, headers=granted)
+    def preflight(self, request: Request) -> web.Response | None:
+        """The answer to a preflight request; None for any other, and for one from an origin that is not allowed."""
+        if request.method != "OPTIONS":
+            return None
+        wanted = request.headers.get("Access-Control-Request-Method")
+        if wanted is None or not self._allowed(request):
+            return None
+        granted = {
+            "Access-Control-Allow-Methods": wanted,
+            "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", ""),
+            "Access-Control-Max-Age": self._max_age,
+        }
+        return web.Response(status=204, headers=granted)
 
-        return preflight
+    def _allowed(self, request: Request) -> bool:
+        origin = request.headers.get("Origin")
+        return origin is not None and (origin in self._origins or "*" in self._origins)

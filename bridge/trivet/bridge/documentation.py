@@ -5,8 +5,10 @@ from importlib import resources
 
 from aiohttp import web
 
+from trivet.bridge.request import Request
 
-async def page(request: web.Request) -> web.Response:
+
+async def page(request: Request) -> web.Response:
     """The page. It needs no key; trying a call out does."""
     headers = {
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"

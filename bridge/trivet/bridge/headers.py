@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Collection, Iterable
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from multidict import CIMultiDictProxy
 
@@ -10,6 +11,9 @@ from trivet.kernel.call import AUTHORIZATION, REQUEST_ID
 from trivet.kernel.errors import InvalidRequest, MissingKey
 
 Metadata = tuple[tuple[str, str], ...]
+
+_FIXED: Final = 2
+"""So many pairs stand in all metadata: the key and the request id."""
 
 _OWN: Final = "x-trivet-"
 _ERA: Final = "x-tfy-"
@@ -20,6 +24,8 @@ _ALWAYS_PASSED: Final = frozenset({"anthropic-beta"})
 
 TOLD: Final = ("x-trivet-resolved-model", "x-trivet-applied-configurations", "server-timing")
 """The headers of an answer that a service tells."""
+
+_TOLD_AS: Final = {name: (name, _ERA + name.removeprefix(_OWN)) if name.startswith(_OWN) else (name,) for name in TOLD}
 
 _LEGAL_NAME: Final = re.compile(r"[a-z0-9_.-]+(?<!-bin)")
 _LEGAL_VALUE: Final = re.compile(r"[\x20-\x7e]*")
@@ -32,36 +38,63 @@ _MOST_BYTES: Final = 16 * 1024
 def bearer(headers: CIMultiDictProxy[str]) -> str:
     """The caller's key: a bearer token, or what clients of the Messages API send as `x-api-key`. Raises MissingKey."""
     given = headers.get("Authorization") or f"Bearer {headers.get('x-api-key', '')}"
-    scheme, _, token = given.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = given[7:].strip()
+    if not token or given[:7].lower() != "bearer ":
         raise MissingKey
-    return token.strip()
+    return token
 
 
-def metadata(headers: CIMultiDictProxy[str], key: str, request_id: str, passed: Collection[str] = ()) -> Metadata:
-    """The key, the request id, and what the caller tells Trivet under `x-trivet-` or the older `x-tfy-`.
-
-    Headers whose names, in lower case, are `passed` travel as `x-trivet-header-<name>`.
-
-    Raises InvalidRequest for what gRPC can't carry.
+class Travelling:
+    """Tells which headers travel on: what the caller tells Trivet under `x-trivet-` or the older `x-tfy-`, and those that are
+    `passed`, by their names in lower case, which travel as `x-trivet-header-<name>`.
     """
-    own: dict[str, str] = {}
-    for name, value in headers.items():
-        lower = name.lower()
+
+    def __init__(self, passed: Collection[str] = ()) -> None:
+        self._passed = _ALWAYS_PASSED.union(passed)
+        # The same names come with nearly every request.
+        self._names = lru_cache(maxsize=256)(self._names_of)
+
+    def metadata(self, headers: CIMultiDictProxy[str], key: str, request_id: str) -> Metadata:
+        """The metadata of a request: its key, its id, and what travels on. Raises InvalidRequest for what gRPC can't carry."""
+        fixed = ((AUTHORIZATION, f"Bearer {key}"), (REQUEST_ID, request_id))
+        own: dict[str, str] = {}
+        for name, value in headers.items():
+            if names := self._names(name):
+                self._add(own, name, names, value)
+        if not own:
+            return fixed
+        if sum(len(name) + len(value) for name, value in own.items()) > _MOST_BYTES:
+            raise InvalidRequest(f"The `{_OWN}` headers are too large: together they may hold {_MOST_BYTES} bytes.")
+        return (*fixed, *own.items())
+
+    def _add(self, own: dict[str, str], header: str, names: tuple[str, ...], value: str) -> None:
+        lower = header.lower()
+        if not _LEGAL_VALUE.fullmatch(value):
+            raise InvalidRequest(f"Invalid '{lower}': only printable ASCII is allowed; escape other characters.", lower)
+        for name in names:
+            # What is said in both of the ways that we have for it counts as it is said in today's.
+            if name not in own or not lower.startswith(_ERA):
+                own[name] = value
+
+    def _names_of(self, header: str) -> tuple[str, ...]:
+        """The names under which a header travels, none where it does not. Raises InvalidRequest."""
+        lower = header.lower()
+        names: list[str] = []
         if lower.startswith(_ERA):
-            own.setdefault(_OWN + lower.removeprefix(_ERA), _portable(lower, value))
+            names.append(_OWN + lower.removeprefix(_ERA))
         elif lower.startswith(_OWN):
-            own[lower] = _portable(lower, value)
-        if lower in passed or lower in _ALWAYS_PASSED:
-            own[_PASSED + lower] = _portable(lower, value)
-    if sum(len(name) + len(value) for name, value in own.items()) > _MOST_BYTES:
-        raise InvalidRequest(f"The `{_OWN}` headers are too large: together they may hold {_MOST_BYTES} bytes.")
-    return ((AUTHORIZATION, f"Bearer {key}"), (REQUEST_ID, request_id), *own.items())
+            names.append(lower)
+        if lower in self._passed:
+            names.append(_PASSED + lower)
+        if names and not _LEGAL_NAME.fullmatch(lower):
+            told = "A header has a name that can't travel on: use letters, digits, `_`, `.`, `-`, and no `-bin`."
+            raise InvalidRequest(told, lower)
+        return tuple(names)
 
 
 def timeout(sent: Metadata) -> float | None:
     """The seconds that the caller gives the request; None if it does not say. Raises InvalidRequest."""
-    text = dict(sent).get(_TIMEOUT)
+    text = dict(sent).get(_TIMEOUT) if len(sent) > _FIXED else None
     if text is None:
         return None
     if not _MILLISECONDS.fullmatch(text):
@@ -71,14 +104,9 @@ def timeout(sent: Metadata) -> float | None:
 
 def told(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
     """The headers of an answer that come as the metadata of its RPC, under both of their names where there are two."""
-    given = {name: value for name, value in metadata or () if isinstance(value, str)}
-    found = {name: given[name] for name in TOLD if name in given}
-    return found | {_ERA + name.removeprefix(_OWN): value for name, value in found.items() if name.startswith(_OWN)}
-
-
-def _portable(name: str, value: str) -> str:
-    if not _LEGAL_NAME.fullmatch(name):
-        raise InvalidRequest("A header has a name that can't travel on: use letters, digits, `_`, `.`, `-`, and no `-bin`.", name)
-    if not _LEGAL_VALUE.fullmatch(value):
-        raise InvalidRequest(f"Invalid '{name}': only printable ASCII is allowed; escape other characters.", name)
-    return value
+    found: dict[str, Any] = {}
+    for name, value in metadata or ():
+        # None of them is binary.
+        for header in _TOLD_AS.get(name, ()):
+            found[header] = value
+    return found

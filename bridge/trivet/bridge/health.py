@@ -8,6 +8,8 @@ import grpc
 from aiohttp import web
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from trivet.bridge.request import Request
+
 _TIMEOUT_SECONDS = 2.0
 
 Told = Callable[[], Mapping[str, object]]
@@ -22,11 +24,11 @@ class Health:
         # Any: the stub's types leave its methods out.
         self._stubs: dict[str, Any] = {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}
 
-    async def live(self, request: web.Request) -> web.Response:
+    async def live(self, request: Request) -> web.Response:
         """200 while the process serves at all."""
         return web.json_response({"status": "ok"})
 
-    async def ready(self, request: web.Request) -> web.Response:
+    async def ready(self, request: Request) -> web.Response:
         """200 when every service serves, else 503; the body names each service's state, and tells of the configuration.
 
         A configuration that was refused does not change the status: the one before is in force, and serves.

@@ -2,12 +2,11 @@
 
 import asyncio
 
-from aiohttp import web
-
+from trivet.bridge.request import Request
 from trivet.kernel.errors import Overloaded, ServiceError
 
 
-def interruption(request: web.Request) -> ServiceError | None:
+def interruption(request: Request) -> ServiceError | None:
     """What a CancelledError in the handler of `request` is to be answered with; None if it is the client that has left."""
     task = asyncio.current_task()
     left = request.transport is None or request.transport.is_closing()

@@ -6,13 +6,15 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import grpc
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from trivet.bridge.app import GATEWAY, apply, create_app
+from trivet.bridge.app import App
 from trivet.bridge.health import Told
+from trivet.bridge.request import request_maker
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.settings import ServerSettings, split_host_port
@@ -42,15 +44,28 @@ _SERVER_LOG.addFilter(_StrangersAreNoErrors())
 _HEADER_BYTES = 20 * 1024
 
 
+class _Runner(web.ServerRunner):
+    """Serves an application, and lets it know when it is to end."""
+
+    def __init__(self, app: App, server: web.Server, shutdown_timeout: float) -> None:
+        super().__init__(server, shutdown_timeout=shutdown_timeout)
+        self._app = app
+
+    async def shutdown(self) -> None:
+        """Have connections that would stay end by themselves."""
+        self._app.sockets.drain()
+
+
 class Bridge:
     """A bridge that listens; `address` is where, `HOST:PORT` with the port that was taken."""
 
-    def __init__(self, runner: web.AppRunner) -> None:
+    def __init__(self, app: App, runner: web.BaseRunner) -> None:
+        self._app = app
         self._runner = runner
 
     def apply(self, settings: BridgeSettings, passed: Collection[str]) -> None:
-        """See `app.apply`."""
-        apply(self._runner.app, settings, passed)
+        """See `App.apply`."""
+        self._app.apply(settings, passed)
 
     @property
     def address(self) -> str:
@@ -75,28 +90,29 @@ async def open_bridge(
     the configuration, `passed` are the names of headers, in lower case, that travel on besides those of the contract. Raises
     OSError when the address can't be listened on.
     """
-    app = create_app(channels, keys, settings, told=told, passed=passed)
+    app = App(channels, keys, settings, told=told, passed=passed)
     # handler_cancellation: a client that leaves cancels its handler, and so the RPC and all that hangs on it.
     # auto_decompress off: aiohttp would unpack a stranger's body before anybody has looked at the key.
-    runner = web.AppRunner(
-        app,
+    http = web.Server(
+        cast("Any", app.serve),  # for it gets the requests that the next line makes
+        request_factory=request_maker(settings.max_body_bytes),
         handler_cancellation=True,
         auto_decompress=False,
         access_log=None,
         logger=_SERVER_LOG,
         max_field_size=_HEADER_BYTES,
-        shutdown_timeout=server.grace_seconds + _FAREWELL_SECONDS,
         keepalive_timeout=75,
     )
+    runner = _Runner(app, http, server.grace_seconds + _FAREWELL_SECONDS)
     await runner.setup()
     try:
         for listening in _listening(server, settings.stalled_seconds):
             await web.SockSite(runner, listening, backlog=1024).start()
-        yield Bridge(runner)
+        yield Bridge(app, runner)
     finally:
         # Ahead of aiohttp, which would cut the connections of what still runs then.
         late = server.grace_seconds + _FIRST_WORD_SECONDS
-        interrupting = asyncio.get_running_loop().call_later(late, app[GATEWAY].interrupt)
+        interrupting = asyncio.get_running_loop().call_later(late, app.gateway.interrupt)
         await runner.cleanup()
         interrupting.cancel()
 

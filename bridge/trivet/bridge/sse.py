@@ -1,6 +1,7 @@
 """Writes a server-streaming RPC as server-sent events."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Protocol
 
 import grpc
@@ -11,7 +12,9 @@ from google.protobuf.message import Message
 from trivet.bridge import headers
 from trivet.bridge.interruption import interruption
 from trivet.bridge.numbering import Numbering
+from trivet.bridge.request import Request
 from trivet.bridge.settings import BridgeSettings
+from trivet.bridge.written import Streamed
 from trivet.kernel.catalogue import error_body, from_rpc_error
 from trivet.kernel.codec.sse import StreamCodec
 from trivet.kernel.errors import ServiceError
@@ -39,19 +42,21 @@ class Events:
         self.call = call
         self._codec = codec
         self._stream = codec.open()
-        self._numbering = Numbering(codec, seen)
+        # Only events that have names have numbers.
+        self._numbering = Numbering(codec, seen) if codec.discriminator else None
 
     async def next(self) -> bytes | None:
         """The events of the next message; None when there are no more. Raises AioRpcError."""
         batch = await self.call.read()
         if not isinstance(batch, Message):
             return None
-        self._numbering.passed(getattr(batch, self._codec.events_name))
+        if self._numbering is not None:
+            self._numbering.passed(getattr(batch, self._codec.events_name))
         return self._stream.frames(batch)
 
     def failure(self, error: ServiceError) -> bytes:
         """The event that tells of an error in the middle of the stream, in the dialect of the stream."""
-        if not self._codec.discriminator:
+        if self._numbering is None:
             return b"data: " + orjson.dumps(error_body(error)[1]) + b"\n\n"
         return b"event: error\ndata: " + orjson.dumps(self._numbering.failure(error)) + b"\n\n"
 
@@ -61,68 +66,115 @@ class Events:
         return self._stream.end
 
 
-async def respond(request: web.Request, events: Events, settings: BridgeSettings) -> web.StreamResponse:
+async def respond(request: Request, events: Events, settings: BridgeSettings) -> web.StreamResponse:
     """Write a stream to its end.
 
     The first events are awaited before headers are sent, so that an early failure is raised and keeps its HTTP status;
     only a stream that is silent for very long is begun without them, lest something on the way gives it up.
     """
-    first = asyncio.ensure_future(events.next())
+    writing = _Writing(request, events, settings)
     try:
-        await asyncio.wait({first}, timeout=settings.first_event_seconds)
-        if first.done():
-            first.result()
-        told = headers.told(await events.call.initial_metadata()) if first.done() else {}
-        response = web.StreamResponse(headers=_HEADERS | told)
-        await response.prepare(request)
-        await _write_all(request, response, first, events, settings.heartbeat_seconds)
+        return await writing.run()
     except ConnectionResetError:
         # The client left between two reads; aiohttp tells by cancelling only who waits for something else.
         raise asyncio.CancelledError from None
     finally:
-        first.cancel()
-        events.call.cancel()
-    return response
+        writing.stop()
 
 
-async def _write_all(
-    request: web.Request,
-    response: web.StreamResponse,
-    first: "asyncio.Future[bytes | None]",
-    events: Events,
-    heartbeat_seconds: float,
-) -> None:
-    beating = asyncio.create_task(_Heart(response, heartbeat_seconds).beat())
-    try:
-        frames = await first
+class _Writing:
+    """One stream on its way to the client.
+
+    A timer looks whether it is silent for too long; only what is to be done then has a task.
+    """
+
+    __slots__ = (
+        "_events",
+        "_heartbeat_seconds",
+        "_loop",
+        "_meanwhile",
+        "_request",
+        "_response",
+        "_timer",
+        "_writer",
+        "_written_at",
+    )
+
+    def __init__(self, request: Request, events: Events, settings: BridgeSettings) -> None:
+        self._request = request
+        self._events = events
+        self._heartbeat_seconds = settings.heartbeat_seconds
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(settings.first_event_seconds, self._begin_without)
+        self._meanwhile: asyncio.Task[None] | None = None
+        self._response: Streamed | None = None
+        self._writer = request.writer
+        self._written_at = 0.0
+
+    async def run(self) -> web.StreamResponse:
+        """Write it all. Raises what goes wrong before anything was written."""
+        events = self._events
+        last = b""
+        try:
+            frames = await events.next()
+            if self._response is None:
+                await self._begin(headers.told(await events.call.initial_metadata()))
+            if frames == b"":
+                self._writer.send_headers()
+            await self._write(frames)
+        except grpc.aio.AioRpcError as error:
+            if self._response is None:
+                raise
+            last = events.failure(from_rpc_error(error))
+        except asyncio.CancelledError:
+            if self._response is None or (interrupted := interruption(self._request)) is None:
+                raise
+            last = events.failure(interrupted)
+        assert self._response is not None
+        await self._writer.write_eof(last + events.end)
+        return self._response
+
+    def stop(self) -> None:
+        """Do nothing more, once `run` has ended."""
+        self._timer.cancel()
+        if self._meanwhile is not None:
+            self._meanwhile.cancel()
+
+    async def _write(self, frames: bytes | None) -> None:
+        write, following, now = self._writer.write, self._events.next, self._loop.time
         while frames is not None:
             if frames:
-                await response.write(frames)
-            frames = await events.next()
-    except grpc.aio.AioRpcError as error:
-        await response.write(events.failure(from_rpc_error(error)))
-    except asyncio.CancelledError:
-        if (interrupted := interruption(request)) is None:
-            raise
-        await response.write(events.failure(interrupted))
-    finally:
-        beating.cancel()
-    if events.end:
-        await response.write(events.end)
-    await response.write_eof()
+                self._written_at = now()
+                await write(frames)
+            frames = await following()
 
+    async def _begin(self, told: dict[str, str]) -> None:
+        self._timer.cancel()
+        self._response = Streamed({**_HEADERS, **told, **self._request.marks})
+        await self._response.begin(self._request)
+        self._written_at = self._loop.time()
+        self._timer = self._loop.call_later(self._heartbeat_seconds, self._look)
 
-class _Heart:
-    """Writes a comment into a stream whenever nothing was written for a while."""
+    def _begin_without(self) -> None:
+        self._meanwhile = self._loop.create_task(self._begin_silently())
 
-    def __init__(self, response: web.StreamResponse, seconds: float) -> None:
-        self._response = response
-        self._seconds = seconds
+    async def _begin_silently(self) -> None:
+        if self._response is None:
+            with suppress(ConnectionResetError):
+                await self._begin({})
+                self._writer.send_headers()
 
-    async def beat(self) -> None:
-        written = self._response.body_length
-        while True:
-            await asyncio.sleep(self._seconds)
-            if self._response.body_length == written:
-                await self._response.write(_HEARTBEAT)
-            written = self._response.body_length
+    def _look(self) -> None:
+        """Write a comment if nothing was written for a while."""
+        silent = self._loop.time() - self._written_at
+        if silent >= self._heartbeat_seconds:
+            silent = 0.0
+            # One that does not get away is a client's that takes nothing.
+            if self._meanwhile is None or self._meanwhile.done():
+                self._meanwhile = self._loop.create_task(self._beat())
+        self._timer = self._loop.call_later(self._heartbeat_seconds - silent, self._look)
+
+    async def _beat(self) -> None:
+        with suppress(ConnectionResetError):
+            self._written_at = self._loop.time()
+            await self._writer.write(_HEARTBEAT)

@@ -11,6 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from google.protobuf.message import Message
 
 from trivet.bridge.contract import Form, Operation
+from trivet.bridge.request import Request
 from trivet.bridge.settings import BridgeSettings
 from trivet.kernel.errors import (
     ClientClosedRequest,
@@ -54,7 +55,7 @@ class Upload:
     end the request. If they did not, the file goes to disk until they have come. `held` is where it is kept: see `holding`.
     """
 
-    def __init__(self, form: Form, request: web.Request, settings: BridgeSettings, held: IO[bytes]) -> None:
+    def __init__(self, form: Form, request: Request, settings: BridgeSettings, held: IO[bytes]) -> None:
         self._form = form
         self._request = request
         self._settings = settings

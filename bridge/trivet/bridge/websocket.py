@@ -16,15 +16,16 @@ from trivet.bridge import client_frames
 from trivet.bridge.answers import Answer, Socket
 from trivet.bridge.client_frames import Frame
 from trivet.bridge.contract import Operation, Rpc
-from trivet.bridge.handlers import REQUEST_ID, Gateway
+from trivet.bridge.handlers import Gateway
 from trivet.bridge.headers import Metadata
 from trivet.bridge.inbox import Inbox
 from trivet.bridge.interruption import interruption
+from trivet.bridge.request import Request
 from trivet.bridge.settings import BridgeSettings
 from trivet.bridge.unkept import Memory
 from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.codec.sse import stream_codec
-from trivet.kernel.errors import InternalError, InvalidRequest, Overloaded, RateLimited, ServiceError
+from trivet.kernel.errors import InternalError, InvalidRequest, MethodNotAllowed, Overloaded, RateLimited, ServiceError
 
 _FAREWELL_SECONDS: Final = 2.0
 """How long a client may take to answer that the connection is closed."""
@@ -46,10 +47,10 @@ class WebSockets:
         """Serve connections that are opened from now on by these settings."""
         self._settings = settings
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: Request) -> web.StreamResponse:
         """Serve a connection to its end. Raises ServiceError, or aiohttp's refusal, before the handshake."""
         if request.headers.get("Upgrade", "").lower() != "websocket":
-            raise web.HTTPMethodNotAllowed(request.method, ["POST"])
+            raise MethodNotAllowed(request.method, "POST")
         sent = self._gateway.admit(request)
         if self._draining:
             raise Overloaded("The server is shutting down; try again.")
@@ -59,6 +60,7 @@ class WebSockets:
         socket: Socket = web.WebSocketResponse(
             timeout=_FAREWELL_SECONDS, compress=False, max_msg_size=self._settings.max_body_bytes, decode_text=False
         )
+        socket.headers.update(request.marks)
         connection = _Connection(request, socket, _Asking(self._gateway, self._operation, sent), self._settings)
         self._open.add(connection)
         try:
@@ -68,8 +70,8 @@ class WebSockets:
             self._open.discard(connection)
         return socket
 
-    async def drain(self, app: web.Application) -> None:
-        """A signal: close each connection as soon as it has answered what it is answering now."""
+    def drain(self) -> None:
+        """Close each connection as soon as it has answered what it is answering now."""
         self._draining = True
         for connection in self._open:
             connection.drain()
@@ -89,12 +91,15 @@ class _Asking:
     def call(self, request: Message) -> Any:
         return self._gateway.call(self._rpc, request, self._sent)
 
+    def end(self, call: Any) -> None:
+        self._gateway.end(call)
+
     def events(self, batch: Message) -> Any:
         return getattr(batch, self.stream_codec.events_name)
 
 
 class _Connection:
-    def __init__(self, request: web.Request, socket: Socket, asking: _Asking, settings: BridgeSettings) -> None:
+    def __init__(self, request: Request, socket: Socket, asking: _Asking, settings: BridgeSettings) -> None:
         self._request = request
         self._socket = socket
         self._asking = asking
@@ -163,7 +168,7 @@ class _Connection:
                 raise
             await answer.failure(interrupted)
         except Exception:  # noqa: BLE001 - the last boundary before the client: what it is, is not for strangers
-            _log.exception("response over a WebSocket failed request_id=%s", self._request[REQUEST_ID])
+            _log.exception("response over a WebSocket failed request_id=%s", self._request.id)
             await answer.failure(InternalError())
 
     async def _respond(self, parameters: dict[str, Any], answer: Answer) -> None:
@@ -181,7 +186,7 @@ class _Connection:
                     turn.passed(event)
                     await answer.event(event)
         finally:
-            call.cancel()
+            self._asking.end(call)
 
     def _new_answer(self) -> Answer:
         return Answer(self._socket, self._asking.stream_codec)

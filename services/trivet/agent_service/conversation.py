@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from trivet.content.v1 import chat_completion_pb2, chat_message_pb2, chat_request_pb2, chat_tool_pb2
+from trivet.content.v1 import chat_completion_pb2, chat_message_pb2, chat_request_pb2
 from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.loop import ToolCall, ToolOutcome
@@ -74,7 +74,8 @@ class _CallParts:
 class ChatTurn:
     """One model call: passes on the chunks of the answer, and gathers the message that they make.
 
-    The chunk that ends the answer and the usage are kept back, because how the run ends them is the run's to say.
+    The chunk that ends the answer and the usage are kept back, because how the run ends them is the run's to say. `ended` says
+    that no more chunks come after the batch that was yielded last.
     """
 
     def __init__(
@@ -89,6 +90,8 @@ class ChatTurn:
         self._reasoning: list[str] = []
         self._details: list[str] = []
         self._logprobs = chat_completion_pb2.ChatLogprobs()
+        self._counted = False
+        self.ended = False
         self.finish_reason = ""
         self.calls: Sequence[ToolCall] = ()
 
@@ -100,16 +103,30 @@ class ChatTurn:
     async def batches(self) -> AsyncGenerator[Batch]:
         """The model's chunks as they come, without the end of the answer and without usage."""
         stream = self._stub.StreamChatCompletion(self._request, metadata=(ACCEPTED,))
+        last: Batch | None = None
         try:
             async for batch in stream:
                 passed = self._passed(batch)
-                if passed.chunks:
+                if not passed.chunks:
+                    continue
+                if last is not None:
+                    yield last
+                    last = None
+                if self.finish_reason and self._counted:
+                    # Nothing is left to come but the end of the stream, which then is told together with this.
+                    last = passed
+                else:
                     yield passed
         except grpc.aio.AioRpcError as error:
+            if last is not None:
+                yield last
             raise from_rpc_error(error) from error
         finally:
             stream.cancel()
         self._end()
+        self.ended = True
+        if last is not None:
+            yield last
 
     def message(self) -> chat_completion_pb2.ChatCompletionMessage:
         """The whole message of the answer."""
@@ -140,6 +157,7 @@ class ChatTurn:
         """Gather what `chunk` adds. False: nothing is left of it to pass on."""
         if chunk.HasField("usage"):
             self._conversation.add_usage(chunk.usage)
+            self._counted = True
             chunk.ClearField("usage")
             if not chunk.choices:
                 return False
@@ -182,18 +200,17 @@ class ChatTurn:
         self._conversation.add_turn(self._assistant(ordered))
 
     def _assistant(self, ordered: Sequence[_CallParts]) -> chat_message_pb2.AssistantMessage:
-        said = self.message()
         message = chat_message_pb2.AssistantMessage()
-        if said.HasField("content"):
-            message.content.text = said.content
-        if said.HasField("reasoning_content"):
-            message.reasoning_content = said.reasoning_content
+        if self._text:
+            message.content.text = "".join(self._text)
+        if self._reasoning:
+            message.reasoning_content = "".join(self._reasoning)
         # Without its signed reasoning a thinking model would refuse the results of its calls.
-        message.reasoning_details.extend(said.reasoning_details)
+        message.reasoning_details.extend(self._details)
         for parts, call in zip(ordered, self.calls, strict=True):
-            function = chat_tool_pb2.FunctionCall(name=call.name, arguments=call.arguments)
-            made = chat_tool_pb2.FunctionToolCall(id=call.id, function=function, extra=parts.extra)
-            message.tool_calls.add().function.CopyFrom(made)
+            made = message.tool_calls.add().function
+            made.id, made.extra = call.id, parts.extra
+            made.function.name, made.function.arguments = call.name, call.arguments
         return message
 
 

@@ -17,6 +17,7 @@ class AgentRun:
     def __init__(self, conversation: ChatConversation, tools: RunTools, model: str, limit: int) -> None:
         self._conversation = conversation
         self._tools = tools
+        self._infos = tools.offer.infos
         self._model = model
         self._limit = limit
         self._id = "chatcmpl-" + secrets.token_hex(16)
@@ -26,21 +27,26 @@ class AgentRun:
         """The run as batches of chunks, in the order of the contract; the last chunk tells how the run went."""
         header: Batch | None = Batch(id=self._id, created=self._created, model=self._model)
         turn: ChatTurn | None = None
+        last = Batch()
         async with aclosing(run(self._conversation, self._tools, self._limit)) as events:
             async for event in events:
                 match event:
                     case Streamed(batch):
                         turn = self._conversation.last
                         out = self._chunks(batch)
+                        if turn is not None and turn.ended and not turn.calls:
+                            last = out
+                            continue
                     case CallFinished(call, outcome):
                         out = Batch()
                         if turn is not None:
                             _finish(out, turn)
                             turn = None
-                        delta = chat_completion_pb2.ChatDelta(role="tool", tool_call_id=call.id, content=outcome.content)
-                        out.chunks.add().choices.add().delta.CopyFrom(delta)
+                        delta = out.chunks.add().choices.add().delta
+                        delta.role, delta.tool_call_id, delta.content = "tool", call.id, outcome.content
                     case RunFinished():
-                        out = self._end(event, include_usage=include_usage)
+                        out = last
+                        self._end(out, event, include_usage=include_usage)
                 if header is not None:
                     out.MergeFrom(header)
                     header = None
@@ -78,13 +84,12 @@ class AgentRun:
         for chunk in batch.chunks:
             for choice in chunk.choices:
                 for call in choice.delta.tool_calls:
-                    info = self._tools.info(call.function.name) if call.function.name else None
-                    if info is not None:
+                    if (info := self._infos.get(call.function.name)) is not None:
                         call.tool_info.CopyFrom(info)
         return batch
 
-    def _end(self, ended: RunFinished, *, include_usage: bool) -> Batch:
-        out = Batch()
+    def _end(self, out: Batch, ended: RunFinished, *, include_usage: bool) -> None:
+        """Adds to the run's last message how it ended."""
         turn = self._conversation.last
         last = out.chunks.add()
         choice = last.choices.add()
@@ -95,13 +100,11 @@ class AgentRun:
             last = out.chunks.add()
             last.usage.CopyFrom(usage)
         last.run.CopyFrom(_run_info(ended))
-        return out
 
     def _name_tools(self, completion: chat_completion_pb2.ChatCompletion) -> None:
         for message in completion.messages:
             for call in message.assistant.tool_calls:
-                info = self._tools.info(call.function.function.name)
-                if info is not None:
+                if (info := self._infos.get(call.function.function.name)) is not None:
                     call.function.tool_info.CopyFrom(info)
 
 

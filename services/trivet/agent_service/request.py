@@ -30,11 +30,7 @@ def chat_request(
     request: agent_service_pb2.CreateAgentResponseRequest,
 ) -> chat_request_pb2.CreateChatCompletionRequest:
     """The first model call of a run, without its tools. Raises InvalidRequest for parameters that a run can't take."""
-    extra = orjson.loads(request.extra) if request.extra else {}
-    for name, reason in _DECIDED.items():
-        if extra.get(name) not in (None, 1 if name == "n" else []):
-            raise UnsupportedParameter(f"Invalid '{name}': {reason}.", name)
-    chat = codec_for(chat_request_pb2.CreateChatCompletionRequest).decode(extra)
+    chat = _from_extra(request.extra) if request.extra else chat_request_pb2.CreateChatCompletionRequest()
     chat.model = request.model
     chat.messages.extend(request.messages)
     for name in _SAMPLING:
@@ -42,3 +38,11 @@ def chat_request(
             setattr(chat, name, getattr(request, name))
     chat.stream_options.include_usage = True
     return chat
+
+
+def _from_extra(text: str) -> chat_request_pb2.CreateChatCompletionRequest:
+    extra = orjson.loads(text)
+    for name, reason in _DECIDED.items():
+        if extra.get(name) not in (None, 1 if name == "n" else []):
+            raise UnsupportedParameter(f"Invalid '{name}': {reason}.", name)
+    return codec_for(chat_request_pb2.CreateChatCompletionRequest).decode(extra)

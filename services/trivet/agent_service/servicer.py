@@ -6,10 +6,10 @@ from typing import Any
 
 from trivet.agent.v1 import agent_service_pb2, agent_service_pb2_grpc
 from trivet.agent_service import request as requests
-from trivet.agent_service import toolbox
 from trivet.agent_service.conversation import Batch, ChatConversation, ModelStub
 from trivet.agent_service.rendering import AgentRun
 from trivet.agent_service.settings import AgentSettings
+from trivet.agent_service.toolbox import ToolBoxes
 from trivet.content.v1 import chat_completion_pb2
 from trivet.kernel.codec.runs import are_accepted, without_runs
 from trivet.kernel.tools.calls import ToolStub
@@ -23,7 +23,7 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
 
     def __init__(self, models: ModelStub, tools: ToolStub, settings: AgentSettings) -> None:
         self._models = models
-        self._tools = tools
+        self._tools = ToolBoxes(tools)
         self._settings = settings
 
     def apply(self, settings: AgentSettings) -> None:
@@ -45,7 +45,7 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
     async def _run(self, request: Request, context: Any) -> AgentRun:
         chat = requests.chat_request(request)
         headers = registered_headers(dict(context.invocation_metadata() or ()))
-        tools = await toolbox.gather(self._tools, request.mcp_servers, headers, self._settings.max_parallel_tool_calls)
-        chat.tools.extend(tools.definitions())
+        tools = await self._tools.gather(request.mcp_servers, headers, self._settings.max_parallel_tool_calls)
+        chat.tools.extend(tools.offer.definitions)
         limit = request.iteration_limit if request.HasField("iteration_limit") else requests.DEFAULT_ITERATION_LIMIT
         return AgentRun(ChatConversation(self._models, chat), tools, request.model, limit)

@@ -12,7 +12,7 @@ import json.encoder
 import logging
 import time
 from abc import abstractmethod
-from typing import Final, NamedTuple
+from typing import Final
 
 LOGGER: Final = "trivet.access"
 
@@ -22,21 +22,12 @@ quoted: Final = json.encoder.encode_basestring_ascii
 """A text that others wrote, as a JSON string: it cannot begin a line of its own."""
 
 
-class Line(NamedTuple):
-    """A line that is still to be put together: by `%`, of a template and what stands in it."""
-
-    level: int
-    created: float
-    template: str
-    parts: tuple[object, ...]
-
-
 class LineHandler(logging.Handler):
     """A handler that takes lines without records."""
 
     @abstractmethod
-    def take(self, line: Line) -> None:
-        """Write a line, soon."""
+    def take(self, level: int, created: float, template: str, parts: tuple[object, ...]) -> None:
+        """Write a line, soon, which is still to be put together: by `%`, of a template and what stands in it."""
 
 
 def enabled(level: int) -> bool:
@@ -53,26 +44,17 @@ def write(level: int, template: str, *parts: object) -> None:
     """Write a line, if its level is wanted; `%` puts it together, maybe later."""
     if not _log.isEnabledFor(level):
         return
-    takers = _takers()
-    if takers is None:
-        _log.handle(_log.makeRecord(_log.name, level, "", 0, template, parts, None))
-        return
-    line = Line(level, time.time(), template, parts)
-    for taker in takers:
-        if level >= taker.level:
-            taker.take(line)
-
-
-def _takers() -> list[LineHandler] | None:
-    """All handlers that a record of the access log would come to; None if one of them, or a filter, wants to see the record."""
-    found: list[LineHandler] = []
-    if _log.filters:
-        return None
+    takers: list[LineHandler] = []
     logger: logging.Logger | None = _log
     while logger is not None:
         for handler in logger.handlers:
-            if not isinstance(handler, LineHandler) or handler.filters:
-                return None
-            found.append(handler)
+            if not isinstance(handler, LineHandler) or handler.filters or _log.filters:
+                # Whatever wants to see a record gets one, and then all do.
+                _log.handle(_log.makeRecord(LOGGER, level, "", 0, template, parts, None))
+                return
+            takers.append(handler)
         logger = logger.parent if logger.propagate else None
-    return found
+    now = time.time()
+    for taker in takers:
+        if level >= taker.level:
+            taker.take(level, now, template, parts)

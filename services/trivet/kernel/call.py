@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -27,43 +27,59 @@ def is_infrastructure(method: str) -> bool:
 
 
 class Call:
-    """A running RPC; the chain makes it, its interceptors fill it in.
+    """A running RPC; the chain makes it, and its interceptors fill it in.
 
-    `method` is `/package.Service/Method`. `principal` names the key that was used, None before authentication and for
-    infrastructure. `deadline` is in the loop's time, None if there is none. `response` is a unary RPC's answer.
-    `evicted` says that the server itself cancels this call because it stops. `parent` is the running call of this process
-    that made this one, None where it came over the wire or from a face.
+    `method` is `/package.Service/Method`; `infrastructure` says that it is a health check or a reflection request.
+    `principal` names the key that was used, None before authentication and for infrastructure. `deadline` is in the loop's
+    time, None if there is none. `parent` is the running call of this process that made this one, None where it came over the
+    wire or from a face; `in_process` tells the two apart.
+
+    For the chain alone: `task` is what runs the call, `timer` what cancels that at the deadline, `expired` says that it has.
+    `evicted` says that the server itself cancels this call because it stops. `code` is how it ended, where its context does
+    not know.
     """
 
     __slots__ = (
         "_announced",
         "_at_end",
         "_decode",
+        "_handed_on",
         "_request",
+        "code",
         "context",
         "deadline",
         "evicted",
+        "expired",
+        "in_process",
+        "infrastructure",
         "metadata",
         "method",
         "parent",
         "principal",
         "request_id",
-        "response",
+        "task",
+        "timer",
     )
 
     def __init__(self, method: str, request: Any, context: Context, decode: Callable[[bytes], Any] | None) -> None:
         self.method = method
+        self.infrastructure = is_infrastructure(method)
         self.context = context
         self.metadata: dict[str, str | bytes] = dict(context.invocation_metadata() or ())
         self.request_id = ""
         self.principal: str | None = None
         self.deadline: float | None = None
-        self.response: Any = None
-        self.evicted = False
         self.parent: Call | None = getattr(context, "parent", None)
+        self.in_process: bool = getattr(context, "in_process", False)
+        self.task: asyncio.Task[Any] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.expired = False
+        self.evicted = False
+        self.code: grpc.StatusCode | None = None
         self._announced = False
         self._request = request
         self._decode = decode
+        self._handed_on: Metadata | None = None
         self._at_end: list[Callable[[], None]] | None = []
 
     @property
@@ -92,11 +108,6 @@ class Call:
         return self.context.peer()
 
     @property
-    def infrastructure(self) -> bool:
-        """Whether this is a health check or a reflection request."""
-        return is_infrastructure(self.method)
-
-    @property
     def reflection(self) -> bool:
         """Whether this is a reflection request."""
         return self.method.startswith(_REFLECTION)
@@ -121,8 +132,9 @@ class Call:
 
     def end(self) -> None:
         """Do what was to be done at the end; for whoever made this object."""
-        doing, self._at_end = self._at_end or (), None
-        for do in doing:
+        self.task = None
+        doing, self._at_end = self._at_end, None
+        for do in doing or ():
             do()
 
     async def announce(self, metadata: Metadata) -> None:
@@ -139,11 +151,18 @@ class Call:
             return None
         return max(0.0, self.deadline - asyncio.get_running_loop().time())
 
+    @property
+    def handed_on(self) -> Metadata:
+        """What the calls that are made for this one get from it: its key, its id and the `x-trivet-*` metadata."""
+        if self._handed_on is None:
+            inherited = {name: value for name, value in self.metadata.items() if _travels(name)}
+            inherited[REQUEST_ID] = self.request_id
+            self._handed_on = tuple((name, value) for name, value in inherited.items() if value)
+        return self._handed_on
 
-Proceed: TypeAlias = Callable[[], Awaitable[None]]
-"""Runs the rest of the chain, and the handler; to be awaited at most once."""
 
-Interceptor: TypeAlias = Callable[[Call, Proceed], Awaitable[None]]
+Judge: TypeAlias = Callable[[Call], None]
+"""Looks at a call before its handler does, and raises what refuses it."""
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 
@@ -159,11 +178,11 @@ def outgoing(timeout: float | None, metadata: Iterable[tuple[str, str | bytes]] 
     if call is None:
         return timeout, given
     names = {name for name, _ in given}
-    inherited = {name: value for name, value in call.metadata.items() if _travels(name)}
-    inherited[REQUEST_ID] = call.request_id
-    added = tuple((name, value) for name, value in inherited.items() if value and name not in names)
-    remaining = [seconds for seconds in (timeout, call.time_remaining()) if seconds is not None]
-    return min(remaining, default=None), given + added
+    added = tuple([pair for pair in call.handed_on if pair[0] not in names]) if names else call.handed_on
+    remaining = call.time_remaining()
+    if timeout is None or (remaining is not None and remaining < timeout):
+        timeout = remaining
+    return timeout, given + added
 
 
 def _travels(name: str) -> bool:

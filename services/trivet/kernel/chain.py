@@ -2,57 +2,73 @@
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from functools import partial
 from typing import Any, cast
 
 from trivet.kernel.auth import KeyRing
-from trivet.kernel.call import Call, Interceptor, current_call
-from trivet.kernel.interceptors.access_log import access_log
+from trivet.kernel.call import Call, Judge, current_call, is_infrastructure
+from trivet.kernel.catalogue import to_status
+from trivet.kernel.interceptors.access_log import log
 from trivet.kernel.interceptors.authentication import Authentication
 from trivet.kernel.interceptors.deadline import Deadline
-from trivet.kernel.interceptors.errors import render_errors
-from trivet.kernel.interceptors.request_id import request_id
-from trivet.kernel.rpc import Context, Handler, behaviour_of, with_behaviour
+from trivet.kernel.interceptors.errors import error_of
+from trivet.kernel.interceptors.request_id import name
+from trivet.kernel.rpc import Behaviour, Context, Handler, abort, behaviour_of, with_behaviour
 from trivet.kernel.settings import ServerSettings
 
 CLEANUP_SECONDS = 5.0
 """How long a cancelled call may take for its `finally` blocks."""
 
 
-def standard_interceptors(settings: ServerSettings, keys: KeyRing | None) -> tuple[Interceptor, ...]:
-    """What every server runs, the outermost first; without `keys` nobody is authenticated (tests only).
-
-    1. request_id: everything below can name the call.
-    2. access_log: sees the final code, also of the calls that the rest refuses.
-    3. errors: the only place that turns an exception into a status, so all that may raise stands below it.
-    4. deadline: bounds authentication too, and what it raises is rendered above.
-    5. authentication: last, so that a refusal is logged, typed and bounded; nothing is parsed before it.
-
-    Whatever judges the request itself (validation, limits per key) comes after these.
-    """
-    deadline = Deadline(settings.default_deadline_seconds, settings.max_deadline_seconds)
-    authentication = () if keys is None else (Authentication(keys),)
-    return (request_id, access_log, render_errors, deadline, *authentication)
-
-
 class Chain:
-    """Wraps servicer methods in interceptors, and knows which calls are running."""
+    """Wraps servicer methods in interceptors, and knows which calls are running.
 
-    def __init__(self, interceptors: Iterable[Interceptor]) -> None:
-        self._interceptors = tuple(interceptors)
-        self._running: dict[asyncio.Task[Any], Call] = {}
+    All interceptors are synchronous, and one coroutine for each call runs them in this order:
+
+    1. the request id: everything below can name the call;
+    2. the access log, which sees the final code, also of the calls that the rest refuses;
+    3. errors: the only place that turns an exception into a status, so all that may raise stands below it;
+    4. the deadline: bounds all below, and what it raises is rendered above;
+    5. authentication: first of what judges a call, so that a refusal is logged and typed, and nothing is parsed before it;
+    6. `judges`: whatever else judges the request itself, such as validation. Infrastructure is not judged.
+
+    Without `keys` nobody is authenticated (tests only).
+    """
+
+    def __init__(self, settings: ServerSettings, keys: KeyRing | None, judges: Iterable[Judge] = ()) -> None:
+        self._deadline = Deadline(settings.default_deadline_seconds, settings.max_deadline_seconds)
+        self._judges: tuple[Judge, ...] = (*(() if keys is None else (Authentication(keys),)), *judges)
+        self._running: dict[Call, asyncio.Task[Any]] = {}
 
     def wrap(self, method: str, handler: Handler) -> Handler:
         """The handler of `method` with the chain around it, for any of the four shapes."""
-        serve = partial(_stream if handler.response_streaming else _unary, behaviour_of(handler))
+        behave = _awaitable(handler)
         decode = None if handler.request_streaming else handler.request_deserializer
+        judges = () if is_infrastructure(method) else self._judges
 
         async def run(request: Any, context: Context) -> Any:
+            started = time.perf_counter()
             call = Call(method, request, context, decode)
-            await self._run(call, partial(serve, call))
-            return call.response
+            self._begin(call)
+            try:
+                self._deadline.begin(call)
+                for judge in judges:
+                    judge(call)
+                answer = await behave(call.request, context)
+                self._deadline.end(call)
+            except BaseException as failure:
+                expired = self._deadline.end(call)
+                if (error := error_of(failure, call, expired=expired)) is not None:
+                    await abort(context, to_status(error))
+                raise
+            finally:
+                del self._running[call]
+                call.end()
+                log(call, started)
+            return answer
 
         return with_behaviour(handler, run, handler.request_deserializer if handler.request_streaming else None)
 
@@ -61,43 +77,40 @@ class Chain:
 
         Reflection is not waited for: its streams stay open, without a key and idle, for as long as their clients like.
         """
-        if awaited := [task for task, call in self._running.items() if not call.reflection]:
+        if awaited := [task for call, task in self._running.items() if not call.reflection]:
             await asyncio.wait(awaited, timeout=grace)
-        for task, call in self._running.items():
+        for call, task in self._running.items():
             call.evicted = True
             task.cancel()
         if self._running:
-            await asyncio.wait(self._running, timeout=CLEANUP_SECONDS)
+            await asyncio.wait(self._running.values(), timeout=CLEANUP_SECONDS)
 
-    async def _run(self, call: Call, serve: Callable[[], Any]) -> None:
+    def _begin(self, call: Call) -> None:
         current_call.set(call)
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._running[task] = call
-        try:
-            await self._step(0, call, serve)
-        finally:
-            del self._running[task]
-            call.end()
-
-    async def _step(self, index: int, call: Call, serve: Callable[[], Any]) -> None:
-        if index == len(self._interceptors):
-            await serve()
-        else:
-            await self._interceptors[index](call, partial(self._step, index + 1, call, serve))
+        call.task = self._running[call] = cast("asyncio.Task[Any]", asyncio.current_task())
+        name(call)
 
 
-async def _unary(behaviour: Callable[[Any, Context], Any], call: Call) -> None:
+def _awaitable(handler: Handler) -> Behaviour:
+    """The method behind `handler` as a coroutine function, which writes the messages of a stream itself."""
+    behaviour = behaviour_of(handler)
+    if inspect.iscoroutinefunction(behaviour):
+        return behaviour
+    return partial(_stream if handler.response_streaming else _unary, behaviour)
+
+
+async def _unary(behaviour: Callable[[Any, Context], Any], request: Any, context: Context) -> Any:
     # A method that a servicer leaves to its generated base is synchronous: it raises NotImplementedError right here.
-    answer = behaviour(call.request, call.context)
-    call.response = await answer if inspect.isawaitable(answer) else answer
+    answer = behaviour(request, context)
+    return await answer if inspect.isawaitable(answer) else answer
 
 
-async def _stream(behaviour: Callable[[Any, Context], Any], call: Call) -> None:
-    answer = behaviour(call.request, call.context)
+async def _stream(behaviour: Callable[[Any, Context], Any], request: Any, context: Context) -> None:
+    answer = behaviour(request, context)
     if inspect.isawaitable(answer):
         await answer  # it writes to the context itself
         return
     # A call that is cancelled between two messages is not inside the generator: closing it runs its `finally` now.
     async with aclosing(answer) as messages:
         async for message in messages:
-            await call.context.write(message)
+            await context.write(message)

@@ -126,6 +126,9 @@ async def run(conversation: Conversation[B, R], tools: ToolBox[R], limit: int) -
 
 async def _finishing(tools: ToolBox[R], calls: Sequence[ToolCall]) -> AsyncGenerator[tuple[int, R]]:
     """Start all calls at once, and yield the position and the outcome of each as it finishes."""
+    if len(calls) == 1:  # as most turns have it: there is nothing to do beside it
+        yield 0, await tools.call(calls[0])
+        return
     running = {asyncio.create_task(tools.call(call)): position for position, call in enumerate(calls)}
     try:
         pending = set(running)

@@ -8,7 +8,7 @@ import grpc
 from trivet.kernel import errors
 from trivet.kernel.call import is_infrastructure
 from trivet.kernel.chain import Chain
-from trivet.kernel.rpc import Behaviour, Context, Handler
+from trivet.kernel.rpc import Behaviour, Context, Handler, behaviour_of
 
 
 class Methods(grpc.GenericRpcHandler):
@@ -21,6 +21,7 @@ class Methods(grpc.GenericRpcHandler):
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._handlers: dict[str, Handler] = {}
+        self._behaviours: dict[str, Behaviour] = {}
         self._draining = False
         self.services: list[str] = []
 
@@ -35,21 +36,22 @@ class Methods(grpc.GenericRpcHandler):
         self.services.append(service_name)
         for name, handler in method_handlers.items():
             method = f"/{service_name}/{name}"
-            self._handlers[method] = self._chain.wrap(method, handler)
+            self._handlers[method] = wrapped = self._chain.wrap(method, handler)
+            self._behaviours[method] = behaviour_of(wrapped)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code says here, for older servers, what it has said to the method above."""
 
-    def find(self, method: str) -> Handler:
-        """The wrapped handler of `/package.Service/Method`."""
-        return self._handlers.get(method) or self._unknown(method)
+    def behaviour(self, method: str) -> Behaviour:
+        """The wrapped behaviour of `/package.Service/Method`, for who needs nothing else of its handler."""
+        return self._behaviours.get(method) or behaviour_of(self._unknown(method))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """The wrapped handler, as grpcio asks for it."""
         method = handler_call_details.method
         if self._draining and not is_infrastructure(method):
             return self._refusal(method, _refuse_draining)
-        return self.find(method)
+        return self._handlers.get(method) or self._unknown(method)
 
     def drain(self) -> None:
         """Refuse what comes over the wire from now on: it takes grpcio a moment to close its port."""

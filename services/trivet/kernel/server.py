@@ -10,7 +10,8 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from trivet.kernel.call import Interceptor
+from trivet.kernel.auth import KeyRing
+from trivet.kernel.call import Judge
 from trivet.kernel.chain import CLEANUP_SECONDS, Chain
 from trivet.kernel.health import SERVER, Health
 from trivet.kernel.inprocess.channel import InProcessChannel
@@ -31,12 +32,13 @@ class CannotListen(OSError):  # noqa: N818 - says what happened
 class Server:
     """Register services with `add`, then `start`; make it inside a running event loop.
 
-    `channel` calls the registered services without a wire and may be used at once.
+    `channel` calls the registered services without a wire and may be used at once. `keys` let callers in; `judges` are what
+    the chain has besides its own interceptors.
     """
 
-    def __init__(self, settings: ServerSettings, interceptors: Iterable[Interceptor]) -> None:
+    def __init__(self, settings: ServerSettings, keys: KeyRing | None, judges: Iterable[Judge] = ()) -> None:
         self._settings = settings
-        self._chain = Chain(interceptors)
+        self._chain = Chain(settings, keys, judges)
         self._methods = Methods(self._chain)
         self._grpc = grpc.aio.server(handlers=(self._methods,), options=_options(settings))
         self._address = ""

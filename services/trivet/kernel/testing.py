@@ -7,8 +7,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import grpc
 
 from trivet.kernel.auth import KeyRing
-from trivet.kernel.call import Interceptor
-from trivet.kernel.chain import standard_interceptors
+from trivet.kernel.call import Judge
 from trivet.kernel.client import connect
 from trivet.kernel.server import Server
 from trivet.kernel.settings import AuthSettings, ServerSettings
@@ -27,16 +26,15 @@ async def serving(
     transport: Transport = "in-process",
     settings: ServerSettings | None = None,
     auth: AuthSettings | None = None,
-    interceptors: Iterable[Interceptor] = (),
+    judges: Iterable[Judge] = (),
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to `servicer`, registered by its generated `add_..._to_server`.
 
-    Without `auth` no key is needed. `interceptors` stand below the standard ones. What still runs at the end is
-    cancelled.
+    Without `auth` no key is needed. `judges` look at each request. What still runs at the end is cancelled.
     """
     settings = settings or ServerSettings(grpc="127.0.0.1:0")
     keys = None if auth is None else KeyRing(auth)
-    server = Server(settings, (*standard_interceptors(settings, keys), *interceptors))
+    server = Server(settings, keys, judges)
     server.add(register, servicer)
     await server.start()
     try:

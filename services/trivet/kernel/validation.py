@@ -4,12 +4,12 @@ Over REST the codec has already refused what is not of the contract's types. Wha
 required fields, ranges, closed sets of strings; and, over gRPC, strings that must hold JSON and unions left empty.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from trivet.kernel.codec.refusal import RefusalError, invalid, missing, one_of, shown
@@ -27,7 +27,7 @@ def validate(message: Message) -> None:
         InvalidRequest: a rule is broken; `param` is the path of the field.
     """
     try:
-        _RULES.message(cast("Descriptor", message.DESCRIPTOR))(message)
+        _RULES.message(message.DESCRIPTOR)(message)  # type: ignore[arg-type]  # the stubs name two classes for one
     except RefusalError as refusal:
         raise refusal.as_error() from None
 
@@ -39,31 +39,28 @@ class _Rules:
         self._compiled: dict[Descriptor, _Check] = {}
 
     def message(self, descriptor: Descriptor) -> _Check:
-        if descriptor not in self._compiled:
+        check = self._compiled.get(descriptor)
+        if check is None:
             # A message that contains itself meets this while it is being compiled, and looks its check up when it runs.
             self._compiled[descriptor] = partial(self._late, descriptor)
-            self._compiled[descriptor] = self._new(descriptor)
-        return self._compiled[descriptor]
+            check = self._compiled[descriptor] = self._new(descriptor)
+        return check
 
     def _late(self, descriptor: Descriptor, message: Any) -> None:
         self._compiled[descriptor](message)
 
     def _new(self, descriptor: Descriptor) -> _Check:
+        fields = fields_of(descriptor)
         match shape_of(descriptor):
-            case UnionShape() as shape:
-                members = {field.name: self._one(field) for field in fields_of(descriptor)}
-                return _check_union(shape.oneof, members)
+            case UnionShape():
+                return _check_union({field.descriptor: self._one(field) for field in fields})
             case ListShape() as shape:
                 return _check_list(shape.items.name, self._all(shape.items))
             case ObjectShape() as shape:
-                checks = [check for field in fields_of(descriptor) for check in self._field(field)]
+                checks = [_check_given(field) for field in fields if field.options.required]
                 checks += [_check_oneof(name, keys) for name, keys in shape.required_oneofs.items()]
+                checks += _check_fields([(field, check) for field in fields if (check := self._all(field))])
                 return _each_of(checks) or _fine
-
-    def _field(self, field: Field) -> Iterator[_Check]:
-        check = self._all(field)
-        if check or field.options.required:
-            yield (_check_present if field.descriptor.has_presence else _check_filled)(field, check)
 
     def _all(self, field: Field) -> _Check | None:
         """The rules for all that a field holds; None if there are none."""
@@ -92,6 +89,12 @@ class _Rules:
 
 
 _RULES: Final = _Rules()
+
+_MANY: Final = 4
+"""To have protobuf list what is set costs as much as to ask for so many fields, and makes strings of what nobody looks at."""
+
+_DEEPEST_WRITTEN: Final = 200
+"""A nesting that orjson writes for certain."""
 
 
 @cache
@@ -138,6 +141,75 @@ def _fine(value: Any) -> None:
     """The check that has nothing to check."""
 
 
+def _check_fields(rules: list[tuple[Field, _Check]]) -> list[_Check]:
+    """The rules for the fields of a message that are set."""
+    if len(rules) > _MANY:
+        return [_check_those_set({field.descriptor: (field.key, check) for field, check in rules})]
+    return [(_check_present if field.descriptor.has_presence else _check_filled)(field, check) for field, check in rules]
+
+
+def _check_those_set(checks: dict[FieldDescriptor, tuple[str, _Check]]) -> _Check:
+    def check(message: Any) -> None:
+        key = ""
+        try:
+            for field, value in message.ListFields():
+                entry = checks.get(field)
+                if entry is not None:
+                    key, judge = entry
+                    judge(value)
+        except RefusalError as refusal:
+            refusal.path.append(key)
+            raise
+
+    return check
+
+
+def _check_present(field: Field, check: _Check) -> _Check:
+    name, key = field.name, field.key
+
+    def check_field(message: Any) -> None:
+        if message.HasField(name):
+            try:
+                check(getattr(message, name))
+            except RefusalError as refusal:
+                refusal.path.append(key)
+                raise
+
+    return check_field
+
+
+def _check_filled(field: Field, check: _Check) -> _Check:
+    name, key = field.name, field.key
+
+    def check_field(message: Any) -> None:
+        value = getattr(message, name)
+        if value:
+            try:
+                check(value)
+            except RefusalError as refusal:
+                refusal.path.append(key)
+                raise
+
+    return check_field
+
+
+def _check_given(field: Field) -> _Check:
+    name, key = field.name, field.key
+    if field.descriptor.has_presence and field.value not in (Value.STRING, Value.RAW):
+
+        def check_present(message: Any) -> None:
+            if not message.HasField(name):
+                raise missing(key)
+
+        return check_present
+
+    def check_filled(message: Any) -> None:
+        if not getattr(message, name):
+            raise missing(key)
+
+    return check_filled
+
+
 def _check_oneof(oneof: str, keys: list[str]) -> _Check:
     told = " and ".join(f"`{key}`" for key in keys)
 
@@ -148,14 +220,14 @@ def _check_oneof(oneof: str, keys: list[str]) -> _Check:
     return check
 
 
-def _check_union(oneof: str, members: dict[str, _Check | None]) -> _Check:
+def _check_union(members: dict[FieldDescriptor, _Check | None]) -> _Check:
     def check(message: Any) -> None:
-        name = message.WhichOneof(oneof)
-        if name is None:
-            raise missing()
-        member = members[name]
-        if member:
-            member(getattr(message, name))
+        for field, value in message.ListFields():
+            judge = members[field]
+            if judge is not None:
+                judge(value)
+            return
+        raise missing()
 
     return check
 
@@ -170,41 +242,17 @@ def _check_list(name: str, items: _Check | None) -> _Check:
     return check
 
 
-def _check_present(field: Field, check: _Check | None) -> _Check:
-    name, key, required = field.name, field.key, field.options.required
-    is_text = field.value in (Value.STRING, Value.RAW)
-
-    def check_field(message: Any) -> None:
-        if not message.HasField(name):
-            if required:
-                raise missing(key)
-            return
-        value = getattr(message, name)
-        if required and is_text and not value:
-            raise missing(key)
-        if check:
-            _at(key, check, value)
-
-    return check_field
-
-
-def _check_filled(field: Field, check: _Check | None) -> _Check:
-    name, key, required = field.name, field.key, field.options.required
-
-    def check_field(message: Any) -> None:
-        value = getattr(message, name)
-        if value and check:
-            _at(key, check, value)
-        elif required and not value:
-            raise missing(key)
-
-    return check_field
-
-
 def _check_each(one: _Check) -> _Check:
     def check(values: Any) -> None:
-        for index, value in enumerate(values):
-            _at(index, one, value)
+        index = 0
+        try:
+            # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
+            for value in values[:]:
+                one(value)
+                index += 1
+        except RefusalError as refusal:
+            refusal.path.append(index)
+            raise
 
     return check
 
@@ -212,17 +260,13 @@ def _check_each(one: _Check) -> _Check:
 def _check_each_pair(one: _Check) -> _Check:
     def check(values: Any) -> None:
         for key, value in values.items():
-            _at(key, one, value)
+            try:
+                one(value)
+            except RefusalError as refusal:
+                refusal.path.append(key)
+                raise
 
     return check
-
-
-def _at(step: str | int, check: _Check, value: Any) -> None:
-    try:
-        check(value)
-    except RefusalError as refusal:
-        refusal.path.append(step)
-        raise
 
 
 def _check_number(options: annotations_pb2.JsonField) -> _Check:
@@ -267,7 +311,8 @@ def _json(value: str) -> Any:
     try:
         parsed = orjson.loads(value)
         # What orjson reads can be nested deeper than what it writes.
-        orjson.dumps(parsed)
+        if value.count("[") + value.count("{") > _DEEPEST_WRITTEN:
+            orjson.dumps(parsed)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         raise invalid("expected the text of a JSON value") from None
     return parsed

@@ -39,14 +39,17 @@ class Versions(Generic[T]):
     def value(self) -> T:
         """The value for the running call."""
         call = current_call.get()
-        root = None if call is None else call.root
-        if root is None or root.ended:
+        if call is None:
             return self._latest.value
-        if root not in self._held:
-            self._held[root] = self._latest
-            self._latest.calls += 1
-            root.at_end(partial(self._release, root))
-        return self._held[root].value
+        root = call.root
+        version = self._held.get(root)
+        if version is None:
+            version = self._latest
+            if not root.ended:
+                self._held[root] = version
+                version.calls += 1
+                root.at_end(partial(self._release, root))
+        return version.value
 
     def replace(self, value: T) -> None:
         """Let calls that begin from now on see another value."""

@@ -19,16 +19,23 @@ class Wakeup:
 
     async def wait(self) -> None:
         """Return after the next `notify`."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = None
+        waiter = self.next()
         try:
             await waiter
         finally:
             # Who gives up must be forgotten: the next change may be hours away, or never come.
             self._waiters.pop(waiter, None)
 
+    def next(self) -> "asyncio.Future[None]":
+        """What the next `notify` sets done; for one who does not give up before that, and saves a coroutine by it."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = None
+        return waiter
+
     def notify(self) -> None:
         """Wake everybody who waits now."""
+        if not self._waiters:
+            return
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.done():

@@ -11,7 +11,7 @@ from trivet.kernel.call import current_call
 from trivet.kernel.errors import UnsupportedParameter
 from trivet.model.v1 import message_service_pb2 as pb
 from trivet.model.v1 import message_service_pb2_grpc
-from trivet.model_service.faces.native import NativeMessages
+from trivet.model_service.faces.native import NativeMessages, is_native_messages
 from trivet.model_service.routing.router import Router, Target
 
 _BETA = "x-trivet-header-anthropic-beta"
@@ -60,7 +60,7 @@ class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):
 
 def _native(target: Target) -> NativeMessages:
     dialect = target.provider.dialect
-    if not isinstance(dialect, NativeMessages):
+    if not is_native_messages(dialect):
         raise UnsupportedParameter("This model's provider does not speak the Messages API: ask by `/responses`.", "model")
     return dialect
 

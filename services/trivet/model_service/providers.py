@@ -17,16 +17,9 @@ from trivet.model_service.adapters.openai_embeddings import OpenAIEmbeddings
 from trivet.model_service.adapters.openai_moderations import OpenAIModerations
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.rerank import Rerank
-from trivet.model_service.adapters.upstream_http import (
-    Authorize,
-    Endpoint,
-    Locate,
-    UpstreamHttp,
-    UpstreamLimits,
-    as_named,
-    bearer,
-    key_header,
-)
+from trivet.model_service.adapters.upstream_answer import UpstreamLimits
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Authorize, Endpoint, Locate, Sign, as_named, bearer, key_header
 from trivet.model_service.domain.batched_embedder import BatchedEmbedder, BatchLimits
 from trivet.model_service.domain.embeddings import Embedder
 from trivet.model_service.domain.ports import Dialect, ModelInfo
@@ -100,7 +93,7 @@ def _open_bedrock(settings: ProviderSettings, stack: AsyncExitStack) -> Provider
     signer = AwsSigner(settings.name, aws.region, _keys(aws))
 
     def signed(url: str) -> UpstreamHttp:
-        return _http(settings, lambda: signer.endpoint(url), authorize=signer.authorize)
+        return _http(settings, lambda: signer.endpoint(url), sign=signer.sign)
 
     return _provider(settings, Bedrock(signed(runtime), signed(control)), stack)
 
@@ -170,6 +163,7 @@ def _http(
     *,
     at: str = "",
     authorize: Authorize = bearer,
+    sign: Sign | None = None,
     locate: Locate = as_named,
 ) -> UpstreamHttp:
     key = settings.api_key.get_secret_value() if settings.api_key else ""
@@ -180,5 +174,6 @@ def _http(
         headers={name: value.get_secret_value() for name, value in settings.headers.items()},
         limits=UpstreamLimits(timeouts.connect_seconds, timeouts.read_seconds, timeouts.total_seconds),
         authorize=authorize,
+        sign=sign,
         locate=locate,
     )

@@ -122,7 +122,7 @@ def compose(
     announcements = Announcements()
     prices = PriceBook(settings.providers, PublicPrices())
     usage_recorder = UsageRecorder(store, prices, settings.usage.max_waiting)
-    router = Router(registry, [usage_recorder])
+    router = Router(registry, [usage_recorder] if settings.usage.record else [])
     turns = ManagedTurns(registry, router, guard, tokenizer=tokenizer)
     maker = ResponseMaker(turns, McpTools(ToolServiceStub(tools)) if tools is not None else None)
     planner = Planner(turns, store)

@@ -19,7 +19,7 @@ from trivet.model_service.domain.registry import Registry, ServedModel
 from trivet.model_service.faces import chat
 from trivet.model_service.faces.chat_answer import ChatChunks, WholeChat
 from trivet.model_service.faces.chat_request import parse_chat
-from trivet.model_service.faces.native import NativeChat
+from trivet.model_service.faces.native import is_native_chat
 from trivet.model_service.responses.background.follower import Follower
 from trivet.model_service.responses.background.runs import Runs
 from trivet.model_service.responses.creation import Creation
@@ -77,10 +77,11 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def FollowResponse(self, request: stored_pb.GetResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
         """The events of a stored response."""
         after = request.starting_after if request.HasField("starting_after") else -1
-        shown = Shown.asked(request.include)
+        shown, accepts_runs = Shown.asked(request.include), runs.are_accepted()
         async with aclosing(self._follower.follow(request.response_id, current_owner(), after)) as batches:
             async for batch in batches:
-                yield shown.batch(batch)
+                told = shown.batch(batch)
+                yield told if accepts_runs else runs.without_runs(told, "events")
 
     async def CancelResponse(self, request: stored_pb.CancelResponseRequest, context: Any) -> Response:
         """The response, which has ended."""
@@ -109,7 +110,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
         async def asking(target: Target) -> ChatCompletion:
             asked, dialect = target.fitted(request), target.provider.dialect
-            if isinstance(dialect, NativeChat):
+            if is_native_chat(dialect):
                 return await dialect.create_chat_completion(asked, target.model)
             turn = parse_chat(asked, target.model, stream=False)
             return await chat.collect(WholeChat(request.model), dialect.turn(turn))
@@ -124,7 +125,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
         def asking(target: Target) -> AsyncGenerator[ChatCompletionChunkBatch]:
             asked, dialect = target.fitted(request), target.provider.dialect
-            if isinstance(dialect, NativeChat):
+            if is_native_chat(dialect):
                 return dialect.stream_chat_completion(asked, target.model)
             turn = parse_chat(asked, target.model, stream=True)
             chunks = ChatChunks(request.model, include_usage=request.stream_options.include_usage)

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from trivet.model_service.route_settings import VirtualModelSettings, mistakes
+from trivet.model_service.usage_settings import UsageSettings
 
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+asyncpg")
 _MOST_DAYS = 36_500
@@ -353,16 +354,6 @@ class BackgroundSettings(_Section):
 
     poll_seconds: float = Field(default=1.0, gt=0)
     """How often an idle process looks for what others that share its store have queued."""
-
-
-class UsageSettings(_Section):
-    """Records of calls to models: who called, what it took, what it cost. They are kept in the store."""
-
-    retention_days: float = Field(default=90.0, ge=0, le=_MOST_DAYS)
-    """How long a record is kept. 0: for ever."""
-
-    max_waiting: int = Field(default=20_000, ge=1)
-    """The most records that wait in memory to be stored, while the store is away. What comes then is lost, and counted in the log."""
 
 
 class ModelSettings(_Section):

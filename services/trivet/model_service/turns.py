@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from google.protobuf.message import Message
@@ -14,10 +14,11 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.faces import responses
-from trivet.model_service.faces.native import NativeResponses
+from trivet.model_service.faces.native import is_native_responses
 from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_request import parse
 from trivet.model_service.faces.responses_tools import namespaced
+from trivet.model_service.faces.responses_whole import WholeResponse
 from trivet.model_service.faces.urls import fetched_urls
 from trivet.model_service.routing.router import Router, Target
 
@@ -35,8 +36,26 @@ class Native:
     @classmethod
     def of(cls, served: Sequence[tuple[Provider, str]]) -> Self:
         """What holds of these providers, as `Registry.served` tells them."""
-        native = [isinstance(provider.dialect, NativeResponses) for provider, _ in served]
-        return cls(all(native) and len({provider.name for provider, _ in served}) == 1, any(native))
+        native = [is_native_responses(provider.dialect) for provider, _ in served]
+        alone = all(native) and all(provider.name == served[0][0].name for provider, _ in served)
+        return cls(alone, any(native))
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The providers that may serve a model, as far as a request has to be planned for them.
+
+    `provider` is the name of the first. `runs_mcp`: each of them is left to call the tools of MCP servers by itself.
+    """
+
+    provider: str
+    native: Native = field(default_factory=Native)
+    runs_mcp: bool = False
+
+    @classmethod
+    def of(cls, served: Sequence[tuple[Provider, str]]) -> Self:
+        """What holds of these providers, as `Registry.served` tells them."""
+        return cls(served[0][0].name, Native.of(served), all(provider.native_mcp for provider, _ in served))
 
 
 class ModelTurns:
@@ -51,17 +70,9 @@ class ModelTurns:
         self._router = router
         self._guard = guard
 
-    def provider_of(self, model: str) -> str:
-        """The name of the provider that serves `model`, or of the first that may. Raises ModelNotFound."""
-        return self._registry.served(model)[0][0].name
-
-    def native_of(self, model: str) -> Native:
-        """How the providers of `model` speak the Responses API themselves. Raises ModelNotFound."""
-        return Native.of(self._registry.served(model))
-
-    def runs_mcp(self, model: str) -> bool:
-        """Whether every provider of `model` is left to call the tools of MCP servers by itself. Raises ModelNotFound."""
-        return all(provider.native_mcp for provider, _ in self._registry.served(model))
+    def serving(self, model: str) -> Serving:
+        """Who may serve `model`. Raises ModelNotFound."""
+        return Serving.of(self._registry.served(model))
 
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         """The whole response."""
@@ -69,10 +80,10 @@ class ModelTurns:
 
         async def asking(target: Target) -> Response:
             asked, begun, dialect = target.fitted(request), _begun(told, target), target.provider.dialect
-            if isinstance(dialect, NativeResponses):
+            if is_native_responses(dialect):
                 return await dialect.create_response(asked, target.model, begun)
             turn = parse(asked, target.model, stream=False)
-            return await responses.collect(ResponseRenderer(begun, namespaced(asked.tools)), dialect.turn(turn))
+            return await responses.collect(WholeResponse(begun, namespaced(asked.tools)), dialect.turn(turn))
 
         return await self._router.ask("responses", request.model, asking)
 
@@ -86,7 +97,7 @@ class ModelTurns:
 
         def asking(target: Target) -> AsyncGenerator[ResponseEventBatch]:
             asked, begun, dialect = target.fitted(request), _begun(told, target), target.provider.dialect
-            if isinstance(dialect, NativeResponses):
+            if is_native_responses(dialect):
                 return dialect.stream_response(asked, target.model, begun, ending)
             turn = parse(asked, target.model, stream=True)
             return responses.stream(ResponseRenderer(begun, namespaced(asked.tools)), dialect.turn(turn), ending)
@@ -104,7 +115,7 @@ class ModelTurns:
         await self.vet(request)
         refused: UnsupportedParameter | None = None
         for provider, model in served:
-            if isinstance(provider.dialect, NativeResponses):
+            if is_native_responses(provider.dialect):
                 return
             try:
                 parse(request, model, stream=True)

@@ -2,42 +2,55 @@
 
 import asyncio
 import hashlib
-import logging
+import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
 from pathlib import Path
+from typing import Final
 
-from watchfiles import awatch
+_LOOK_SECONDS: Final = 1.0
+"""How often is looked whether the file is another one, or has another time, which is one call of the system."""
 
-_LOOK_SECONDS = 5.0
-"""How often is looked without being told: network disks and some mounts tell nothing."""
+_YOUNG_SECONDS: Final = 3.0
+"""What was written so lately may be written again without another time: those of some disks have whole seconds, or even ones."""
 
-_SETTLED_SECONDS = 0.1
+_SETTLED_SECONDS: Final = 0.1
 """How long the file must stay as it is: whoever writes it may empty it first, and write it in pieces."""
-
-_log = logging.getLogger("trivet.config")
 
 
 class ConfigWatch:
     """Watches a file for other content than it has now.
 
-    What the system tells of the folders is only a reason to look: what counts is what can be read under the file's name. So a
-    file that is replaced by renaming, one behind a link that is changed (as Kubernetes does it) and one that is gone for a moment
-    are all the same.
+    What the system tells of the file is only a reason to look into it: what counts is what can be read under the file's name. So
+    a file that is replaced by renaming, one behind a link that is changed (as Kubernetes does it) and one that is gone for a
+    moment are all the same, on network disks, too. We do not have the system tell us: some disks tell nothing, and where it does,
+    it wakes us for every write to any file of the folder, and our database may be one of them.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._state: tuple[int, ...] = ()
         self._seen = self._digest()
 
     async def changes(self) -> AsyncGenerator[None]:
         """Yields whenever there is other content, and it has settled."""
-        async with aclosing(self._reasons_to_look()) as reasons:
-            async for _ in reasons:
+        while True:
+            # In a thread: a network disk may not answer.
+            if await asyncio.to_thread(self._may_have_changed):
                 found = await self._settled()
                 if found and found != self._seen:
                     self._seen = found
                     yield
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _may_have_changed(self) -> bool:
+        before = self._state
+        try:
+            found = self._file.stat()
+        except OSError:
+            self._state = ()
+            return False
+        self._state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return self._state != before or time.time() - max(found.st_mtime, found.st_ctime) < _YOUNG_SECONDS
 
     async def _settled(self) -> bytes:
         found = await asyncio.to_thread(self._digest)
@@ -47,31 +60,6 @@ class ConfigWatch:
             if before == found:
                 break
         return found
-
-    async def _reasons_to_look(self) -> AsyncGenerator[None]:
-        told = asyncio.Event()
-        telling = asyncio.create_task(self._tell(told))
-        try:
-            while True:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_SECONDS):
-                        await told.wait()
-                told.clear()
-                yield
-        finally:
-            telling.cancel()
-            await asyncio.wait({telling})
-
-    async def _tell(self, told: asyncio.Event) -> None:
-        """Say whenever something happens in the folders of the file and of what it links to."""
-        folders = {self._file.absolute().parent, self._file.resolve().parent}
-        # For what happened before: by then the folders are watched.
-        asyncio.get_running_loop().call_soon(told.set)
-        try:
-            async for _ in awatch(*folders, watch_filter=None, recursive=False, debounce=500, step=100):
-                told.set()
-        except (OSError, RuntimeError) as error:
-            _log.warning("changes of files are not told here (%s): the file is looked at every %g s", error, _LOOK_SECONDS)
 
     def _digest(self) -> bytes:
         """What the file holds now, in short; nothing if there is none, or it can't be read."""

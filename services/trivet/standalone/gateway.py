@@ -11,7 +11,6 @@ import grpc
 
 from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.auth import KeyRing
-from trivet.kernel.chain import standard_interceptors
 from trivet.kernel.client import connect
 from trivet.kernel.interceptors.validation import validation
 from trivet.kernel.server import CannotListen, Server
@@ -113,8 +112,7 @@ async def open_gateway(config: Config, part: Part = "all", told: "Told | None" =
     """
     async with AsyncExitStack() as stack:
         keys = KeyRing(config.auth)
-        interceptors = (*standard_interceptors(config.server, keys), validation)
-        server = Server(config.server, interceptors) if SERVICES[part] else None
+        server = Server(config.server, keys, [validation]) if SERVICES[part] else None
         channels: Channels = {}
         for called in _called(part, config):
             local = server if called in SERVICES[part] else None

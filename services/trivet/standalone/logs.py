@@ -10,9 +10,12 @@ from typing import Final, Literal, TextIO
 
 import orjson
 
-from trivet.kernel.access_lines import LOGGER, Line, LineHandler
+from trivet.kernel.access_lines import LOGGER, LineHandler
 
 LogForm = Literal["text", "json"]
+
+_Line = tuple[int, float, str, tuple[object, ...]]
+"""The level of a line, when it was said, its template, and what stands in it."""
 
 # Whatever a record has beyond these came with `extra=`.
 _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -22,7 +25,7 @@ class LineFormatter(logging.Formatter):
     """A formatter of records that can do the same to a line, without a record."""
 
     @abstractmethod
-    def format_line(self, line: Line) -> str:
+    def format_line(self, line: _Line) -> str:
         """The line in the form of a record that has its level, its time and its message."""
 
 
@@ -41,12 +44,13 @@ class JsonFormatter(LineFormatter):
             entry["stack"] = self.formatException(record.exc_info)
         return orjson.dumps(entry, default=str).decode()
 
-    def format_line(self, line: Line) -> str:
+    def format_line(self, line: _Line) -> str:
+        level, created, template, parts = line
         entry = {
-            "time": datetime.fromtimestamp(line.created, UTC).isoformat(timespec="milliseconds"),
-            "level": logging.getLevelName(line.level).lower(),
+            "time": datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds"),
+            "level": logging.getLevelName(level).lower(),
             "logger": LOGGER,
-            "message": line.template % line.parts,
+            "message": template % parts,
         }
         return orjson.dumps(entry).decode()
 
@@ -61,8 +65,9 @@ class TextFormatter(LineFormatter):
         extras = "".join(f" {key}={value}" for key, value in _extras(record).items())
         return super().formatMessage(record) + extras
 
-    def format_line(self, line: Line) -> str:
-        return f"{_clock(int(line.created))} {logging.getLevelName(line.level):<7} {line.template % line.parts}"
+    def format_line(self, line: _Line) -> str:
+        level, created, template, parts = line
+        return f"{_clock(int(created))} {logging.getLevelName(level):<7} {template % parts}"
 
 
 @lru_cache(maxsize=8)
@@ -84,15 +89,17 @@ class BufferingHandler(LineHandler, logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self.setFormatter(formatter)
         self._format_line = formatter.format_line
-        self._lines: list[Line] = []
+        self._lines: list[_Line] = []
+        self._since = 0.0
 
-    def take(self, line: Line) -> None:
+    def take(self, level: int, created: float, template: str, parts: tuple[object, ...]) -> None:
         """Write a line within a moment, where an event loop runs; else at once."""
         lines = self._lines
-        lines.append(line)
+        lines.append((level, created, template, parts))
         if len(lines) == 1:
+            self._since = created
             self._flush_soon()
-        elif len(lines) >= self._MOST or line.created - lines[0].created > 2 * self._SECONDS:
+        elif len(lines) >= self._MOST or created - self._since > 2 * self._SECONDS:
             self.flush()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -129,5 +136,5 @@ def configure_logs(level: str, form: LogForm) -> None:
     handler = BufferingHandler(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # The bridge writes its own access log, Alembic names its own parts, the others tell of session ids, URLs and files in every line.
-    for chatty in ("aiohttp.access", "alembic", "mcp", "httpx2", "watchfiles"):
+    for chatty in ("aiohttp.access", "alembic", "mcp", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

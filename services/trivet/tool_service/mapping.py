@@ -7,10 +7,9 @@ from pydantic_core import from_json
 
 from trivet.kernel.errors import InvalidRequest
 from trivet.tool.v1 import tool_pb2, tool_service_pb2
-from trivet.tool_service.domain.calls import Event
 from trivet.tool_service.domain.pool import ServerState
 from trivet.tool_service.domain.targets import Target
-from trivet.tool_service.domain.tools import Content, Media, Other, Progress, ResourceLink, Text, Tool, ToolResult
+from trivet.tool_service.domain.tools import Content, Event, Media, Other, Progress, ResourceLink, Text, Tool, ToolResult
 
 
 def target(ref: tool_pb2.ServerRef) -> Target:

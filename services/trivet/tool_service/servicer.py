@@ -3,12 +3,14 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from trivet.kernel.call import current_call
 from trivet.kernel.rpc import Context
 from trivet.tool.v1 import tool_service_pb2, tool_service_pb2_grpc
 from trivet.tool_service import mapping
 from trivet.tool_service.domain.pool import ToolPool
+from trivet.tool_service.domain.session import Listing
 
 
 class ToolServicer(tool_service_pb2_grpc.ToolServiceServicer):
@@ -16,6 +18,7 @@ class ToolServicer(tool_service_pb2_grpc.ToolServiceServicer):
 
     def __init__(self, pool: ToolPool) -> None:
         self._pool = pool
+        self._told: WeakKeyDictionary[Listing, tool_service_pb2.ListToolsResponse] = WeakKeyDictionary()
 
     async def ListServers(
         self, request: tool_service_pb2.ListServersRequest, context: Context
@@ -23,8 +26,11 @@ class ToolServicer(tool_service_pb2_grpc.ToolServiceServicer):
         return tool_service_pb2.ListServersResponse(data=map(mapping.server, self._pool.states(_principal())))
 
     async def ListTools(self, request: tool_service_pb2.ListToolsRequest, context: Context) -> tool_service_pb2.ListToolsResponse:
-        tools = await self._pool.list_tools(mapping.target(request.server), _principal())
-        return tool_service_pb2.ListToolsResponse(data=map(mapping.tool, tools))
+        listing = await self._pool.list_tools(mapping.target(request.server), _principal())
+        told = self._told.get(listing)
+        if told is None:
+            told = self._told[listing] = tool_service_pb2.ListToolsResponse(data=map(mapping.tool, listing.tools))
+        return told
 
     async def CallTool(
         self, request: tool_service_pb2.CallToolRequest, context: Context

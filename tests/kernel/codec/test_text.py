@@ -47,6 +47,8 @@ def test_the_place_of_the_mistake_is_told() -> None:
         (b'{"model":"a","model":"b"}', "model"),
         (b'{"model": "a", "x": {"y": [1, {"z": 1, "z": 1}]}}', "z"),
         (b'{"model":"a","\\u006dodel":"a"}', "model"),
+        (b'{"model": 1, "model": "\\u0022\\u0022"}', "model"),
+        (b'{"model": "\\u0022\\u0022", "model": 1, "x": "\\u0022"}', "model"),
     ],
 )
 def test_a_key_given_twice_is_refused_by_name(data: bytes, key: str) -> None:

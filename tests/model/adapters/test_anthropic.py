@@ -10,7 +10,9 @@ from tests.model.adapters.messages_events import Json, began, block, calling, en
 from tests.upstreams.scripted import CLOSE, ScriptedUpstream, answer, piece, response, stream, stream_head
 from trivet.kernel.errors import Overloaded, RateLimited, ServiceError, UpstreamFailed, UpstreamRejected, UpstreamTimeout
 from trivet.model_service.adapters.anthropic import Anthropic, authorize
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp, UpstreamLimits
+from trivet.model_service.adapters.upstream_answer import UpstreamLimits
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.domain.ports import CountsTokens, Dialect, ModelInfo
 from trivet.model_service.domain.seals import seal
 from trivet.model_service.domain.turn import (

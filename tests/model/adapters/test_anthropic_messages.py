@@ -11,7 +11,8 @@ from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import Overloaded, ServiceError, UpstreamFailed, UpstreamRejected
 from trivet.model.v1.message_service_pb2 import CountMessageTokensRequest, CreateMessageRequest, MessageEventBatch
 from trivet.model_service.adapters.anthropic_messages import AnthropicMessages
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp, key_header
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint, key_header
 
 ASKED: dict[str, Any] = {
     "model": "claude/haiku",

@@ -150,7 +150,7 @@ async def test_the_headers_are_those_of_botocores_own_signer() -> None:
     signer = AwsSigner("aws", "eu-west-1", AwsKeys("AKIDEXAMPLE", "secret"))
     await signer.endpoint("https://h")
     url, body = "https://h/model/a%3A0/converse", b'{"messages":[]}'
-    ours = signer.authorize("POST", url, {"Content-Type": "application/json", "Accept": "x"}, body, "")
+    ours = signer.sign("POST", url, {"Content-Type": "application/json", "Accept": "x"}, body)
     request = AWSRequest("POST", url, headers={"Content-Type": "application/json"}, data=body)
     request.context["timestamp"] = ours["X-Amz-Date"]
     auth = SigV4Auth(Credentials("AKIDEXAMPLE", "secret"), "bedrock", "eu-west-1")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.checkers.responses_stream import check_responses_stream
 from trivet.kernel.codec.message_codec import codec_for
+from trivet.kernel.codec.runs import runs_of
 from trivet.kernel.errors import RateLimited, UpstreamFailed, UpstreamRejected
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_pb2 import Response
@@ -20,6 +21,7 @@ from trivet.model_service.domain.turn import (
     ReasoningEnded,
     RefusalDelta,
     TextDelta,
+    TextRun,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
@@ -32,6 +34,7 @@ from trivet.model_service.faces.responses import Ending, collect, ended, stream
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_tools import namespaced
+from trivet.model_service.faces.responses_whole import WholeResponse
 
 Json = dict[str, Any]
 
@@ -42,8 +45,13 @@ def renderer(**request: Any) -> ResponseRenderer:
     return ResponseRenderer(begin(request, "lab"), namespaced(request.tools))
 
 
+def whole() -> WholeResponse:
+    return WholeResponse(begin(CreateResponseRequest(model="lab/fast"), "lab"), {})
+
+
 def as_json(events: list[ResponseEvent]) -> list[Json]:
-    return [orjson.loads(codec_for(ResponseEvent).dumps(event)) for event in events]
+    singles = [single for event in events for single in runs_of(ResponseEvent.DESCRIPTOR).singles(event)]
+    return [orjson.loads(codec_for(ResponseEvent).dumps(event)) for event in singles]
 
 
 def rendered(*events: TurnEvent, reason: Any = "stop", **request: Any) -> list[Json]:
@@ -297,7 +305,7 @@ async def test_an_error_before_the_first_event_is_raised() -> None:
     with pytest.raises(UpstreamFailed):
         [batch async for batch in ended(stream(renderer(), turn(), ending), ending)]
     with pytest.raises(UpstreamFailed):
-        await collect(renderer(), turn())
+        await collect(whole(), turn())
 
 
 async def test_a_stream_keeps_the_batches_of_the_turn_and_ends_with_its_error() -> None:
@@ -318,7 +326,7 @@ async def test_what_is_collected_is_what_would_have_been_streamed() -> None:
     async def turn() -> Any:
         yield [TurnStarted(), TextDelta("a"), TurnFinished("stop", None, "flex")]
 
-    response = await collect(renderer(), turn())
+    response = await collect(whole(), turn())
 
     assert (response.status, response.output[0].message.content.parts.parts[0].output_text.text) == ("completed", "a")
     assert (response.service_tier, response.completed_at >= response.created_at) == ("flex", True)
@@ -360,6 +368,7 @@ def test_what_the_request_leaves_open_has_the_contract_s_defaults() -> None:
 INDEX = st.integers(0, 3)
 EVENT = st.one_of(
     st.builds(TextDelta, st.text(max_size=3)),
+    st.builds(TextRun, st.lists(st.text(min_size=1, max_size=3), min_size=1, max_size=3)),
     st.builds(RefusalDelta, st.text(max_size=3)),
     st.builds(ReasoningDelta, st.text(max_size=3), st.sampled_from([None, 0, 1])),
     st.builds(ReasoningEnded, st.sampled_from(["", "enc"])),
@@ -377,3 +386,20 @@ def test_whatever_a_turn_does_its_stream_keeps_the_invariants(events: list[TurnE
     found += made.fail(UpstreamFailed("It broke.")) if end == "fail" else made.render([TurnFinished(end)])
 
     assert check_responses_stream(as_json(found)) == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(EVENT, max_size=25), st.sampled_from(["stop", "length", "tool_calls", "content_filter"]))
+def test_whatever_a_turn_does_it_is_the_same_whole_as_streamed(events: list[TurnEvent], end: Any) -> None:
+    turn = [TurnStarted(), *events, TurnFinished(end, Usage(3, 4, 7), "flex")]
+    streamed, gathered = renderer(), whole()
+
+    streamed.render(turn)
+    gathered.add(turn)
+
+    assert without_ids(gathered.response) == without_ids(streamed.response)
+
+
+def without_ids(response: Response) -> Json:
+    found: Json = codec_for(Response).encode(response) | {"id": "", "created_at": 0, "completed_at": 0}
+    return found | {"output": [item | {"id": item["id"].partition("_")[0]} for item in found["output"]]}

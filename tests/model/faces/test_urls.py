@@ -7,7 +7,7 @@ import pytest
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
-from trivet.model_service.faces.urls import fetched_urls
+from trivet.model_service.faces.urls import fetched_urls, may_hold_urls
 
 URL = "http://10.0.0.1/x"
 
@@ -51,6 +51,10 @@ def test_a_chat_message_of_any_role_is_looked_into(message: dict[str, Any], kind
         ),
         ({"tools": [{"type": "mcp", "server_label": "s", "server_url": URL}]}, "tools[0].server_url"),
         (
+            {"tools": [{"type": "namespace", "name": "n", "description": "d", "tools": [{"type": "novel", "server_url": URL}]}]},
+            "tools[0].tools[0].server_url",
+        ),
+        (
             {"tools": [{"type": "image_generation", "input_image_mask": {"image_url": URL}}]},
             "tools[0].input_image_mask.image_url",
         ),
@@ -72,3 +76,13 @@ def test_what_is_inline_or_only_repeated_is_no_url_to_fetch() -> None:
 def test_parameters_that_only_the_provider_knows_are_searched_for_what_is_fetched_elsewhere() -> None:
     servers = [{"type": "url", "url": URL}]
     assert in_chat(mcp_servers=servers, image_url="no address", user_url=URL) == [(URL, "mcp_servers[0].url")]
+
+
+def test_a_request_of_texts_is_not_searched() -> None:
+    texts = [{"role": role, "content": URL} for role in ("system", "user", "assistant")] + [
+        {"role": "user", "content": [{"type": "text", "text": URL}]}
+    ]
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"image_url": URL}}}
+    chat = codec_for(CreateChatCompletionRequest).decode({"model": "a/m", "messages": texts, "tools": [tool]})
+    assert not may_hold_urls(chat)
+    assert not may_hold_urls(codec_for(CreateResponseRequest).decode({"model": "a/m", "input": URL}))

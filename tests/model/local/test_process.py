@@ -24,7 +24,8 @@ from trivet.kernel.errors import UpstreamFailed
 from trivet.model_service.adapters.local import process
 from trivet.model_service.adapters.local.model import LocalModel, LocalOptions
 from trivet.model_service.adapters.openai_chat import OpenAIChat
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.domain.turn import Message, Text, TurnRequest
 
 BOUND = 30.0

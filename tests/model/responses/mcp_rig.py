@@ -21,7 +21,9 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp, UpstreamLimits
+from trivet.model_service.adapters.upstream_answer import UpstreamLimits
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.assembly import Assembly

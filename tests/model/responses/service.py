@@ -121,7 +121,7 @@ async def refused(call: Any) -> ServiceError:
 @asynccontextmanager
 async def over(service: ModelService, transport: Transport = "in-process") -> AsyncIterator[tuple[Caller, Caller]]:
     """Two callers of a service, who know nothing of each other."""
-    async with serving(_register, service, transport=transport, auth=KEYS, interceptors=[validation]) as channel:
+    async with serving(_register, service, transport=transport, auth=KEYS, judges=[validation]) as channel:
         yield Caller(channel, "alice"), Caller(channel, "bob")
 
 

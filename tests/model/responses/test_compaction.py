@@ -27,7 +27,8 @@ from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.errors import AddressRefused, InvalidRequest, UnsupportedParameter, UpstreamFailed, UpstreamRejected
 from trivet.model.v1.response_context_pb2 import CompactedResponse
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.domain.turn import ReasoningDelta, TextDelta, TurnEvent, TurnFinished, TurnStarted
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.turns.compaction import compaction_of, open_compactions

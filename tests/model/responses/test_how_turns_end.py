@@ -11,11 +11,14 @@ from tests.model.chat_chunks import chunk
 from tests.model.responses.turning import as_json, asking, managed
 from tests.model.responses_events import MESSAGE, USAGE, message, numbered, response, snapshot
 from tests.upstreams.scripted import CLOSE, ScriptedUpstream, answer, piece, sse, stream, stream_head
+from trivet.kernel.codec.runs import without_runs
 from trivet.kernel.errors import UpstreamFailed
+from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.faces.responses_echo import begin
 
 CUT = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -69,7 +72,11 @@ async def whole_of(turns: Any, **changes: Any) -> Response:
 
 async def events_of(turns: Any) -> list[Any]:
     request = asking(max_output_tokens=3)
-    return [event async for batch in turns.stream(request, begin(request, "lab")) for event in batch.events]
+    return [event async for batch in turns.stream(request, begin(request, "lab")) for event in singles(batch)]
+
+
+def singles(batch: ResponseEventBatch) -> list[ResponseEvent]:
+    return list(without_runs(batch, "events").events)
 
 
 @pytest.mark.parametrize("dialect", ["chat", "responses"])
@@ -135,7 +142,7 @@ async def test_padding_may_be_asked_for_and_declined() -> None:
         for wanted in (True, False):
             request = asking(stream_options={"include_obfuscation": wanted})
             batches = turns.stream(request, begin(request, "lab"))
-            events = [event async for batch in batches for event in batch.events]
+            events = [event async for batch in batches for event in singles(batch)]
 
             assert all("obfuscation" not in told for told in as_json(events))
         assert all("include_obfuscation" not in str(request.body) for request in upstream.requests)

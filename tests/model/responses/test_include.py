@@ -15,7 +15,8 @@ from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_stored_pb2 import ItemPage
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.include import REASONING as ENCRYPTED
 from trivet.model_service.responses.include import Shown, check_include

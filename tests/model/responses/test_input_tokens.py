@@ -31,7 +31,8 @@ from trivet.model_service.adapters.chat_flavors import OPENAI
 from trivet.model_service.adapters.openai_chat import OpenAIChat
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.tokenizer import LocalTokenizer, rough_count, vocabulary_of
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.turns.compaction import compaction_of
 from trivet.model_service.responses.turns.estimate import (

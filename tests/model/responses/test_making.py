@@ -23,9 +23,12 @@ from tests.model.responses.mcp_rig import (
     plan,
     told,
 )
+from tests.model.responses.turning import Turning, managed
 from tests.upstreams.scripted import answer
 from trivet.kernel.errors import UpstreamRejected
+from trivet.model_service.domain.turn import TextRun, TurnFinished, TurnStarted
 from trivet.model_service.responses.assembly import Assembly
+from trivet.model_service.responses.making import ResponseMaker
 from trivet.model_service.responses.mcp.conversation import MOST_TURNS
 
 OWN: Json = {"type": "function", "name": "own", "parameters": {"type": "object"}, "strict": False}
@@ -44,6 +47,17 @@ def read_results(body: Json, dialect: str) -> list[str]:
     if dialect == "lab":
         return [message["content"] for message in body["messages"] if message["role"] == "tool"]
     return [item["output"] for item in body["input"] if item["type"] == "function_call_output"]
+
+
+async def test_pieces_that_come_as_a_run_are_events_of_their_own_for_who_counts_them() -> None:
+    turn = [[TurnStarted()], [TextRun(["One", " two"])], [TurnFinished("stop")]]
+    maker = ResponseMaker(managed(Turning(turn)), None)
+    asked = plan("lab", tools=[])
+
+    async with aclosing(maker.make(asked, Assembly(asked.told), {})) as making:
+        events = [event async for said in making if isinstance(said, list) for event in said]
+
+    assert [event.output_text_delta.delta for event in events if event.HasField("output_text_delta")] == ["One", " two"]
 
 
 # ---- calls -------------------------------------------------------------------------------------------------------------

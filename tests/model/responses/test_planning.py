@@ -17,7 +17,8 @@ from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.adapters.openai_responses import OpenAIResponses
 from trivet.model_service.adapters.store.sql_store import SqlStore
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.domain.store import Change, StoredConversation
 from trivet.model_service.responses.item_ids import item_id
 from trivet.model_service.responses.keeping.records import stored_item

@@ -14,6 +14,7 @@ from tests.model.responses_events import MESSAGE, REASONING, completed
 from tests.upstreams.scripted import ScriptedUpstream, answer
 from trivet.kernel.testing import TRANSPORTS, Transport
 from trivet.model_service.adapters.store.sql_store import SqlStore
+from trivet.model_service.domain.turn import TextRun, TurnFinished, TurnStarted
 
 UNKNOWN = "resp_" + "0" * 48
 ODD_IDS = ["", "'; DROP TABLE responses; --", "résp_ü", "resp_%", "x" * 5000, "\N{CJK UNIFIED IDEOGRAPH-4E2D}", "a/b?c"]
@@ -61,6 +62,18 @@ async def test_a_streamed_response_is_told_again_and_replayed(transport: Transpo
         assert await alice.get(name) == events[-1]["response"]
         assert await alice.follow(name) == events
         assert await alice.follow(name, starting_after=4) == events[5:]
+
+
+async def test_pieces_that_came_as_a_run_are_replayed_one_by_one(store: SqlStore) -> None:
+    turn = [[TurnStarted()], [TextRun(["One", " two"]), TextRun([" three."])], [TurnFinished("stop")]]
+    async with over_dialect(Turning(turn), store) as (alice, _):
+        events = await alice.stream()
+        name = events[0]["response"]["id"]
+
+        replayed = [await alice.follow(name, starting_after=number) for number in range(len(events) - 1)]
+
+    assert [event["delta"] for event in events if "delta" in event] == ["One", " two", " three."]
+    assert replayed == [events[number + 1 :] for number in range(len(events) - 1)]
 
 
 @pytest.mark.parametrize("provider", ["lab", "oai"])

@@ -17,7 +17,8 @@ from trivet.model_service.adapters.store.sql_store import SqlStore, open_store
 from trivet.model_service.domain.calls import Attempt
 from trivet.model_service.domain.turn import Usage
 from trivet.model_service.domain.usage import UsageFilter, UsageQuery, UsageSums
-from trivet.model_service.settings import StoreSettings, UsageSettings
+from trivet.model_service.settings import StoreSettings
+from trivet.model_service.usage_settings import UsageSettings
 
 HOUR, DAY = 3600.0, 86_400.0
 MIDNIGHT = NOON + DAY / 2

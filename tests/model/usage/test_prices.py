@@ -167,11 +167,14 @@ async def test_sounds_have_no_public_price_because_their_tokens_are_not_told_apa
 
 async def test_prices_are_not_loaded_for_those_who_need_none() -> None:
     public = PublicPrices()
-    prices = PriceBook([provider(models=["m"])], public)
+    prices = PriceBook([provider(models=["m"], base_url="https://lab.example/v1")], public)
+    nearby = [provider(base_url=f"http://{host}/v1") for host in ("lab:1", "localhost:1", "127.0.0.1:1", "[::1]:1", "10.0.0.1")]
     priced = PriceBook([provider(models=[{"name": "m", "price": {"per_request": 1}}], price_list="openai")], public)
 
     await prices.ready([call(provider="other")])
     await priced.ready([call()])
+    for one in nearby:
+        await PriceBook([one], public).ready([call()])
     assert public._snapshot is None
     await prices.ready([call()])
     assert public._snapshot is not None

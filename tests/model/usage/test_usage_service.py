@@ -59,7 +59,7 @@ def _authorized(key: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def gateway(folder: Path) -> AsyncIterator[Rig]:
+async def gateway(folder: Path, **usage: Any) -> AsyncIterator[Rig]:
     async with ScriptedUpstream() as upstream:
         config = Config.model_validate(
             {
@@ -79,6 +79,7 @@ async def gateway(folder: Path) -> AsyncIterator[Rig]:
                     for name, kind in (("lab", "openai-chat"), ("oai", "openai-responses"))
                 ],
                 "store": {"url": f"sqlite:///{folder}/t.db"},
+                "usage": usage,
             }
         )
         async with open_gateway(config) as opened, aiohttp.ClientSession(f"http://{opened.http}") as http:
@@ -89,6 +90,16 @@ async def gateway(folder: Path) -> AsyncIterator[Rig]:
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with gateway(tmp_path) as opened:
         yield opened
+
+
+async def test_where_calls_are_not_recorded_those_of_before_are_told(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as rig:
+        rig.upstream.play(SAID.script("lab", streamed=False))
+        assert await rig.post("/v1/chat/completions", {**HI, "model": "lab/m"}) == 200
+    async with gateway(tmp_path, record=False) as rig:
+        rig.upstream.play(SAID.script("lab", streamed=False))
+        assert await rig.post("/v1/chat/completions", {**HI, "model": "lab/m"}) == 200
+        await rig.calls(1)
 
 
 # ---- one record for each call ------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,12 +14,15 @@ TOOLS = [
 ]
 
 
+Play = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
+
+
 class MinimalServer:
     """Speaks the handshake era with plain JSON answers.
 
     `status` answers every POST with that HTTP status. `sessions` makes it hand out session ids and refuse unknown ones
     with `refusal`. `answers` replaces results by method; an exception class among them cuts the connection.
-    `hanging` counts the calls of `hang` whose connection is open.
+    `hanging` counts the calls of `hang` whose connection is open. `play` answers calls of tools, `resume` each GET.
     """
 
     def __init__(self) -> None:
@@ -31,6 +34,9 @@ class MinimalServer:
         self.refusal: Callable[[], web.Response] = lambda: web.Response(status=404)
         self.answers: dict[str, Any] = {}
         self.hanging = 0
+        self.posted: list[dict[str, Any]] = []
+        self.play: Play | None = None
+        self.resume: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self.changed = asyncio.Condition()
         self.url = ""
         self.port = 0
@@ -40,6 +46,7 @@ class MinimalServer:
         method = message.get("method", "")
         self.seen[method] += 1
         self.headers.append(dict(request.headers))
+        self.posted.append(message)
         if self.redirect:
             return web.Response(status=307, headers={"Location": self.redirect})
         if self.status:
@@ -50,7 +57,14 @@ class MinimalServer:
             return web.Response(status=202)
         if message.get("params", {}).get("name") == "hang":
             await self._hang()
+        if self.play is not None and method == "tools/call":
+            return await self.play(request, message)
         return self._answer(request, method, message)
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        self.seen["GET"] += 1
+        self.headers.append(dict(request.headers))
+        return web.Response(status=405) if self.resume is None else await self.resume(request)
 
     def _unknown_session(self, method: str, request: web.Request) -> bool:
         if self.sessions is None or method in {"initialize", "server/discover"}:
@@ -106,7 +120,9 @@ async def minimal_server(server: MinimalServer | None = None, port: int = 0) -> 
     """A server that listens on loopback."""
     server = server or MinimalServer()
     app = web.Application(client_max_size=64 * 1024 * 1024)
-    app.router.add_post("/mcp", server.post)
+    for path in ("/mcp", "/moved"):
+        app.router.add_post(path, server.post)
+        app.router.add_get(path, server.get)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port, reuse_address=True)

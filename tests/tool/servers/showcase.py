@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import uvicorn
@@ -19,7 +19,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.utilities.types import Image
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import AudioContent, EmbeddedResource, ResourceLink, TextResourceContents
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 server = MCPServer("showcase", log_level="CRITICAL")
@@ -104,6 +104,26 @@ async def grow(ctx: Context[Any, Any], name: str) -> str:
 def header(ctx: Context[Any, Any], name: str) -> str:
     """What the client sent."""
     return (ctx.headers or {}).get(name, "")
+
+
+@server.tool()
+def where(ctx: Context[Any, Any], region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]) -> str:
+    """An argument that travels as a header, too, where the era knows of such."""
+    return (ctx.headers or {}).get("mcp-param-region", region)
+
+
+@server.tool()
+def rewrite() -> str:
+    """Change the schema of another tool, and tell nobody."""
+    server.remove_tool("where_else")
+    server.add_tool(where, name="where_else", description="changed")
+    return "changed"
+
+
+@server.tool()
+def where_else(region: str) -> str:
+    """What `rewrite` changes."""
+    return region
 
 
 @server.tool()

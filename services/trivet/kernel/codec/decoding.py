@@ -5,16 +5,15 @@ as protobuf takes them. The whole message is then built by one call into protobu
 attributes one by one and never copies a submessage.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from math import isfinite
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import orjson
 from google.protobuf.descriptor import Descriptor
 
-from trivet.kernel.codec import packed
+from trivet.kernel.codec import scalars
 from trivet.kernel.codec.refusal import RefusalError, expected, invalid, missing, one_of, shown
+from trivet.kernel.codec.scalars import Decode
 from trivet.kernel.codec.shape import (
     Field,
     Kind,
@@ -23,16 +22,12 @@ from trivet.kernel.codec.shape import (
     UnionShape,
     Value,
     enum_names,
-    kind_of,
     kinds,
     shape_of,
 )
 
 MAX_DEPTH: Final = 64
 """The deepest nesting of messages in one another. A protobuf parser stops at 100, and ours may stand inside others."""
-
-Decode = Callable[[Any, int], Any]
-"""From a JSON value and the depth it stands at to its tree; raises `RefusalError`."""
 
 _Constants = tuple[tuple[str, Any], ...]
 
@@ -41,23 +36,28 @@ class _Never:
     """A type that no JSON value has, and a value that none equals."""
 
 
-class _Slot(NamedTuple):
-    """Where the value of a key goes: into the field `name`, or to the rest, which the field that catches all takes.
+_Slot = tuple[str, type, Decode | None, Any, Any]
+"""Where the value of a key goes: into the field `name`, or to the rest, which the field that catches all takes.
 
-    A value of the type `exact` is kept as it is, others go through `decode`. What the field cannot hold goes to the
-    rest: None and `empty`, or anything where `decode` is None. The value that the encoder writes by itself, `unset`,
-    goes nowhere.
-    """
+That is `name, exact, decode, empty, unset`; a class with names would be slower to take apart. A value of the type `exact` is kept
+as it is, others go through `decode`. What the field cannot hold goes to the rest: None and `empty`, or anything where `decode` is
+None. The value that the encoder writes by itself, `unset`, goes nowhere.
+"""
 
-    name: str
-    exact: type
-    decode: Decode | None
-    empty: Any
-    unset: Any
-
-
-_NOWHERE = _Slot("", _Never, None, None, _Never)
+_NOWHERE: _Slot = ("", _Never, None, None, _Never)
 """The slot of an unknown key."""
+
+_EXACT = {Value.STRING: str, Value.BOOLEAN: bool}
+"""What is kept as it is, because JSON has a type for it."""
+
+_TYPES: dict[Kind, tuple[type, ...]] = {
+    Kind.STRING: (str,),
+    Kind.NUMBER: (int, float),
+    Kind.BOOLEAN: (bool,),
+    Kind.ARRAY: (list,),
+    Kind.OBJECT: (dict,),
+    Kind.NULL: (type(None),),
+}
 
 _Rest = Callable[[dict[str, Any]], dict[str, Any]]
 """From the pairs that no field holds to what they add to the tree."""
@@ -97,22 +97,16 @@ class DecodeCompiler:
                 return self._object(shape, constants)
 
     def _object(self, shape: ObjectShape, constants: _Constants) -> Decode:
-        slots = {key: _NOWHERE._replace(unset=value) for key, value in (*shape.constants.items(), *constants)}
+        slots = {key: (*_NOWHERE[:-1], value) for key, value in (*shape.constants.items(), *constants)}
         slots.update((field.key, self._slot(field)) for field in shape.fields)
         drop = _refuse_unknown(frozenset(slots)) if self._strict else _drop
         decode = _decode_object(slots, _catch_all(shape.catch_all) if shape.catch_all else drop)
         return _decode_exclusive(decode, shape.exclusive) if shape.exclusive else decode
 
     def _slot(self, field: Field) -> _Slot:
-        plain = not field.descriptor.is_repeated
-        exact = {Value.STRING: str, Value.BOOLEAN: bool}.get(field.value, _Never) if plain else _Never
-        return _Slot(
-            name=field.name,
-            exact=exact,
-            decode=self._field(field),
-            empty=field.empty,
-            unset=field.unset if field.options.always else _Never,
-        )
+        exact = _Never if field.descriptor.is_repeated else _EXACT.get(field.value, _Never)
+        unset = field.unset if field.options.always else _Never
+        return field.name, exact, self._field(field), field.empty, unset
 
     def _field(self, field: Field) -> Decode:
         one = self._value(field)
@@ -125,11 +119,11 @@ class DecodeCompiler:
             case Value.MESSAGE:
                 return self.message(field.message, constants)
             case Value.INTEGER:
-                return _decode_integer(*field.integer_range)
+                return scalars.integer(*field.integer_range)
             case Value.ENUM:
-                return _decode_enum({name: number for number, name in enum_names(field.element.enum_type).items()})
+                return scalars.enum({name: number for number, name in enum_names(field.element.enum_type).items()})
             case simple:
-                return _SIMPLE[simple]
+                return scalars.SIMPLE[simple]
 
     def _union(self, shape: UnionShape, constants: _Constants) -> Decode:
         by_tag: dict[str, tuple[str, Decode]] = {}
@@ -145,9 +139,11 @@ class DecodeCompiler:
                 by_kind.update(dict.fromkeys(kinds(member), (member.name, self._value(member, constants))))
         if not shape.discriminator:
             return _decode_by_kind(by_kind, shape.unknown)
-        tagged = _decode_tagged(shape.discriminator, by_tag, implied, shape.unknown, strict=self._strict)
-        fallback = "" if self._strict else shape.unknown
-        return _decode_by_kind_or_tag(tagged, _decode_by_kind({Kind.OBJECT: ("", tagged), **by_kind}, fallback))
+        # Which of the objects it is, the discriminator tells; here they are only named among what is expected.
+        by_kind.setdefault(Kind.OBJECT, ("", scalars.raw))
+        untagged = _decode_by_kind(by_kind, "" if self._strict else shape.unknown)
+        told_otherwise = _told_otherwise(shape.discriminator, tuple(by_tag), implied, shape.unknown, strict=self._strict)
+        return _decode_tagged(shape.discriminator, by_tag, told_otherwise, untagged)
 
 
 def _decode_object(slots: Mapping[str, _Slot], keep: _Rest) -> Decode:
@@ -200,7 +196,7 @@ def _decode_exclusive(decode: Decode, groups: Iterable[Mapping[str, str]]) -> De
 
 def _catch_all(name: str) -> _Rest:
     def keep(rest: dict[str, Any]) -> dict[str, Any]:
-        return {name: _raw(rest, 0)}
+        return {name: scalars.raw(rest, 0)}
 
     return keep
 
@@ -219,32 +215,20 @@ def _drop(rest: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+_Member = tuple[str, Decode]
+
+
 def _decode_tagged(
     discriminator: str,
-    members: Mapping[str, tuple[str, Decode]],
-    implied: Iterable[tuple[str, tuple[str, Decode]]],
-    unknown: str,
-    *,
-    strict: bool,
+    members: Mapping[str, _Member],
+    told_otherwise: Callable[[dict[str, Any], Any], _Member],
+    untagged: Decode,
 ) -> Decode:
-    """The union's member that the discriminator of an object tells."""
+    """The union's member that the discriminator of an object tells, or `untagged` for what is no object."""
 
-    def told_otherwise(value: dict[str, Any], tag: Any) -> tuple[str, Decode]:
-        if tag is None:
-            for key, member in implied:
-                if key in value:
-                    return member
-        if unknown and (not strict or type(tag) is str):
-            return unknown, _raw
-        if tag is None:
-            raise missing(discriminator)
-        if type(tag) is str:
-            raise invalid(f"expected {one_of(list(members))}, but got {shown(tag)}", discriminator)
-        refusal = expected("a string", tag)
-        refusal.path.append(discriminator)
-        raise refusal
-
-    def decode(value: dict[str, Any], depth: int) -> dict[str, Any]:
+    def decode(value: Any, depth: int) -> Any:
+        if type(value) is not dict:
+            return untagged(value, depth)
         tag = value.get(discriminator)
         member = members.get(tag) if type(tag) is str else None
         name, convert = member or told_otherwise(value, tag)
@@ -253,24 +237,41 @@ def _decode_tagged(
     return decode
 
 
-def _decode_by_kind_or_tag(tagged: Decode, by_kind: Decode) -> Decode:
-    def decode(value: Any, depth: int) -> Any:
-        return (tagged if type(value) is dict else by_kind)(value, depth)
+def _told_otherwise(
+    discriminator: str, tags: Sequence[str], implied: Iterable[tuple[str, _Member]], unknown: str, *, strict: bool
+) -> Callable[[dict[str, Any], Any], _Member]:
+    """Which member an object is whose discriminator tells none of them; raises `RefusalError` if that is not allowed."""
 
-    return decode
+    def find(value: dict[str, Any], tag: Any) -> _Member:
+        if tag is None:
+            for key, member in implied:
+                if key in value:
+                    return member
+        if unknown and (not strict or type(tag) is str):
+            return unknown, scalars.raw
+        if tag is None:
+            raise missing(discriminator)
+        if type(tag) is str:
+            raise invalid(f"expected {one_of(tags)}, but got {shown(tag)}", discriminator)
+        refusal = expected("a string", tag)
+        refusal.path.append(discriminator)
+        raise refusal
+
+    return find
 
 
-def _decode_by_kind(members: Mapping[Kind, tuple[str, Decode]], unknown: str) -> Decode:
+def _decode_by_kind(members: Mapping[Kind, _Member], unknown: str) -> Decode:
     """The union's member that the kind of the value tells."""
     names = " or ".join(kind.value for kind in Kind if kind in members)
+    by_type = {held: member for kind, member in members.items() for held in _TYPES[kind]}
 
     def decode(value: Any, depth: int) -> dict[str, Any]:
-        member = members.get(kind_of(value))
+        member = by_type.get(type(value))
         if member is not None:
             name, convert = member
             return {name: convert(value, depth + 1)}
         if unknown:
-            return {unknown: _raw(value, depth)}
+            return {unknown: scalars.raw(value, depth)}
         raise expected(names, value)
 
     return decode
@@ -313,88 +314,3 @@ def _decode_map(one: Decode) -> Decode:
         return tree
 
     return decode
-
-
-def _decode_integer(least: int, greatest: int) -> Decode:
-    def decode(value: Any, depth: int) -> int:
-        if type(value) is float and value.is_integer():
-            value = int(value)
-        if type(value) is not int:
-            raise expected("an integer", value) if type(value) is not float else invalid(f"expected an integer, but got {value}")
-        if not least <= value <= greatest:
-            raise invalid(f"expected an integer between {least} and {greatest}")
-        return value
-
-    return decode
-
-
-def _decode_enum(numbers: Mapping[str, int]) -> Decode:
-    known = [name for name, number in numbers.items() if number]
-
-    def decode(value: Any, depth: int) -> int:
-        if type(value) is not str:
-            raise expected("a string", value)
-        number = numbers.get(value)
-        if not number:
-            raise invalid(f"expected {one_of(known)}, but got {shown(value)}")
-        return number
-
-    return decode
-
-
-def _string(value: Any, depth: int) -> str:
-    if type(value) is not str:
-        raise expected("a string", value)
-    return value
-
-
-def _boolean(value: Any, depth: int) -> bool:
-    if type(value) is not bool:
-        raise expected("a boolean", value)
-    return value
-
-
-def _double(value: Any, depth: int) -> float:
-    if type(value) is float and isfinite(value):
-        return value
-    if type(value) is not int:
-        raise expected("a number", value) if type(value) is not float else invalid("expected a finite number")
-    try:
-        return float(value)
-    except OverflowError:
-        raise invalid("expected a finite number") from None
-
-
-def _raw(value: Any, depth: int) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError as error:
-        raise invalid("it is nested too deeply" if "ecursion" in str(error) else "expected a JSON value") from None
-
-
-def _bytes(value: Any, depth: int) -> bytes:
-    try:
-        return packed.from_base64(_string(value, depth))
-    except ValueError:
-        raise invalid("expected base64") from None
-
-
-def _floats(value: Any, depth: int) -> bytes:
-    if type(value) is not list:
-        raise expected("an array", value)
-    try:
-        return packed.floats(value)
-    except (TypeError, OverflowError):
-        # Only here is it worth a search which one it is.
-        _decode_list(_double)(value, depth)
-        raise invalid("expected numbers that 32 bits hold") from None
-
-
-_SIMPLE: dict[Value, Decode] = {
-    Value.STRING: _string,
-    Value.BOOLEAN: _boolean,
-    Value.DOUBLE: _double,
-    Value.RAW: _raw,
-    Value.BYTES: _bytes,
-    Value.FLOATS: _floats,
-}

@@ -3,12 +3,12 @@
 The keys that are always there come first, in the order of the fields; they are one dict that is copied for each message.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from orjson import Fragment
 
 from trivet.kernel.codec import packed
@@ -52,25 +52,25 @@ class EncodeCompiler:
                 return self._object({**dict(constants), **shape.constants}, shape.fields, shape.catch_all)
 
     def _union(self, shape: UnionShape, constants: _Constants) -> Encode:
-        members: dict[str, Encode] = {shape.unknown: Fragment} if shape.unknown else {}
+        members: dict[FieldDescriptor, Encode | None] = {}
         for member in shape.members:
             added = ((shape.discriminator, member.options.tags[0]),) if shape.is_tagged(member) else ()
-            members[member.name] = self._value(member, (*constants, *added)) or _as_it_is
-        return _encode_union(shape.oneof, members)
+            members[member.descriptor] = self._value(member, (*constants, *added))
+        if shape.unknown:
+            members[shape.descriptor.fields_by_name[shape.unknown]] = Fragment
+        return _encode_union(members)
 
     def _object(self, constants: Mapping[str, Any], fields: Iterable[Field], catch_all: str) -> Encode:
         template = dict(constants)
-        groups = _Groups([], [], [], [])
+        written: dict[FieldDescriptor, tuple[str, Encode | None]] = {}
         for field in fields:
             encode = self._field(field)
-            key, name, has_presence = field.key, field.name, field.descriptor.has_presence
-            if field.options.always or (encode is None and not has_presence):
-                template[key] = field.unset
-            if encode is None:
-                (groups.optional if has_presence else groups.plain).append((key, name))
-            else:
-                (groups.present if has_presence else groups.filled).append((key, name, encode))
-        return _encode_object(template, groups, catch_all)
+            written[field.descriptor] = field.key, encode
+            if encode is None and not field.descriptor.has_presence:
+                template[field.key] = field.descriptor.default_value
+            elif field.options.always:
+                template[field.key] = field.unset
+        return _encode_object(template, written, catch_all)
 
     def _field(self, field: Field) -> Encode | None:
         """The closure for a field, None for one whose value is written as it is."""
@@ -95,36 +95,19 @@ class EncodeCompiler:
                 return None
 
 
-class _Groups(NamedTuple):
-    """Fields, each as key, name and how it is written, grouped by what tells that there is something to write.
-
-    Scalars without presence; scalars with presence; what is converted and has presence; what is converted and written
-    when it is not empty.
-    """
-
-    plain: list[tuple[str, str]]
-    optional: list[tuple[str, str]]
-    present: list[tuple[str, str, Encode]]
-    filled: list[tuple[str, str, Encode]]
-
-
-def _encode_object(template: dict[str, Any], groups: _Groups, catch_all: str) -> Encode:
-    plain, optional, present, filled = groups
+def _encode_object(
+    template: dict[str, Any], written: Mapping[FieldDescriptor, tuple[str, Encode | None]], catch_all: str
+) -> Encode:
+    """`template` has what is there always, `written` the key of each field and how its value is written."""
 
     def encode(message: Any) -> dict[str, Any]:
         out = template.copy()
-        for key, name in plain:
-            out[key] = getattr(message, name)
-        has = message.HasField
-        for key, name in optional:
-            if has(name):
-                out[key] = getattr(message, name)
-        for key, name, convert in present:
-            if has(name):
-                out[key] = convert(getattr(message, name))
-        for key, name, convert in filled:
-            if value := getattr(message, name):
-                out[key] = convert(value)
+        # All that is set, in one call: to ask for each field that could be costs more than all else.
+        for field, value in message.ListFields():
+            entry = written.get(field)
+            if entry is not None:
+                key, convert = entry
+                out[key] = value if convert is None else convert(value)
         if catch_all and (rest := getattr(message, catch_all)):
             out.update(orjson.loads(rest))
         return out
@@ -132,10 +115,12 @@ def _encode_object(template: dict[str, Any], groups: _Groups, catch_all: str) ->
     return encode
 
 
-def _encode_union(oneof: str, members: Mapping[str, Encode]) -> Encode:
+def _encode_union(members: Mapping[FieldDescriptor, Encode | None]) -> Encode:
     def encode(message: Any) -> Any:
-        name = message.WhichOneof(oneof)
-        return None if name is None else members[name](getattr(message, name))
+        for field, value in message.ListFields():
+            convert = members[field]
+            return value if convert is None else convert(value)
+        return None
 
     return encode
 
@@ -153,8 +138,9 @@ def _encode_list(one: Encode | None) -> Encode:
     if one is None:
         return list
 
-    def encode(values: Iterable[Any]) -> list[Any]:
-        return [one(value) for value in values]
+    def encode(values: Sequence[Any]) -> list[Any]:
+        # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
+        return [one(value) for value in values[:]]
 
     return encode
 
@@ -175,10 +161,6 @@ def _encode_enum(names: Mapping[int, str]) -> Encode:
         return names.get(number, number)
 
     return encode
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 ENCODERS: Final = EncodeCompiler()

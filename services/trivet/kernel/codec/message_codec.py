@@ -8,9 +8,10 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from trivet.kernel.codec import text
-from trivet.kernel.codec.decoding import Decode, DecodeCompiler
+from trivet.kernel.codec.decoding import DecodeCompiler
 from trivet.kernel.codec.encoding import ENCODERS, Encode
 from trivet.kernel.codec.refusal import RefusalError, invalid
+from trivet.kernel.codec.scalars import Decode
 
 M = TypeVar("M", bound=Message)
 
@@ -53,9 +54,12 @@ class MessageCodec(Generic[M]):
     def decode(self, value: Any, *, strict: bool = False) -> M:
         """The message of a JSON value as Python holds it."""
         try:
-            return _build(self.message_class, self._strict if strict else self._lenient, value)
+            return self.message_class(**(self._strict if strict else self._lenient)(value, 0))
         except RefusalError as refusal:
             raise refusal.as_error() from None
+        except UnicodeEncodeError:
+            # Never from `loads`: orjson refuses what is not Unicode. Only here is the place of the string worth a search.
+            raise invalid("expected valid Unicode", *text.place_of_lone_surrogate(value)).as_error() from None
 
     def loads(self, data: bytes | str, *, strict: bool = False) -> M:
         """The message of a JSON text."""
@@ -71,11 +75,3 @@ def codec_for(message_class: type[M]) -> MessageCodec[M]:
     if codec is None:
         codec = _CODECS[message_class] = MessageCodec(message_class)
     return codec
-
-
-def _build(message_class: type[M], decode: Decode, value: Any) -> M:
-    try:
-        return message_class(**decode(value, 0))
-    except UnicodeEncodeError:
-        # Never from `loads`: orjson refuses what is not Unicode. Only here is the place of the string worth a search.
-        raise invalid("expected valid Unicode", *text.place_of_lone_surrogate(value)) from None

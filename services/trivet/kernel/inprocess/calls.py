@@ -91,26 +91,33 @@ class InProcessUnaryCall(InProcessCall, grpc.aio.UnaryUnaryCall[Any, Any]):
     """Await it for the response."""
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return self._response().__await__()
-
-    async def _response(self) -> Any:
+        exchange = self._exchange
         try:
-            await self._exchange.ended()
+            while exchange.code is None:
+                yield from exchange.changed.next()
         except asyncio.CancelledError:
             self.cancel()
             raise
         self._raise_for_status()
-        return self._exchange.response
+        return exchange.response
 
 
 class InProcessStreamCall(InProcessCall, StreamCall):
     """Delivers the messages as the handler wrote them."""
 
+    async def __anext__(self) -> Any:
+        if messages := self._exchange.messages:
+            return self._exchange.take(messages)
+        return await super().__anext__()
+
     async def _next(self) -> Any:
-        message = await self._exchange.receive()
-        if message is grpc.aio.EOF:
-            self._raise_for_status()
-        return message
+        exchange = self._exchange
+        while not (messages := exchange.messages):
+            if exchange.code is not None:
+                self._raise_for_status()
+                return grpc.aio.EOF
+            await exchange.changed.next()
+        return exchange.take(messages)
 
 
 class _Writing(InProcessCall):

@@ -15,11 +15,10 @@ from trivet.kernel.inprocess.calls import (
     Requests,
     feed,
 )
-from trivet.kernel.inprocess.context import InProcessContext, metadata_of
+from trivet.kernel.inprocess.context import metadata_of, serve
 from trivet.kernel.inprocess.exchange import Exchange
 from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.methods import Methods
-from trivet.kernel.rpc import Handler, behaviour_of
 from trivet.kernel.wakeup import Wakeup
 
 _State = grpc.ChannelConnectivity
@@ -89,19 +88,14 @@ class InProcessChannel(grpc.aio.Channel):
         if self._state is _State.SHUTDOWN:
             raise grpc.aio.UsageError("Channel is closed.")
         timeout, pairs = outgoing(timeout, metadata)
+        parent = current_call.get()
         stream = request if isinstance(request, RequestStream) else None
-        exchange = Exchange(metadata_of(pairs), timeout, current_call.get(), stream)
-        if self._draining and current_call.get() is None:
+        exchange = Exchange(metadata_of(pairs), timeout, parent, stream)
+        if self._draining and parent is None:
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
         else:
-            exchange.run(_serve(self._methods.find(method), request, exchange), self._context.copy())
+            exchange.run(serve(self._methods.behaviour(method), request, exchange), self._context.copy())
         return exchange
-
-
-async def _serve(handler: Handler, request: Any, exchange: Exchange) -> None:
-    context = InProcessContext(exchange)
-    exchange.response = await behaviour_of(handler)(request, context)
-    context.finish()
 
 
 class _UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):

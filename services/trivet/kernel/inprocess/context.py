@@ -1,13 +1,14 @@
-"""The context that a servicer's method gets from an in-process call."""
+"""The handler's end of an in-process call: the context that a servicer's method gets."""
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, NoReturn
 
 import grpc
 
 from trivet.kernel.call import Call
 from trivet.kernel.inprocess.exchange import Exchange
-from trivet.kernel.rpc import Metadata
+from trivet.kernel.rpc import Behaviour, Metadata
 
 PEER = "in-process"
 
@@ -15,18 +16,18 @@ PEER = "in-process"
 class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
     """Everything of `grpc.aio.ServicerContext` that means something without a wire."""
 
+    in_process = True
+
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._code: grpc.StatusCode | None = None
         self._details = ""
-
-    @property
-    def parent(self) -> Call | None:
+        self._callbacks: list[Callable[[Any], Any]] = []
+        self.parent: Call | None = exchange.parent
         """The call that made this one, None where it was made outside of any."""
-        return self._exchange.parent
 
-    async def write(self, message: Any) -> None:
-        await self._exchange.send(message)
+    def write(self, message: Any) -> Coroutine[Any, Any, None]:
+        return self._exchange.send(message)
 
     async def read(self) -> Any:
         if self._exchange.requests is None:
@@ -44,10 +45,6 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
         await self.abort(status.code, status.details, status.trailing_metadata or ())
         raise AssertionError("unreachable: abort raises")
-
-    def finish(self) -> None:
-        """End the call with the status that the handler has set, OK if it has set none."""
-        self._exchange.end(self._code or grpc.StatusCode.OK, self._details)
 
     async def send_initial_metadata(self, initial_metadata: Iterable[Any]) -> None:
         if self._exchange.initial is not None:
@@ -86,7 +83,13 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
         return self._exchange.code is not None
 
     def add_done_callback(self, callback: Callable[[Any], Any]) -> None:
-        self._exchange.on_handler_end(lambda: callback(self))
+        self._callbacks.append(callback)
+
+    def handler_ended(self) -> None:
+        """Call back those who wait for the end of the handler, however it ended."""
+        self._exchange.handler_ended()
+        for callback in self._callbacks:
+            callback(self)
 
     def peer(self) -> str:
         return PEER
@@ -107,14 +110,30 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
         """Nothing is compressed where nothing is sent."""
 
 
-def metadata_of(pairs: Iterable[tuple[str, str | bytes]] | None) -> Metadata:
+async def serve(run: Behaviour, request: Any, exchange: Exchange) -> None:
+    """Have the call answered by `run`: a method with the chain around it, which turns all but these exceptions into a status."""
+    context = InProcessContext(exchange)
+    try:
+        exchange.response = await run(request, context)
+        exchange.end(context.code() or grpc.StatusCode.OK, context.details())
+    except (grpc.aio.AbortError, grpc.aio.InternalError):
+        pass  # the call has ended
+    except asyncio.CancelledError:
+        exchange.end(grpc.StatusCode.CANCELLED, "The server cancelled the call.")
+        raise
+    finally:
+        exchange.end(grpc.StatusCode.UNKNOWN, "The handler failed.")
+        context.handler_ended()
+
+
+def metadata_of(pairs: Iterable[tuple[str, str | bytes]]) -> Metadata:
     """`pairs` as both ends see them.
 
     Raises:
         ValueError: a key is not lower case, which would fail over the wire.
     """
-    metadata = tuple((name, value) for name, value in pairs or ())
+    metadata = tuple(pairs)
     for name, _ in metadata:
-        if name != name.lower():
+        if not name.islower() and name != name.lower():
             raise ValueError(f"metadata keys are lower case: {name}")
     return metadata

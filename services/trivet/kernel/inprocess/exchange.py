@@ -1,7 +1,6 @@
 """The state of one in-process call, as its two ends share it."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -17,7 +16,15 @@ from trivet.kernel.wakeup import Wakeup
 WINDOW = 8
 """How many messages a handler may be ahead of its reader."""
 
-_log = logging.getLogger("trivet.inprocess")
+
+class _Window(deque[Any]):
+    """The messages under way to the reader; `room` is notified when there are fewer, or when nobody will read."""
+
+    __slots__ = ("room",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = Wakeup()
 
 
 class Exchange:
@@ -28,9 +35,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_handler_callbacks",
         "_loop",
-        "_room",
         "_task",
         "_timer",
         "callbacks",
@@ -56,33 +61,32 @@ class Exchange:
         requests: RequestStream | None = None,
     ) -> None:
         """`parent` is the call that this one is made for, `requests` the request, where that is a stream."""
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self.metadata = metadata
         self.parent = parent
         self.requests = requests
-        self.deadline = None if timeout is None else self._loop.time() + timeout
         self.response: Any = None
-        self.messages: deque[Any] = deque()
+        self.messages: _Window | None = None
+        """Made for the first message, because a unary call has none."""
         self.changed = Wakeup()
+        """Notified of each message, of initial metadata and of the end."""
         self.initial: Metadata | None = None
         self.trailing: Metadata = ()
         self.code: grpc.StatusCode | None = None
         self.details = ""
         self.locally_cancelled = False
         self.callbacks: list[Callable[[], None]] = []
-        self._handler_callbacks: list[Callable[[], None]] = []
-        self._room = Wakeup()
-        self._timer = None if self.deadline is None else self._loop.call_at(self.deadline, self._expire)
+        self.deadline = None if timeout is None else loop.time() + timeout
+        self._timer = None if self.deadline is None else loop.call_at(self.deadline, self._expire)
         self._task: asyncio.Task[None] | None = None
 
     def run(self, handler: Coroutine[Any, Any, None], context: Context) -> None:
         """Start the handler; it sees `context`, not the context variables of its caller."""
         self._task = self._loop.create_task(handler, context=context)
-        self._task.add_done_callback(self._handler_ended)
 
-    def on_handler_end(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once the handler is done, however it ended."""
-        self._handler_callbacks.append(callback)
+    def handler_ended(self) -> None:
+        """Let go of the handler's task, which knows its call, which knows this: a circle would wait for the garbage collector."""
+        self._task = None
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline that the caller has set, never negative; None without one."""
@@ -94,25 +98,26 @@ class Exchange:
         Raises:
             grpc.aio.InternalError: the call has ended, as over the wire.
         """
-        while len(self.messages) >= WINDOW and self.code is None:
-            await self._room.wait()
+        messages = self.messages
+        if messages is None:
+            messages = self.messages = _Window()
+        while len(messages) >= WINDOW and self.code is None:
+            # Whoever cancels the handler, which is what waits here, ends the call.
+            await messages.room.next()
         if self.code is not None:
             raise grpc.aio.InternalError("The call has ended: nobody reads this message.")
         if self.initial is None:
             # As over the wire: with the first message it is settled that there are none.
             self.initial = ()
-        self.messages.append(message)
+        messages.append(message)
         self.changed.notify()
 
-    async def receive(self) -> Any:
-        """The next message, or `grpc.aio.EOF` once the call has ended and all is read."""
-        while not self.messages:
-            if self.code is not None:
-                return grpc.aio.EOF
-            await self.changed.wait()
-        message = self.messages.popleft()
-        self._room.notify()
-        self._call_back_if_settled()
+    def take(self, messages: _Window) -> Any:
+        """The next one of `messages`, which there is, for the reader."""
+        message = messages.popleft()
+        messages.room.notify()
+        if self.callbacks:
+            self._call_back_if_settled()
         return message
 
     async def ended(self) -> None:
@@ -128,10 +133,12 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
         self.changed.notify()
-        self._room.notify()
+        if self.messages is not None:
+            self.messages.room.notify()
         if self.requests is not None:
             self.requests.end()
-        self._call_back_if_settled()
+        if self.callbacks:
+            self._call_back_if_settled()
 
     @property
     def settled(self) -> bool:
@@ -140,10 +147,11 @@ class Exchange:
 
     def cancel(self, details: str) -> bool:
         """End the call for its caller and cancel the handler; False if it was settled already."""
-        if self.settled or self._loop.is_closed():
+        if (self.code is not None and not self.messages) or self._loop.is_closed():
             return False
         self.locally_cancelled = True
-        self.messages.clear()
+        if self.messages is not None:
+            self.messages.clear()
         self._interrupt(grpc.StatusCode.CANCELLED, details)
         self.code, self.details = grpc.StatusCode.CANCELLED, details
         self._call_back_if_settled()
@@ -162,14 +170,3 @@ class Exchange:
         self.end(code, details)
         if self._task is not None:
             self._task.cancel()
-
-    def _handler_ended(self, task: asyncio.Task[None]) -> None:
-        # Nothing to do for a handler that ended well: it has set its status already.
-        if task.cancelled():
-            self.end(grpc.StatusCode.CANCELLED, "The server cancelled the call.")
-        elif (failure := task.exception()) is not None and not isinstance(failure, grpc.aio.AbortError):
-            if self.code is None:
-                _log.error("a handler failed outside of the chain", exc_info=failure)
-            self.end(grpc.StatusCode.UNKNOWN, "The handler failed.")
-        for callback in self._handler_callbacks:
-            callback()

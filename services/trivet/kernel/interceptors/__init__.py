@@ -1,1 +1,1 @@
-"""The interceptors that every server runs around every RPC; `trivet.kernel.chain` says in which order and why."""
+"""What every server does around every RPC; `trivet.kernel.chain` says in which order and why."""

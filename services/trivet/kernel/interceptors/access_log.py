@@ -1,42 +1,28 @@
 """Writes one line for each RPC: what was called, by whom, how it ended and how long it took; never keys or bodies."""
 
-import asyncio
-import json
-import logging
 import time
 
 import grpc
 
-from trivet.kernel.call import Call, Proceed
+from trivet.kernel import access_lines
+from trivet.kernel.access_lines import quoted
+from trivet.kernel.call import Call
 
-_log = logging.getLogger("trivet.access")
-
-
-async def access_log(call: Call, proceed: Proceed) -> None:
-    """Log the call when it ends; health checks and reflection at DEBUG, for they come every few seconds."""
-    level = logging.DEBUG if call.infrastructure else logging.INFO
-    if not _log.isEnabledFor(level):
-        await proceed()
-        return
-    started = time.perf_counter()
-    code = grpc.StatusCode.UNKNOWN
-    try:
-        await proceed()
-        code = call.context.code() or grpc.StatusCode.OK
-    except asyncio.CancelledError:
-        code = grpc.StatusCode.DEADLINE_EXCEEDED if call.time_remaining() == 0 else grpc.StatusCode.CANCELLED
-        raise
-    except grpc.aio.AbortError:
-        code = call.context.code()
-        raise
-    finally:
-        milliseconds = (time.perf_counter() - started) * 1000
-        _log.log(level, _line(call, code.name, milliseconds))
+_OK = grpc.StatusCode.OK
 
 
-def _line(call: Call, code: str, milliseconds: float) -> str:
-    # json.dumps quotes what the caller wrote: a method name cannot start a line of its own.
-    return (
-        f"method={json.dumps(call.method)} code={code} ms={milliseconds:.1f} request_id={call.request_id} "
-        f"principal={json.dumps(call.principal or '-')} peer={call.peer}"
-    )
+def log(call: Call, started: float) -> None:
+    """Log the end of a call that began at `started`."""
+    code = call.code or call.context.code() or _OK
+    level = access_lines.level_of_call(infrastructure=call.infrastructure, in_process=call.in_process, failed=code is not _OK)
+    if access_lines.enabled(level):
+        access_lines.write(
+            level,
+            "method=%s code=%s ms=%.1f request_id=%s principal=%s peer=%s",
+            quoted(call.method),
+            code.name,
+            (time.perf_counter() - started) * 1000,
+            call.request_id,
+            quoted(call.principal or "-"),
+            call.peer,
+        )

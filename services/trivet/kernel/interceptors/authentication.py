@@ -1,17 +1,17 @@
 """Lets a call pass only with a key that the configuration holds."""
 
 from trivet.kernel.auth import KeyRing
-from trivet.kernel.call import AUTHORIZATION, Call, Proceed
+from trivet.kernel.call import AUTHORIZATION, Call
 from trivet.kernel.errors import InvalidKey, MissingKey
 
 
 class Authentication:
-    """Reads `authorization: Bearer <key>`; health checks and reflection need none."""
+    """Reads `authorization: Bearer <key>`."""
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
-    async def __call__(self, call: Call, proceed: Proceed) -> None:
+    def __call__(self, call: Call) -> None:
         """Set `call.principal` to the name of the caller's key.
 
         What a running call asks of other services of its process is asked with the key that let it in, though that key may be
@@ -21,11 +21,9 @@ class Authentication:
             MissingKey: there is no bearer key.
             InvalidKey: it is not one of ours.
         """
-        if not call.infrastructure:
-            call.principal = _let_in(call) or self._keys.principal(_bearer(call))
-            if call.principal is None:
-                raise InvalidKey
-        await proceed()
+        call.principal = _let_in(call) or self._keys.principal(_bearer(call))
+        if call.principal is None:
+            raise InvalidKey
 
 
 def _let_in(call: Call) -> str | None:

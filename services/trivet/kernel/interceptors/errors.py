@@ -1,4 +1,4 @@
-"""Turns every exception into a status that may leave the process."""
+"""Turns every exception into an error that may leave the process."""
 
 import asyncio
 import logging
@@ -6,33 +6,27 @@ import logging
 import grpc
 
 from trivet.kernel import catalogue, errors
-from trivet.kernel.call import Call, Proceed
+from trivet.kernel.call import Call
 from trivet.kernel.errors import ServiceError
-from trivet.kernel.rpc import abort
 
 _log = logging.getLogger("trivet.errors")
 
 
-async def render_errors(call: Call, proceed: Proceed) -> None:
-    """Run the call; a ServiceError leaves as its status, anything unknown as INTERNAL with a fixed text.
+def error_of(failure: BaseException, call: Call, *, expired: bool) -> ServiceError | None:
+    """What to tell the caller of a call that `failure` has ended: a ServiceError as it is, INTERNAL of anything unknown.
 
-    Cancellation by the caller, and a status that the handler has set by `context.abort`, pass through unchanged.
+    None where `failure` passes unchanged, because the handler has set a status by `context.abort` or because nobody can be told
+    anything. Then the code is noted for the log. `expired` says that the call was cancelled by its deadline and by nobody else.
     """
-    try:
-        await proceed()
-        return
-    except grpc.aio.AbortError:
-        raise
-    except grpc.aio.InternalError:
-        # The transport refused to send: the caller is gone, nobody can be told.
-        raise
-    except asyncio.CancelledError:
-        error = _error_of_cancellation(call)
-        if error is None:
-            raise
-    except Exception as failure:  # noqa: BLE001 - a boundary: whatever a handler raises must leave as a status
-        error = _error_of(failure, call)
-    await abort(call.context, catalogue.to_status(error))
+    if isinstance(failure, grpc.aio.AbortError):
+        return None
+    if isinstance(failure, asyncio.CancelledError):
+        return errors.RequestTimeout() if expired else _error_of_cancellation(call)
+    if isinstance(failure, Exception) and not isinstance(failure, grpc.aio.InternalError):
+        return _error_of_exception(failure, call)
+    # The transport refused to send because the caller is gone, or the process ends.
+    call.code = grpc.StatusCode.UNKNOWN
+    return None
 
 
 def _error_of_cancellation(call: Call) -> ServiceError | None:
@@ -42,13 +36,14 @@ def _error_of_cancellation(call: Call) -> ServiceError | None:
         task.uncancel()
         return errors.Overloaded("The server is shutting down; try again.")
     if task is not None and task.cancelling():
+        call.code = grpc.StatusCode.DEADLINE_EXCEEDED if call.time_remaining() == 0 else grpc.StatusCode.CANCELLED
         return None
     # Nobody cancelled this call: a task inside it was cancelled and awaited. grpcio would leave the caller waiting.
     _log.exception("%s: a cancelled task was awaited (request_id=%s)", call.method, call.request_id)
     return errors.InternalError()
 
 
-def _error_of(failure: Exception, call: Call) -> ServiceError:
+def _error_of_exception(failure: Exception, call: Call) -> ServiceError:
     if isinstance(failure, ServiceError):
         return failure
     if isinstance(failure, grpc.aio.AioRpcError):

@@ -6,22 +6,21 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from trivet.kernel.call import Call, Proceed
+from trivet.kernel.call import Call
 from trivet.kernel.validation import validate
 
 
-async def validation(call: Call, proceed: Proceed) -> None:
+def validation(call: Call) -> None:
     """Check the request message; of a streaming request the first one, which has the parameters, when it is read.
 
     Raises:
         InvalidRequest: a rule is broken; `param` is the path of the field.
     """
-    if not call.infrastructure:
-        if isinstance(call.request, Message):
-            validate(call.request)
-        elif isinstance(call.request, AsyncIterable):
-            call.request = _first_checked(call.request, call)
-    await proceed()
+    request = call.request
+    if isinstance(request, Message):
+        validate(request)
+    elif isinstance(request, AsyncIterable):
+        call.request = _first_checked(request, call)
 
 
 async def _first_checked(messages: AsyncIterable[Any], call: Call) -> AsyncIterator[Any]:

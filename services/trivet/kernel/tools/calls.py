@@ -1,7 +1,5 @@
 """Calls of tools through ToolService, and their results as a model reads them."""
 
-from collections.abc import Sequence
-
 import grpc
 import orjson
 
@@ -13,13 +11,12 @@ from trivet.tool.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
 ToolStub = tool_service_pb2_grpc.ToolServiceStub
 
 
-async def list_tools(stub: ToolStub, server: tool_pb2.ServerRef) -> Sequence[tool_pb2.Tool]:
-    """The tools of a server. Raises what ToolService answers."""
+async def list_tools(stub: ToolStub, server: tool_pb2.ServerRef) -> tool_service_pb2.ListToolsResponse:
+    """The tools of a server, which others may be given, too. Raises what ToolService answers."""
     try:
-        response = await stub.ListTools(tool_service_pb2.ListToolsRequest(server=server))
+        return await stub.ListTools(tool_service_pb2.ListToolsRequest(server=server))
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
-    return response.data
 
 
 async def call_tool(stub: ToolStub, server: tool_pb2.ServerRef, tool: str, arguments: str) -> tool_pb2.ToolResult:
@@ -33,7 +30,7 @@ async def call_tool(stub: ToolStub, server: tool_pb2.ServerRef, tool: str, argum
     if not _is_object(given):
         raise InvalidRequest(f"The arguments are not a JSON object: {given[:100]}")
     stream = stub.CallTool(tool_service_pb2.CallToolRequest(server=server, tool=tool, arguments=given))
-    result = tool_pb2.ToolResult(content=[_piece("The tool gave no result.")], is_error=True)
+    result: tool_pb2.ToolResult | None = None
     try:
         # To the end of the stream: leaving after the result would make a finished call a cancelled one.
         async for message in stream:
@@ -43,7 +40,7 @@ async def call_tool(stub: ToolStub, server: tool_pb2.ServerRef, tool: str, argum
         raise from_rpc_error(error) from error
     finally:
         stream.cancel()
-    return result
+    return result or tool_pb2.ToolResult(content=[_piece("The tool gave no result.")], is_error=True)
 
 
 def result_text(result: tool_pb2.ToolResult) -> str:

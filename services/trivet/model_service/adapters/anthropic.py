@@ -22,7 +22,7 @@ _VERSION: Final = "2023-06-01"
 _PAGE: Final = 1000
 
 
-def authorize(_method: str, _url: str, _headers: Mapping[str, str], _body: bytes, key: str) -> Mapping[str, str]:
+def authorize(key: str) -> Mapping[str, str]:
     """The key in the header of this API, and the version of it that is spoken where the provider's headers name no other."""
     return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
 

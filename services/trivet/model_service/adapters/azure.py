@@ -2,7 +2,7 @@
 
 from urllib.parse import quote, urlencode, urlsplit
 
-from trivet.model_service.adapters.upstream_http import Locate
+from trivet.model_service.adapters.upstream_site import Locate
 
 _WITHOUT_DEPLOYMENT = ("models", "responses")
 """First steps of paths that name no model, under dated versions too."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trivet.kernel.errors import UpstreamFailed
-from trivet.model_service.adapters.upstream_http import Endpoint
+from trivet.model_service.adapters.upstream_site import Endpoint
 
 SERVICE = "bedrock"
 """The name that both of Bedrock's hosts sign for."""
@@ -30,7 +30,7 @@ class AwsKeys:
 class AwsSigner:
     """Signs requests by Signature Version 4, with given keys or with what botocore finds: environment, profile, container, instance.
 
-    Give `UpstreamHttp` both `located(url)`, which sees before each call that the credentials are there and fresh, and `authorize`.
+    Give `UpstreamHttp` both `endpoint`, which sees before each call that the credentials are there and fresh, and `sign`.
     """
 
     def __init__(self, provider: str, region: str, keys: AwsKeys | None) -> None:
@@ -49,8 +49,8 @@ class AwsSigner:
             raise UpstreamFailed(f"The provider `{self._provider}` has no AWS credentials, in the configuration or around it.")
         return Endpoint(base_url, self._frozen.secret_key)
 
-    def authorize(self, method: str, url: str, headers: Mapping[str, str], body: bytes, _key: str) -> Mapping[str, str]:
-        """The headers that sign a request; see `Authorize`."""
+    def sign(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+        """The headers that sign a request; see `Sign`."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
 

@@ -24,4 +24,4 @@ def with_extra(body: dict[str, Any], request: Extended, refused: Container[str])
     for name in request.extra:
         if name in refused or name in body:
             raise UnsupportedParameter(f"This model's provider cannot be asked for `{name}`.", name)
-    return {name: Fragment(raw) for name, raw in request.extra.items()} | body
+    return {name: Fragment(raw) for name, raw in request.extra.items()} | body if request.extra else body

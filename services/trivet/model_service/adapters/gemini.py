@@ -11,7 +11,8 @@ from trivet.model_service.adapters.gemini_request import gemini_body
 from trivet.model_service.adapters.missing_api import is_missing
 from trivet.model_service.adapters.reading import Json, as_its_api_says, json_event, read_batch
 from trivet.model_service.adapters.sse import SseEvent
-from trivet.model_service.adapters.upstream_http import UpstreamHttp, key_header
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import key_header
 from trivet.model_service.domain.ports import ModelInfo
 from trivet.model_service.domain.turn import CustomTool, TurnEvent, TurnRequest
 

@@ -8,7 +8,8 @@ from trivet.kernel.errors import UpstreamError
 from trivet.model_service.adapters.reading import json_event
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upload_body import UploadBody
-from trivet.model_service.adapters.upstream_http import UpstreamAnswer, UpstreamHttp, is_done
+from trivet.model_service.adapters.upstream_answer import UpstreamAnswer
+from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
 from trivet.model_service.domain.audio import AudioFile, Media, Operation, Parameters
 
 _JSON: Final = "application/json"
@@ -57,7 +58,7 @@ class OpenAIAudio:
     async def speak(self, parameters: Parameters) -> AsyncGenerator[Media]:
         """See `Speaker.speak`."""
         accepted = (_EVENTS,) if parameters.get("stream_format") == "sse" else ()
-        async with self._http.answer("audio/speech", dict(parameters), accept="*/*") as answer:
+        with await self._http.answer("audio/speech", dict(parameters), accept="*/*") as answer:
             if answer.content_type == _JSON:
                 self._whole(await answer.json_object())
             if not answer.content_type.startswith((*_SOUNDS, *accepted)):
@@ -75,7 +76,7 @@ class OpenAIAudio:
     ) -> AsyncIterator[UpstreamAnswer]:
         body = UploadBody(parameters, "file", file)
         try:
-            async with self._http.answer(f"audio/{operation}", body, accept=accept) as answer:
+            with await self._http.answer(f"audio/{operation}", body, accept=accept) as answer:
                 yield answer
         except UpstreamError:
             # To the client it is the connection that broke when it was given no more to send.

@@ -15,6 +15,7 @@ from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamFailed, U
 from trivet.model_service.adapters.chat_flavors import COMPATIBLE, ChatFlavor, in_flavor
 from trivet.model_service.adapters.missing_api import is_missing
 from trivet.model_service.adapters.openai_chat_events import ChunkReader
+from trivet.model_service.adapters.openai_chat_plain import plain_events
 from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, is_whole, repair_completion
 from trivet.model_service.adapters.openai_chat_request import chat_body
 from trivet.model_service.adapters.openai_chat_text import TextTemplate
@@ -65,8 +66,11 @@ class OpenAIChat:
     async def turn(self, request: TurnRequest) -> AsyncGenerator[list[TurnEvent]]:
         """See `Dialect.turn`."""
         body = chat_body(request, self._flavor)
+        if not request.stream:
+            yield await self._single(body)
+            return
         reader = ChunkReader()
-        async with aclosing(self._stream(body) if request.stream else self._single(body)) as batches:
+        async with aclosing(self._stream(body)) as batches:
             async for batch in batches:
                 events = [event for chunk in batch for event in reader.read(*chunk)]
                 if events:
@@ -139,10 +143,13 @@ class OpenAIChat:
         repair_completion(answer, functions=functions)
         return answer
 
-    async def _single(self, body: Body) -> AsyncGenerator[list[_Split]]:
+    async def _single(self, body: Body) -> list[TurnEvent]:
         answer = await self._completion(body)
+        if plain := plain_events(answer):
+            return plain
         as_chunk(answer)
-        yield [self._split(answer)]
+        reader = ChunkReader()
+        return [*reader.read(*self._split(answer)), *reader.finish()]
 
     async def _stream(self, body: Body, *, functions: bool = False) -> AsyncGenerator[list[_Split]]:
         """Batches of repaired chunks; unless it raises, every choice that began has ended when it ends."""

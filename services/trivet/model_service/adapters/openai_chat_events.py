@@ -37,6 +37,11 @@ _REASONS: Final[dict[str, Reason]] = {
 """Everything else, such as `eos`, is a `stop`."""
 
 
+def reason_of(told: str) -> Reason:
+    """Why a turn ended, from what a server says of it."""
+    return _REASONS.get(told, "stop")
+
+
 class ChunkReader:
     """Reads the chunks of one turn, repaired, decoded, and of one choice; `finish` gives the last events."""
 
@@ -72,7 +77,7 @@ class ChunkReader:
         """The events that end the turn."""
         if self._reasoning:
             yield ReasoningEnded(self._details.sealed())
-        reason = _REASONS.get(self._reason, "stop")
+        reason = reason_of(self._reason)
         if reason == "stop" and self._kinds:
             # What servers say when the choice of the tool was the caller's.
             reason = "tool_calls"

@@ -66,23 +66,33 @@ def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
     if not flavor.reasoning_details:
         for message in body["messages"]:
             message.pop(DETAILS, None)
-    given = {name: getattr(request, name) for name in _SAME_NAME}
-    given |= {
-        "max_completion_tokens": request.max_output_tokens,
-        "stop": list(request.stop) or None,
-        "logprobs": True if request.logprobs or request.top_logprobs is not None else None,
-        "metadata": dict(request.metadata) or None,
-        "response_format": _response_format(request.text_format) if request.text_format else None,
-        "stream": True if request.stream else None,
-        "stream_options": {"include_usage": True} if request.stream else None,
-    }
-    body |= {name: value for name, value in given.items() if value is not None}
+    for name in _SAME_NAME:
+        if (value := getattr(request, name)) is not None:
+            body[name] = value
+    body |= _under_other_names(request)
     body |= _tools(request.tools, request.tool_choice)
     return in_flavor(
         with_extra(body, request, _NOT_IN_A_TURN),
         flavor,
         lambda name: request.param("text_format" if name == "response_format" else name),
     )
+
+
+def _under_other_names(request: TurnRequest) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if request.max_output_tokens is not None:
+        found["max_completion_tokens"] = request.max_output_tokens
+    if request.stop:
+        found["stop"] = list(request.stop)
+    if request.logprobs or request.top_logprobs is not None:
+        found["logprobs"] = True
+    if request.metadata:
+        found["metadata"] = dict(request.metadata)
+    if request.text_format:
+        found["response_format"] = _response_format(request.text_format)
+    if request.stream:
+        found |= {"stream": True, "stream_options": {"include_usage": True}}
+    return found
 
 
 def _refuse_summaries(request: TurnRequest) -> None:

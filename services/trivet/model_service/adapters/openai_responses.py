@@ -88,7 +88,7 @@ class OpenAIResponses:
                     if stream is None:
                         stream = self._stream_of(batch, request, told)
                         ending.fail = stream.fail
-                    events, error = read_batch(self._http, stream.read, batch)
+                    events, error = stream.read_batch(self._http, batch)
                     if events:
                         yield ResponseEventBatch(events=events)
                     if error:
@@ -180,7 +180,10 @@ class AnewStream:
     def finished(self) -> bool:
         return self._reader.finished
 
-    def read(self, event: Json) -> Iterator[ResponseEvent]:
+    def read_batch(self, http: UpstreamHttp, batch: list[Json]) -> tuple[list[ResponseEvent], ServiceError | None]:
+        return read_batch(http, self._read, batch)
+
+    def _read(self, event: Json) -> Iterator[ResponseEvent]:
         for read in self._reader.read(event):
             yield from self._renderer.render([read])
 

@@ -2,23 +2,25 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import orjson
 from google.protobuf.message import Message
 
 from trivet.kernel.codec.message_codec import codec_for
+from trivet.kernel.codec.runs import runs_of
 from trivet.kernel.errors import ServiceError
 from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_pb2 import Response
+from trivet.model_service.adapters.reading import Json, read_batch
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
 from trivet.model_service.faces.responses_echo import complete
 from trivet.model_service.faces.responses_failure import failure_events
 from trivet.model_service.faces.responses_interrupted import InterruptedItem
-
-Json = dict[str, Any]
 
 _TERMINAL: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _SNAPSHOTS: Final = _TERMINAL | {"response.created", "response.queued", "response.in_progress"}
@@ -42,6 +44,58 @@ _OURS: Final = (
     "tools",
 )
 """What an upstream does not know of a response; of tools, only where some are run by the gateway."""
+
+
+_PIECE: Final = "response.output_text.delta"
+_PLACE: Final = ("item_id", "output_index", "content_index")
+_PIECE_KEYS: Final = frozenset({"type", "sequence_number", "delta", "logprobs", *_PLACE})
+_MOST_INDEX: Final = 2**31
+
+_RUNS: Final = runs_of(ResponseEvent.DESCRIPTOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Pieces of one text that came together: the values of `_PLACE` that all of them have, and their texts."""
+
+    place: tuple[str, int, int]
+    texts: list[str]
+
+
+def joined(batch: Iterable[Json]) -> list[Json | Pieces]:
+    """The events of an upstream, with those put together that only tell pieces of one text."""
+    found: list[Json | Pieces] = []
+    last: Pieces | None = None
+    for event in batch:
+        place = _place_of(event)
+        if place is None:
+            last = None
+            found.append(event)
+        elif last is not None and last.place == place:
+            last.texts.append(event["delta"])
+        else:
+            last = Pieces(place, [event["delta"]])
+            found.append(last)
+    return found
+
+
+def _place_of(event: Json) -> tuple[str, int, int] | None:
+    """Where a piece of text belongs; None for any other event, and for one with more to tell or to be judged by its decoder."""
+    if (
+        event.get("type") != _PIECE
+        or type(event.get("delta")) is not str
+        or event.get("logprobs")
+        or not event.keys() <= _PIECE_KEYS
+    ):
+        return None
+    item_id, output_index, content_index = map(event.get, _PLACE)
+    if type(item_id) is str and _is_index(output_index) and _is_index(content_index):
+        return item_id, output_index, content_index
+    return None
+
+
+def _is_index(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < _MOST_INDEX
 
 
 class NativeResponse:
@@ -107,11 +161,19 @@ class NativeStream:
         """Whether the caller has seen an event."""
         return self._response is not None
 
-    def read(self, event: Json) -> Iterator[ResponseEvent]:
+    def read_batch(self, http: UpstreamHttp, batch: Iterable[Json]) -> tuple[list[ResponseEvent], ServiceError | None]:
+        """The events for those of the upstream that came together, which may be in runs, and the error that they end in."""
+        return read_batch(http, self.read, joined(batch))
+
+    def read(self, event: Json | Pieces) -> Iterator[ResponseEvent]:
         """The events for one of the upstream. Raises the error that it tells, InvalidRequest for what is no event."""
-        kind = str(event.get("type"))
         if self.finished:
             return
+        if isinstance(event, Pieces):
+            yield from self._begin(_PIECE, {})
+            yield self._run(event)
+            return
+        kind = str(event.get("type"))
         if kind == "error":
             # Whatever may follow: some upstreams say nothing more, and leave the connection open.
             raise self._failure(event.get("error") or event)
@@ -171,14 +233,25 @@ class NativeStream:
     def _close_open(self) -> Iterator[ResponseEvent]:
         for index, (added, *said) in sorted(self._open.items()):
             item = InterruptedItem(index, added.output_item_added.item)
-            for event in said:
-                kind = event.WhichOneof("event") or ""
-                item.take(kind, getattr(event, kind))
+            for one in (single for event in said for single in _RUNS.singles(event)):
+                kind = one.WhichOneof("event") or ""
+                item.take(kind, getattr(one, kind))
             for event in item.close():
                 getattr(event, event.WhichOneof("event") or "").sequence_number = self._next
                 self._next += 1
                 yield event
             self._items.append(item.item)
+
+    def _run(self, pieces: Pieces) -> ResponseEvent:
+        told = ResponseEvent()
+        run = told.output_text_delta
+        run.item_id, run.output_index, run.content_index = pieces.place
+        run.sequence_number = self._next
+        run.deltas.extend(pieces.texts)
+        self._next += len(pieces.texts)
+        if (said := self._open.get(run.output_index)) is not None:
+            said.append(told)
+        return told
 
     def _passed_on(self, event: Json) -> ResponseEvent:
         passed: ResponseEvent = codec_for(ResponseEvent).decode(event | {"sequence_number": self._next})

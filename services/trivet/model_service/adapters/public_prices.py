@@ -28,6 +28,8 @@ class PublicPrices(PriceList):
         self._snapshot: DataSnapshot | None = None
         self._loading = asyncio.Lock()
         self._model = lru_cache(_MODELS_REMEMBERED)(self._find)
+        # With what is listed, by its identity: it can be compared, but not looked up.
+        self._prices: dict[int, tuple[Any, Price]] = {}
 
     async def ready(self) -> None:
         """Load the package, in a thread: it has 1.6 MB of code, and takes half a second."""
@@ -37,8 +39,16 @@ class PublicPrices(PriceList):
 
     def find(self, provider: str, model: str, at: float) -> Price | None:
         found = self._model(provider, model) if self._snapshot is not None else None
+        if found is None:
+            return None
         # Prices change by the date, and some by the time of day.
-        return None if found is None else _price(found.get_prices(datetime.fromtimestamp(at, UTC)))
+        listed = found.get_prices(datetime.fromtimestamp(at, UTC))
+        known = self._prices.get(id(listed))
+        if known is None:
+            if len(self._prices) >= _MODELS_REMEMBERED:
+                self._prices.clear()
+            known = self._prices[id(listed)] = listed, _price(listed)
+        return known[1]
 
     def _find(self, provider: str, model: str) -> "ModelInfo | None":
         assert self._snapshot is not None

@@ -1,7 +1,7 @@
 """A form with a file as the body of an upstream request, written as the file arrives."""
 
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -31,7 +31,13 @@ class UploadBody:
         self.content_type = f"multipart/form-data; boundary={self._boundary}"
         self.length = None if file.size is None else len(self._front) + file.size + len(_BREAK) + len(self._end)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    @property
+    def headers(self) -> dict[str, str]:
+        """What it is, and how its end is found."""
+        framing = {"Transfer-Encoding": "chunked"} if self.length is None else {"Content-Length": str(self.length)}
+        return {"Content-Type": self.content_type, **framing}
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
         """The body."""
         yield self._front
         async for piece in self.file.content.read():

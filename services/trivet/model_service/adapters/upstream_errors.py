@@ -17,6 +17,7 @@ from trivet.kernel.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
+from trivet.kernel.http1.failures import HttpError, LateError, UnreachableError
 from trivet.model_service.adapters.google_error_details import refuses_key, retry_delay
 
 _MESSAGE_CHARACTERS = 2000
@@ -62,9 +63,9 @@ class UpstreamErrors:
         self._secrets = sorted({secret for secret in secrets if len(secret) >= _LEAST_SECRET}, key=len, reverse=True)
 
     def from_response(self, status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
-        """The error that an HTTP answer with a status other than 2xx stands for."""
+        """The error that an HTTP answer with a status other than 2xx stands for; the names of `headers` are in lower case."""
         error = _error_object(_parsed(body))
-        if named := headers.get("x-amzn-ErrorType"):
+        if named := headers.get("x-amzn-errortype"):
             # AWS blames callers for what its models fail at: a 408 and a 424 are no fault of the request.
             error["type"] = kind = named.partition(":")[0]
             status = _AWS_STATUSES.get(kind, status)
@@ -75,6 +76,16 @@ class UpstreamErrors:
         found = _error_object({"error": error})
         status = next((code for code in map(_status, _hints(found)) if code), 500)
         return self._error(status, found, None)
+
+    def from_failure(self, failure: HttpError) -> ServiceError:
+        """The error that having no answer stands for, or no more of one."""
+        match failure:
+            case LateError():
+                return self.timeout()
+            case UnreachableError():
+                return self.unreachable()
+            case _:
+                return self.broken()
 
     def unreachable(self) -> ServiceError:
         """There is no connection to be had."""
@@ -171,7 +182,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     try:
         if "retry-after-ms" in headers:
             seconds = float(headers["retry-after-ms"]) / 1000
-        elif (value := headers.get("Retry-After")) is None:
+        elif (value := headers.get("retry-after")) is None:
             return None
         elif value.strip().replace(".", "", 1).isdecimal():
             seconds = float(value)

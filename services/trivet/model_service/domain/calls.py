@@ -9,8 +9,10 @@ from trivet.model_service.domain.turn import Usage
 CLIENT_LEFT = 499
 """The status of a call whose caller left before its end."""
 
+# Nobody changes these. They are not frozen because each call makes one of each, and that would take four times as long.
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Attempt:
     """One request to a target, `<provider>/<model>`: the HTTP status that it ended with (200: well), and what it took."""
 
@@ -19,7 +21,7 @@ class Attempt:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallRecord:
     """A call to a model, as its caller and its targets know it.
 

@@ -1,7 +1,8 @@
-"""The ids of what is kept: responses, conversations, items."""
+"""The ids of what is kept: responses, conversations, items, records of calls."""
 
 import secrets
 import time
+from itertools import count
 
 
 def new_id(prefix: str) -> str:
@@ -10,3 +11,19 @@ def new_id(prefix: str) -> str:
     An index has ids that are made at about the same time beside each other, so that writing them changes few of its pages.
     """
     return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(18)}"
+
+
+class CountedIds:
+    """Ids for what is made with every call, and is shown to nobody but whose it is: they cost less than those that nobody can guess.
+
+    After the prefix, 12 hexadecimal digits of the time, 12 of chance that all ids of this object have, and at least 6 that count.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = f"{prefix}_"
+        self._mine = secrets.token_hex(6)
+        self._count = count()
+
+    def next(self) -> str:
+        """A fresh id."""
+        return f"{self._prefix}{time.time_ns() // 1_000_000:012x}{self._mine}{next(self._count):06x}"

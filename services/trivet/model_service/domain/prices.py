@@ -1,6 +1,5 @@
 """What calls cost: prices of tokens and requests in US dollars, and exact amounts of money."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final, Protocol
@@ -23,6 +22,8 @@ class Rate:
 
     def of(self, input_tokens: int) -> Decimal:
         """What a million tokens cost in a call with so much input."""
+        if not self.tiers:
+            return self.base
         return next((dollars for above, dollars in reversed(self.tiers) if input_tokens > above), self.base)
 
 
@@ -41,27 +42,31 @@ class Price:
         if usage is None:
             # Then only what has no price by tokens is known.
             return self.per_request if self._only_per_request else None
-        total = self.per_request or Decimal(0)
+        total = Decimal(0)
         for rate, tokens in self._parts(usage):
-            if tokens and rate is None:
+            if not tokens:
+                continue
+            if rate is None:
                 return None
-            if rate is not None:
-                total = _EXACT.add(total, _EXACT.multiply(rate.of(usage.input_tokens), Decimal(tokens)).scaleb(-_MILLION, _EXACT))
-        return total
+            total = _EXACT.fma(rate.of(usage.input_tokens), tokens, total)
+        total = total.scaleb(-_MILLION, _EXACT)
+        return total if self.per_request is None else _EXACT.add(total, self.per_request)
 
     @property
     def _only_per_request(self) -> bool:
-        return all(rate is None for rate in (self.input, self.output, self.cache_read, self.cache_write))
+        return self.input is None and self.output is None and self.cache_read is None and self.cache_write is None
 
-    def _parts(self, usage: Usage) -> Iterator[tuple[Rate | None, int]]:
-        if self._only_per_request and self.per_request is not None:
-            return
+    def _parts(self, usage: Usage) -> tuple[tuple[Rate | None, int], ...]:
+        if self.per_request is not None and self._only_per_request:
+            return ()
         cached, written = usage.cached_tokens, usage.cache_write_tokens
-        yield self.input, max(0, usage.input_tokens - cached - written)
-        yield self.cache_read or self.input, cached
-        yield self.cache_write or self.input, written
-        # Reasoning is part of the output, and costs the same.
-        yield self.output, usage.output_tokens
+        return (
+            (self.input, max(0, usage.input_tokens - cached - written)),
+            (self.cache_read or self.input, cached),
+            (self.cache_write or self.input, written),
+            # Reasoning is part of the output, and costs the same.
+            (self.output, usage.output_tokens),
+        )
 
 
 FREE: Final = Price(per_request=Decimal(0))

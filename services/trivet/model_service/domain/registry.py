@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from trivet.kernel.errors import ModelNotFound, ServiceError
 from trivet.kernel.versions import Versions
@@ -56,12 +56,59 @@ OWNER: Final = "trivet"
 """Who has the models that are configured here."""
 
 
-@dataclass(frozen=True, slots=True)
+_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 256
+"""The names of a provider's own models come from callers: so many, and none that is longer, are remembered with their routes."""
+
+
+class Found(NamedTuple):
+    """The route of a model, and the providers beside it by name, all of the same configuration."""
+
+    route: Route
+    providers: Mapping[str, Provider]
+
+
 class _Offer:
     """What a configuration offers: all that a call looks up by the name of a model."""
 
-    providers: Mapping[str, Provider]
-    routes: Mapping[str, Route]
+    def __init__(self, providers: Iterable[Provider], routes: Iterable[Route]) -> None:
+        self.providers = {provider.name: provider for provider in providers}
+        self._configured = {route.model: Found(route, self.providers) for route in routes}
+        self._direct: dict[str, Found] = {}
+
+    @property
+    def routes(self) -> list[Route]:
+        """As `Registry.routes`."""
+        return [found.route for found in self._configured.values()]
+
+    def find(self, model: str, named: Callable[[], str]) -> Found:
+        """As `Registry.find`."""
+        found = self._configured.get(model) or self._direct.get(model)
+        if found is not None:
+            return found
+        if "/" not in model:
+            return self._directly(model, f"{named()}/{model}")
+        found = self._directly(model, model)
+        if len(model) <= _LONGEST_REMEMBERED:
+            if len(self._direct) >= _REMEMBERED:
+                self._direct.clear()
+            self._direct[model] = found
+        return found
+
+    def resolve(self, model: str) -> tuple[Provider, str]:
+        """As `Registry.resolve`."""
+        name, slash, upstream = model.partition("/")
+        provider = self.providers.get(name)
+        if provider is None or not slash or not upstream or not _is_offered(provider, upstream):
+            raise ModelNotFound(model)
+        return provider, upstream
+
+    def _directly(self, model: str, full: str) -> Found:
+        try:
+            provider, upstream = self.resolve(full)
+        except ModelNotFound:
+            raise ModelNotFound(model) from None
+        return Found(Route(model, (RouteTarget(provider.name, upstream),), direct=True), self.providers)
 
 
 class Registry:
@@ -80,7 +127,7 @@ class Registry:
         named: Callable[[], str] = str,
         left: Callable[[], None] = lambda: None,
     ) -> None:
-        self._offers = Versions(_offer(providers, routes), left)
+        self._offers = Versions(_Offer(providers, routes), left)
         self._named = named
         self._clock = clock
         self._listed: dict[Provider, tuple[float, Sequence[ModelInfo]]] = {}
@@ -91,11 +138,6 @@ class Registry:
         return self._offers.value.providers
 
     @property
-    def _routes(self) -> Mapping[str, Route]:
-        """Likewise."""
-        return self._offers.value.routes
-
-    @property
     def in_use(self) -> list[Provider]:
         """The providers, and those that were replaced and are still held by calls; one may be there twice."""
         return [provider for offer in self._offers.alive for provider in offer.providers.values()]
@@ -103,35 +145,29 @@ class Registry:
     def replace(self, providers: Iterable[Provider], routes: Iterable[Route] = ()) -> None:
         """Let calls that begin from now on find these providers and routes, and no others."""
         self._listed.clear()
-        self._offers.replace(_offer(providers, routes))
+        self._offers.replace(_Offer(providers, routes))
 
     @property
     def routes(self) -> Iterable[Route]:
         """The routes of the models that are configured here."""
-        return self._routes.values()
+        return self._offers.value.routes
 
-    def provider(self, name: str) -> Provider:
-        """The provider of this name, which has to be there."""
-        return self._providers[name]
-
-    def route(self, model: str) -> Route:
+    def find(self, model: str) -> Found:
         """How a call to `model` is answered: as configured under this name, or by the provider that the name begins with.
 
         Raises:
             ModelNotFound: there is no such model.
         """
-        if (route := self._routes.get(model)) is not None:
-            return route
-        full = model if "/" in model else f"{self._named()}/{model}"
-        try:
-            provider, upstream = self.resolve(full)
-        except ModelNotFound:
-            raise ModelNotFound(model) from None
-        return Route(model, (RouteTarget(provider.name, upstream),), direct=True)
+        return self._offers.value.find(model, self._named)
+
+    def route(self, model: str) -> Route:
+        """The route alone, as `find` finds it."""
+        return self.find(model).route
 
     def served(self, model: str) -> list[tuple[Provider, str]]:
         """The providers that may serve `model`, each with its name there, as they are configured. Raises ModelNotFound."""
-        return [(self._providers[target.provider], target.model) for target in self.route(model).targets]
+        route, providers = self.find(model)
+        return [(providers[target.provider], target.model) for target in route.targets]
 
     def resolve(self, model: str) -> tuple[Provider, str]:
         """The provider of `model`, and the model's name there, which may hold slashes.
@@ -139,13 +175,7 @@ class Registry:
         Raises:
             ModelNotFound: there is no such provider, or it does not offer the model.
         """
-        name, slash, upstream = model.partition("/")
-        provider = self._providers.get(name)
-        if provider is None or not slash or not upstream:
-            raise ModelNotFound(model)
-        if not _is_offered(provider, upstream):
-            raise ModelNotFound(model)
-        return provider, upstream
+        return self._offers.value.resolve(model)
 
     def moderation_models(self) -> list[str]:
         """The models that a moderation which names none may mean: the default one of each provider that is known for one."""
@@ -158,7 +188,7 @@ class Registry:
         A provider that fails adds none.
         """
         lists = await asyncio.gather(*map(self._offered, self._providers.values()))
-        ours = [ServedModel(name, OWNER) for name in self._routes]
+        ours = [ServedModel(route.model, OWNER) for route in self.routes]
         return [*ours, *(model for offered in lists for model in offered or ())]
 
     async def model(self, name: str) -> ServedModel:
@@ -202,7 +232,3 @@ class Registry:
 
 def _is_offered(provider: Provider, model: str) -> bool:
     return provider.models is None or any(model == offered.id for offered in provider.models)
-
-
-def _offer(providers: Iterable[Provider], routes: Iterable[Route]) -> _Offer:
-    return _Offer({provider.name: provider for provider in providers}, {route.model: route for route in routes})

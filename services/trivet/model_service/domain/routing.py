@@ -68,11 +68,11 @@ class RouteTarget:
     sla: Sla = Sla()
     timeouts: Timeouts = Timeouts()
     fallback_candidate: bool = True
+    name: str = field(init=False, repr=False, compare=False)
+    """`<provider>/<model>`."""
 
-    @property
-    def name(self) -> str:
-        """`<provider>/<model>`."""
-        return f"{self.provider}/{self.model}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.provider}/{self.model}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,12 @@ class Course:
     `asked` changes what is configured about retries, field by field, as the caller wants it. `draw` gives numbers from 0 to 1.
     """
 
+    __slots__ = ("_asked", "_draw", "_left", "target", "tries")
+
     def __init__(self, targets: Sequence[RouteTarget], asked: dict[str, Any], draw: Callable[[], float]) -> None:
         self.target = targets[0]
         self.tries = 1
-        self._left = list(targets[1:])
+        self._left = targets[1:]
         self._asked = asked
         self._draw = draw
 
@@ -49,7 +51,7 @@ class Course:
             self.tries += 1
             return wait
         if self._left and (failure.refused or failure.status in self.target.fallback_on):
-            self.target = self._left.pop(0)
+            self.target, self._left = self._left[0], self._left[1:]
             self.tries = 1
             return 0.0
         return None

@@ -86,6 +86,10 @@ class Health:
         if target in self._targets and is_failure(status):
             self._targets[target].failed(now)
 
+    def knows(self, target: str) -> bool:
+        """Whether anything is remembered of a target."""
+        return target in self._targets
+
     def served(self, target: str, sample: Sample) -> None:
         """A target has answered."""
         if target in self._targets:

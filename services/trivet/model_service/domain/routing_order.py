@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from trivet.model_service.domain.routing import Route, RouteTarget, Sticky
@@ -15,14 +15,14 @@ Draw = Callable[[RouteTarget], float]
 """A number from 0 to 1 for a target: by chance, or always the same."""
 
 
-def ordered(route: Route, health: Health, now: float, draw: Draw) -> list[RouteTarget]:
+def ordered(route: Route, health: Health, now: float, draw: Draw) -> Sequence[RouteTarget]:
     """The targets of a call, the one to be asked first at the head, those to fall back to behind it.
 
     Those that are too slow for what is agreed come after all others, and those whose circuit is open come last; among
     themselves each of these groups is in the order of the strategy.
     """
     if len(route.targets) == 1:
-        return list(route.targets)
+        return route.targets
     groups: tuple[list[RouteTarget], ...] = ([], [], [])
     for target in route.targets:
         groups[_rank(target, health, now)].append(target)

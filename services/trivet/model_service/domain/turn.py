@@ -298,7 +298,7 @@ class HostedItem:
     raw: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """Tokens of the turn, as the upstream counts them."""
 

@@ -19,7 +19,7 @@ _LONGEST_KEY: Final = 64
 UsageOrder = Literal["group", "cost"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UsageRecord:
     """A call and what it cost. `cost` is None where that is not known; `unpriced`: and it may have cost something."""
 

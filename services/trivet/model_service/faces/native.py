@@ -5,7 +5,7 @@ All of these raise as `Dialect.turn` does; closing an iterator ends the upstream
 """
 
 from collections.abc import AsyncGenerator
-from typing import Protocol, runtime_checkable
+from typing import Any, Final, Protocol, TypeGuard, runtime_checkable
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -88,3 +88,30 @@ class NativeMessages(Protocol):
     async def count_message_tokens(self, request: CountMessageTokensRequest, upstream_model: str, beta: str) -> MessageTokenCount:
         """How many tokens the request would bring."""
         ...
+
+
+# Calls ask these all the time, and `isinstance` goes through all members of a protocol each time that it is asked.
+
+
+def is_native_chat(dialect: Any) -> TypeGuard[NativeChat]:
+    """Whether a dialect is a `NativeChat`."""
+    return _fills(type(dialect), NativeChat)
+
+
+def is_native_responses(dialect: Any) -> TypeGuard[NativeResponses]:
+    """Whether a dialect is a `NativeResponses`."""
+    return _fills(type(dialect), NativeResponses)
+
+
+def is_native_messages(dialect: Any) -> TypeGuard[NativeMessages]:
+    """Whether a dialect is a `NativeMessages`."""
+    return _fills(type(dialect), NativeMessages)
+
+
+def _fills(kind: type, protocol: type) -> bool:
+    if (kind, protocol) not in _FILLED:
+        _FILLED[kind, protocol] = issubclass(kind, protocol)
+    return _FILLED[kind, protocol]
+
+
+_FILLED: Final[dict[tuple[type, type], bool]] = {}

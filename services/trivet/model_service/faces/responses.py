@@ -8,6 +8,7 @@ from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.turn import TurnEvent
 from trivet.model_service.faces.responses_render import ResponseRenderer
+from trivet.model_service.faces.responses_whole import WholeResponse
 
 
 class Ending:
@@ -20,12 +21,12 @@ class Ending:
         self.fail: Callable[[ServiceError], list[ResponseEvent]] | None = None
 
 
-async def collect(renderer: ResponseRenderer, turn: AsyncGenerator[list[TurnEvent]]) -> Response:
+async def collect(whole: WholeResponse, turn: AsyncGenerator[list[TurnEvent]]) -> Response:
     """The whole response of a turn. Raises what the turn raises."""
     async with aclosing(turn) as batches:
         async for events in batches:
-            renderer.render(events)
-    return renderer.response
+            whole.add(events)
+    return whole.response
 
 
 async def stream(

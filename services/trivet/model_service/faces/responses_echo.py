@@ -4,7 +4,6 @@ import time
 from typing import Any, Final
 
 import orjson
-from google.protobuf.message import Message
 
 from trivet.model.v1 import response_config_pb2 as config
 from trivet.model.v1 import response_pb2 as pb
@@ -12,26 +11,34 @@ from trivet.model.v1 import response_request_pb2 as request_pb
 from trivet.model.v1 import response_tool_pb2 as tool_pb
 from trivet.model_service.domain.identity import new_id
 
-_REPEATED: Final = (
-    "previous_response_id",
-    "background",
-    "max_output_tokens",
-    "max_tool_calls",
-    "parallel_tool_calls",
-    "temperature",
-    "top_p",
-    "top_logprobs",
-    "presence_penalty",
-    "frequency_penalty",
-    "tool_choice",
-    "truncation",
-    "service_tier",
-    "user",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "store",
+_REPEATED: Final = frozenset(
+    {
+        "previous_response_id",
+        "background",
+        "max_output_tokens",
+        "max_tool_calls",
+        "parallel_tool_calls",
+        "temperature",
+        "top_p",
+        "top_logprobs",
+        "presence_penalty",
+        "frequency_penalty",
+        "reasoning",
+        "text",
+        "tools",
+        "tool_choice",
+        "truncation",
+        "service_tier",
+        "metadata",
+        "user",
+        "safety_identifier",
+        "prompt",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "store",
+    }
 )
+"""What a response has as its request gave it."""
 
 
 def new_response_id() -> str:
@@ -41,29 +48,20 @@ def new_response_id() -> str:
 
 def begin(request: request_pb.CreateResponseRequest, provider: str) -> pb.Response:
     """A new response to `request`, in progress: what its request and `provider` tell, and nothing yet of the model's."""
+    given = {name: value for field, value in request.ListFields() if (name := field.name) in _REPEATED}
     response = pb.Response(
         id=new_response_id(),
         created_at=int(time.time()),
         status="in_progress",
         model=request.model,
         provider=provider,
-        metadata=request.metadata,
+        **given,
     )
-    for name in _REPEATED:
-        if request.HasField(name):
-            _set(response, name, getattr(request, name))
     if request.instructions:
         response.instructions.text = request.instructions
-    if request.HasField("reasoning"):
-        response.reasoning.CopyFrom(request.reasoning)
-    if request.HasField("text"):
-        response.text.CopyFrom(request.text)
     if request.HasField("conversation"):
         reference = request.conversation
         response.conversation.id = reference.id or reference.conversation.id
-    if request.HasField("prompt"):
-        response.prompt.CopyFrom(request.prompt)
-    response.tools.extend(request.tools)
     complete(response)
     return response
 
@@ -97,13 +95,6 @@ def _complete_text(text: config.TextConfig) -> None:
         _add_nulls(text.format.json_schema, "description")
         if not text.format.json_schema.HasField("strict"):
             text.format.json_schema.strict = False
-
-
-def _set(message: Message, name: str, value: Any) -> None:
-    if isinstance(value, Message):
-        getattr(message, name).CopyFrom(value)
-    else:
-        setattr(message, name, value)
 
 
 def _add_nulls(message: Any, *keys: str) -> None:

@@ -80,7 +80,7 @@ class MessageOutput(OutputItem):
         self._text.append(event.text)
         delta = body.OutputTextDeltaEvent(delta=event.text, **self._place())
         if event.logprobs and self._part is not None:
-            delta.logprobs.extend(map(_logprob, event.logprobs))
+            delta.logprobs.extend(map(logprob_of, event.logprobs))
             self._part.output_text.logprobs.extend(delta.logprobs)
         return ResponseEvent(output_text_delta=delta)
 
@@ -107,6 +107,7 @@ class MessageOutput(OutputItem):
         }
 
 
-def _logprob(token: TokenLogprob) -> content.Logprob:
+def logprob_of(token: TokenLogprob) -> content.Logprob:
+    """The log probability of one token, in the words of the contract."""
     top = [content.TopLogprob(token=other.token, bytes=other.bytes, logprob=other.logprob) for other in token.top]
     return content.Logprob(token=token.token, bytes=token.bytes, logprob=token.logprob, top_logprobs=top)

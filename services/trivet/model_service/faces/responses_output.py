@@ -4,7 +4,7 @@ An item is opened, fed and closed, and is whole afterwards: `item` then is what 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 
@@ -15,6 +15,16 @@ from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model_service.domain.identity import new_id
 from trivet.model_service.domain.turn import HostedItem, ToolCallDelta, ToolCallStarted, TurnEvent
 from trivet.model_service.faces.upstream_json import read_upstream_json
+
+
+def is_object(pieces: Sequence[str]) -> bool:
+    """Whether these pieces together are a JSON object: whatever followed would break it."""
+    if not pieces or not pieces[-1].rstrip().endswith("}"):
+        return False
+    try:
+        return isinstance(orjson.loads("".join(pieces)), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 class OutputItem(ABC):
@@ -77,18 +87,9 @@ class FunctionCallOutput(OutputItem):
 
     @property
     def can_end(self) -> bool:
-        """True for arguments that are a JSON object: whatever followed would break them."""
         if self._parses is None:
-            self._parses = self._are_whole()
+            self._parses = is_object(self._arguments)
         return self._parses
-
-    def _are_whole(self) -> bool:
-        if not self._arguments or not self._arguments[-1].rstrip().endswith("}"):
-            return False
-        try:
-            return isinstance(orjson.loads("".join(self._arguments)), dict)
-        except orjson.JSONDecodeError:
-            return False
 
     def feed(self, event: TurnEvent) -> Iterator[ResponseEvent]:
         if isinstance(event, ToolCallDelta) and event.arguments:

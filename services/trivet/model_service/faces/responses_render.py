@@ -1,10 +1,8 @@
 """Renders the events of a turn as a response, streamed or whole."""
 
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from typing import Final
 
 from trivet.kernel.errors import ServiceError
 from trivet.model.v1 import response_event_body_pb2 as body
@@ -23,9 +21,9 @@ from trivet.model_service.domain.turn import (
     TurnEvent,
     TurnFinished,
     TurnStarted,
-    Usage,
 )
 from trivet.model_service.faces.responses_failure import failure_events
+from trivet.model_service.faces.responses_finish import ending_of, finish
 from trivet.model_service.faces.responses_message import MessageOutput
 from trivet.model_service.faces.responses_output import (
     CustomCallOutput,
@@ -34,9 +32,6 @@ from trivet.model_service.faces.responses_output import (
     OutputItem,
 )
 from trivet.model_service.faces.responses_reasoning import ReasoningOutput
-
-_CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
-"""Reasons to finish that make a response incomplete -> what it says of them."""
 
 
 class ResponseRenderer:
@@ -140,20 +135,12 @@ class ResponseRenderer:
             yield from self._close_first(status if len(self._queue) == 1 else "completed")
 
     def _finish(self, event: TurnFinished) -> Iterator[ResponseEvent]:
-        cut_short = _CUT_SHORT.get(event.reason)
-        yield from self._close_all("incomplete" if cut_short else "completed")
-        if event.usage is not None:
-            self.response.usage.CopyFrom(_usage(event.usage))
-        if event.service_tier:
-            self.response.service_tier = event.service_tier
-        if cut_short:
-            self.response.status = "incomplete"
-            self.response.incomplete_details.reason = cut_short
-            yield ResponseEvent(incomplete=self._snapshot())
-        else:
-            self.response.status = "completed"
-            self.response.completed_at = int(time.time())
+        yield from self._close_all(ending_of(event))
+        finish(self.response, event)
+        if self.response.status == "completed":
             yield ResponseEvent(completed=self._snapshot())
+        else:
+            yield ResponseEvent(incomplete=self._snapshot())
 
     def _snapshot(self) -> body.ResponseSnapshotEvent:
         return body.ResponseSnapshotEvent(sequence_number=next(self._sequence), response=self.response)
@@ -163,15 +150,3 @@ def _thinks_on(item: OutputItem | None) -> bool:
     """Whether more reasoning goes into this item; one that waits may have got its end, and is a thought of its own."""
     ended = item is None or item.ended or any(isinstance(event, ReasoningEnded) for event in item.waiting)
     return isinstance(item, ReasoningOutput) and not ended
-
-
-def _usage(usage: Usage) -> pb.ResponseUsage:
-    return pb.ResponseUsage(
-        input_tokens=usage.input_tokens,
-        input_tokens_details=pb.InputTokensDetails(
-            cached_tokens=usage.cached_tokens, cache_write_tokens=usage.cache_write_tokens
-        ),
-        output_tokens=usage.output_tokens,
-        output_tokens_details=pb.OutputTokensDetails(reasoning_tokens=usage.reasoning_tokens),
-        total_tokens=usage.total_tokens or usage.input_tokens + usage.output_tokens,
-    )

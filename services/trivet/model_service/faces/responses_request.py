@@ -1,6 +1,6 @@
 """Reads a Responses request into a turn, for upstreams that speak another API."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -43,6 +43,20 @@ INCLUDES: Final = frozenset(
         "computer_call_output.output.image_url",
     }
 )
+_SAME: Final = (
+    "parallel_tool_calls",
+    "max_output_tokens",
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "service_tier",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+)
+"""What a turn has under the same name."""
+
 _NAMES: Final = {
     "logprobs": "include",
     "reasoning_effort": "reasoning.effort",
@@ -51,6 +65,10 @@ _NAMES: Final = {
 }
 _MADE_BY_MODELS: Final = (items.ReasoningItem, items.FunctionCall, items.CustomToolCall, Caller, content.OutputText)
 _FIELDS: Final = frozenset(pb.CreateResponseRequest.DESCRIPTOR.fields_by_name)
+_IN_A_FIELD: Final = frozenset(field.name for field in pb.CreateResponseRequest.DESCRIPTOR.fields if field.message_type) - {
+    "input"
+}
+"""Where there may be keys that no field stands for, besides an input that is more than a text."""
 
 
 def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: bool) -> TurnRequest:
@@ -64,55 +82,55 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         UnsupportedParameter: a turn cannot express a parameter, an item or a tool.
         InvalidRequest: a value that the contract does not allow.
     """
-    _refuse_elsewhere(request)
+    given: dict[str, Any] = {field.name: value for field, value in request.ListFields()}
+    _refuse_elsewhere(request, given)
     _refuse_unknown_includes(request.include)
-    refuse_unknown_keys(request, skip=_asks_for_nothing)
-    tools = read_tools(request.tools)
-    logprobs = _LOGPROBS in request.include
-    summary = "generate_summary" if request.reasoning.generate_summary and not request.reasoning.summary else "summary"
-    return TurnRequest(
-        model=upstream_model,
-        conversation=tuple(_conversation(request)),
-        stream=stream,
-        tools=tools,
-        tool_choice=read_choice(request.tool_choice, tools) if request.HasField("tool_choice") else None,
-        parallel_tool_calls=_optional(request, "parallel_tool_calls"),
-        max_output_tokens=_optional(request, "max_output_tokens"),
-        temperature=_optional(request, "temperature"),
-        top_p=_optional(request, "top_p"),
-        frequency_penalty=_optional(request, "frequency_penalty"),
-        presence_penalty=_optional(request, "presence_penalty"),
-        logprobs=logprobs,
-        top_logprobs=_optional(request, "top_logprobs") if logprobs else None,
-        text_format=_text_format(request.text.format),
-        verbosity=_optional(request.text, "verbosity"),
-        reasoning_effort=_optional(request.reasoning, "effort"),
-        reasoning_summary=_optional(request.reasoning, summary),
-        reasoning_summary_param=f"reasoning.{summary}",
-        service_tier=_optional(request, "service_tier"),
-        user=_optional(request, "user"),
-        safety_identifier=_optional(request, "safety_identifier"),
-        prompt_cache_key=_optional(request, "prompt_cache_key"),
-        extra=dict(_extra(request)),
-        names=_NAMES,
-    )
+    if not _is_text(request.input) or not _IN_A_FIELD.isdisjoint(given):
+        refuse_unknown_keys(request, skip=_asks_for_nothing)
+    asked: dict[str, Any] = {name: given[name] for name in _SAME if name in given}
+    if "tools" in given:
+        asked["tools"] = read_tools(request.tools)
+    if "tool_choice" in given:
+        asked["tool_choice"] = read_choice(request.tool_choice, asked.get("tools", ()))
+    if _LOGPROBS in request.include:
+        asked |= {"logprobs": True, "top_logprobs": given.get("top_logprobs")}
+    if "text" in given:
+        asked |= {"text_format": _text_format(request.text.format), "verbosity": _optional(request.text, "verbosity")}
+    if "reasoning" in given:
+        asked |= _reasoning(request.reasoning)
+    if "extra" in given or "prompt_cache_retention" in given:
+        asked["extra"] = dict(_extra(request))
+    return TurnRequest(upstream_model, tuple(_conversation(request)), stream, names=_NAMES, **asked)
 
 
 def _optional(message: Any, field: str) -> Any:
     return getattr(message, field) if message.HasField(field) else None
 
 
-def _refuse_elsewhere(request: pb.CreateResponseRequest) -> None:
-    given = {field.name for field, _ in request.ListFields()}
+def _reasoning(asked: config.ReasoningConfig) -> dict[str, Any]:
+    summary = "generate_summary" if asked.generate_summary and not asked.summary else "summary"
+    return {
+        "reasoning_effort": _optional(asked, "effort"),
+        "reasoning_summary": _optional(asked, summary),
+        "reasoning_summary_param": f"reasoning.{summary}",
+    }
+
+
+def _is_text(given: items.ResponseInput) -> bool:
+    return given.WhichOneof("kind") == "text"
+
+
+def _refuse_elsewhere(request: pb.CreateResponseRequest, given: Mapping[str, Any]) -> None:
     asked: list[str] = [name for name in _ELSEWHERE if name in given]
-    if request.background:
+    if given.get("background"):
         asked.append("background")
-    if request.truncation not in {"", "auto", "disabled"}:
+    if given.get("truncation", "auto") not in {"", "auto", "disabled"}:
         raise InvalidRequest("Invalid 'truncation': expected 'auto' or 'disabled'.", "truncation")
-    if request.reasoning.context not in {"", "auto"}:
-        asked.append("reasoning.context")
-    if request.reasoning.mode not in {"", "standard"}:
-        asked.append("reasoning.mode")
+    if "reasoning" in given:
+        if request.reasoning.context not in {"", "auto"}:
+            asked.append("reasoning.context")
+        if request.reasoning.mode not in {"", "standard"}:
+            asked.append("reasoning.mode")
     if asked:
         raise UnsupportedParameter(f"This model's provider does not support '{asked[0]}'.", asked[0])
 

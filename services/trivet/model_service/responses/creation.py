@@ -31,6 +31,10 @@ class Maker(Making, Protocol):
         """The whole response. Raises what the provider raises."""
         ...
 
+    def stream(self, plan: Plan) -> Batches:
+        """The response as it comes. Raises what the provider raises before it says anything."""
+        ...
+
 
 class Creation:
     """Creates responses in the foreground, and hands those for the background to `runs`.
@@ -83,19 +87,14 @@ class Creation:
         if plan.told.background:
             queued = await self._queued(plan)
             return self._follower.follow(queued.id, plan.owner)
-        made = self._made(plan)
+        made = _warm_up_stream(plan) if plan.is_warm_up else self._maker.stream(plan)
         if plan.kept:
             return self._recorder.record(plan, made)
         return self._recorder.converse(plan, made) if plan.told.HasField("conversation") else made
 
-    async def _made(self, plan: Plan) -> Batches:
-        if plan.is_warm_up:
-            yield _warm_up(plan)
-            return
-        async with aclosing(self._maker.make(plan, Assembly(plan.told), {})) as making:
-            async for said in making:
-                if isinstance(said, list):
-                    yield ResponseEventBatch(events=said)
+
+async def _warm_up_stream(plan: Plan) -> Batches:
+    yield _warm_up(plan)
 
 
 def _warm_up(plan: Plan) -> ResponseEventBatch:

@@ -15,6 +15,7 @@ REASONING: Final = "reasoning.encrypted_content"
 
 _WITH_ITEM: Final = frozenset({"output_item_added", "output_item_done"})
 _WITH_RESPONSE: Final = BEGINNINGS | ENDS
+_WITH_ANY: Final = _WITH_ITEM | _WITH_RESPONSE
 
 
 def check_include(include: Iterable[str]) -> None:
@@ -84,7 +85,7 @@ def _items_of(event: ResponseEvent) -> Iterable[Item]:
 
 
 def _has_hidden_in(event: ResponseEvent) -> bool:
-    return _has_hidden(_items_of(event))
+    return event.WhichOneof("event") in _WITH_ANY and _has_hidden(_items_of(event))
 
 
 def _has_hidden(items: Iterable[Item]) -> bool:

@@ -86,6 +86,15 @@ def own(items: Iterable[Item]) -> list[Item]:
     return [_own(item) for item in items]
 
 
+def own_text(text: str) -> Item:
+    """The message of a user who gave nothing but this text, likewise."""
+    item = Item()
+    message = item.message
+    message.id, message.role, message.status = new_item_id("message"), "user", "completed"
+    message.content.parts.parts.add().input_text.text = text
+    return item
+
+
 def _own(given: Item) -> Item:
     item = Item()
     item.CopyFrom(given)

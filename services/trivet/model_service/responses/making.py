@@ -3,9 +3,10 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
+from trivet.kernel.codec.runs import without_runs
 from trivet.kernel.errors import ServiceError, UnsupportedParameter
 from trivet.kernel.loop import CallFinished, Streamed, run
-from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_item_mcp_pb2 import McpCall, McpListTools
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.responses.assembly import Assembly
@@ -15,7 +16,7 @@ from trivet.model_service.responses.mcp.items import ListingShow, listed
 from trivet.model_service.responses.mcp.servers import read_servers
 from trivet.model_service.responses.mcp.steps import RecordedSteps, Step, call_step
 from trivet.model_service.responses.mcp.tools import McpTools, Toolset
-from trivet.model_service.responses.plan import Plan, turn_request
+from trivet.model_service.responses.plan import Plan, sole_request
 from trivet.model_service.turns import ModelTurns
 
 _MOST_ROUNDS = MOST_TURNS + 2
@@ -46,9 +47,9 @@ class ResponseMaker:
         the response is raised, a later one is told by the last events. Closing the iterator ends calls of model and tools.
         """
         if assembly.last_number < 0 and not self._is_ours(plan):
-            async with aclosing(self._turns.stream(turn_request(plan), plan.told)) as batches:
+            async with aclosing(self.stream(plan)) as batches:
                 async for batch in batches:
-                    yield list(batch.events)
+                    yield list(without_runs(batch, "events").events)
             return
         told = assembly.last_number >= 0
         try:
@@ -61,15 +62,27 @@ class ResponseMaker:
                 raise
             yield [*assembly.close_interrupted(), *assembly.fail(error)]
 
+    def stream(self, plan: Plan) -> AsyncGenerator[ResponseEventBatch]:
+        """The response as it comes, which may be in runs. See `make` for what is raised."""
+        if self._is_ours(plan):
+            return self._stream(plan)
+        return self._turns.stream(sole_request(plan), plan.told)
+
     async def whole(self, plan: Plan) -> Response:
         """The response in one piece. Raises what `make` raises; what fails later is a response that says so."""
         if not self._is_ours(plan):
-            return await self._turns.create(turn_request(plan), plan.told)
+            return await self._turns.create(sole_request(plan), plan.told)
         assembly = Assembly(plan.told)
         async with aclosing(self.make(plan, assembly, {})) as making:
             async for _ in making:
                 pass
         return assembly.response
+
+    async def _stream(self, plan: Plan) -> AsyncGenerator[ResponseEventBatch]:
+        async with aclosing(self.make(plan, Assembly(plan.told), {})) as making:
+            async for said in making:
+                if isinstance(said, list):
+                    yield ResponseEventBatch(events=said)
 
     async def _made(
         self, plan: Plan, assembly: Assembly, steps: Mapping[str, bytes]

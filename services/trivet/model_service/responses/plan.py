@@ -16,7 +16,7 @@ from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.responses.assembly import unmake
 from trivet.model_service.responses.background_options import check_background_options
 from trivet.model_service.responses.history import History, own_input, pack_input
-from trivet.model_service.responses.item_ids import item_id, item_ids, own, refuse_long_id
+from trivet.model_service.responses.item_ids import item_id, item_ids, own, own_text, refuse_long_id
 from trivet.model_service.responses.keeping.records import response_of
 from trivet.model_service.responses.mcp.history import Names, has_mcp_items, model_items
 from trivet.model_service.responses.metadata import check_metadata
@@ -27,6 +27,9 @@ UNSTORED_SECONDS: Final = 600
 
 _OURS: Final = ("previous_response_id", "conversation", "background", "background_options", "store")
 """Parameters that are answered here, and say nothing to a provider."""
+
+_TELLING: Final = tuple(name for name in _OURS if name != "store")
+"""Those that a dialect would take notice of."""
 
 _GENERATE: Final = "generate"
 """A key beside the contract: false asks for a response that no model is asked for, to go on from."""
@@ -75,22 +78,23 @@ class Planner:
             InvalidRequest: its parameters do not go together, or it refers to items that are not there.
             UnsupportedParameter: it asks for what only other providers have, or none.
         """
-        provider = self._turns.provider_of(request.model)
-        native, runs_mcp = self._turns.native_of(request.model), self._turns.runs_mcp(request.model)
+        serving = self._turns.serving(request.model)
         check_metadata(request.metadata)
-        check_background_options(request.background_options)
+        if request.HasField("background_options"):
+            check_background_options(request.background_options)
         if request.HasField("previous_response_id") and request.HasField("conversation"):
-            told = "'conversation' and 'previous_response_id' cannot be given together."
-            raise InvalidRequest(told, "conversation")
-        if request.HasField("prompt") and not native.alone:
+            raise InvalidRequest("'conversation' and 'previous_response_id' cannot be given together.", "conversation")
+        if request.HasField("prompt") and not serving.native.alone:
             raise UnsupportedParameter("This model's provider does not support 'prompt'.", "prompt")
-        told_response = begin(request, provider)
-        told_response.store = request.store if request.HasField("store") else True
-        history = await self._history_of(request, owner)
-        items = await self._new_items(request, history, owner)
+        told = begin(request, serving.provider)
+        told.store = request.store if request.HasField("store") else True
+        goes_on = request.HasField("previous_response_id") or request.HasField("conversation")
+        history = await self._history_of(request, owner) if goes_on else []
+        is_text = request.input.WhichOneof("kind") == "text"
+        items = [own_text(request.input.text)] if is_text else await self._new_items(request, history, owner)
         if request.HasField("conversation"):
             _refuse_taken_ids(items, history)
-        return Plan(owner, request, told_response, history, items, native, runs_mcp)
+        return Plan(owner, request, told, history, items, serving.native, serving.runs_mcp)
 
     async def again(self, stored: StoredResponse) -> Plan:
         """The plan of a stored background response, for whoever works on it.
@@ -104,16 +108,11 @@ class Planner:
         told = response_of(stored)
         unmake(told)
         history = await self._history.before(stored)
-        native, runs_mcp = self._turns.native_of(request.model), self._turns.runs_mcp(request.model)
-        return Plan(stored.owner, request, told, history, own_input(stored), native, runs_mcp)
+        serving = self._turns.serving(request.model)
+        return Plan(stored.owner, request, told, history, own_input(stored), serving.native, serving.runs_mcp)
 
     async def _new_items(self, request: CreateResponseRequest, history: Sequence[Item], owner: str) -> list[Item]:
         """The own input of a request, and in it what it refers to of all that its owner has."""
-        if request.input.WhichOneof("kind") == "text":
-            given = Item()
-            given.message.role = "user"
-            given.message.content.text = request.input.text
-            return own([given])
         items = request.input.items.items
         for index, item in enumerate(items):
             refuse_long_id(item, f"input[{index}]")
@@ -163,15 +162,28 @@ def turn_request(plan: Plan, more: Iterable[Item] = (), names: Names | None = No
     if _GENERATE in request.extra:
         request.extra = _without_generate(request.extra)
     more = list(more)
-    ours = not plan.runs_mcp and has_mcp_items(plan.input)
-    referred = _referred(request.input)
-    if plan.history or more or ours or referred:
+    if more or _is_made_here(plan):
+        referred = _referred(plan.request.input)
         items = [*_readable(plan, referred), *more]
         if not plan.runs_mcp:
             items = model_items(items, names)
         del request.input.items.items[:]
         request.input.items.items.extend(item for item in items if not (plan.native.among and _is_lost_thought(item)))
     return request
+
+
+def sole_request(plan: Plan) -> CreateResponseRequest:
+    """`turn_request` for a response of one turn, not to be changed: it is the caller's own request where that says the same."""
+    request = plan.request
+    says_more = any(map(request.HasField, _TELLING)) or _GENERATE in request.extra
+    return turn_request(plan) if says_more or _is_made_here(plan) else request
+
+
+def _is_made_here(plan: Plan) -> bool:
+    """Whether the input that a model is to be given is another one than the caller's."""
+    if plan.history:
+        return True
+    return (not plan.runs_mcp and has_mcp_items(plan.input)) or bool(_referred(plan.request.input))
 
 
 def _resolved(given: Iterable[Item], known: set[str], found: Mapping[str, Item]) -> Iterator[Item]:

@@ -1,8 +1,8 @@
 """One call on its way through the targets of its model."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from trivet.model_service.domain.routing import TIMED_OUT, RouteTarget
 from trivet.model_service.domain.routing_course import Course, Failure, most_telling
 from trivet.model_service.domain.routing_health import Health, Sample, per_output_token
 from trivet.model_service.routing.log import CallLog
-from trivet.model_service.routing.messages import fault_of, has_content, usage_of
+from trivet.model_service.routing.messages import has_content, told_by
 from trivet.model_service.routing.options import Options
 
 T = TypeVar("T")
@@ -33,8 +33,11 @@ class _Deadline:
 class Attempts:
     """The attempts of one call, each within its deadlines; what they meet goes into the log and the health of the targets.
 
-    `fault` is the error that a target told of by itself, in an answer that its caller has got as it was.
+    `fault` is the error that a target told of by itself, in an answer that its caller has got as it was. Nearly every call has
+    one attempt that nothing bounds but the call itself: what others need is made when it is needed.
     """
+
+    __slots__ = ("_call", "_course", "_deadline", "_errors", "_first_token", "_health", "_log", "_options", "_sleep", "fault")
 
     def __init__(
         self, course: Course, options: Options, log: CallLog, *, health: Health, call: Call | None, sleep: Sleep
@@ -45,66 +48,95 @@ class Attempts:
         self._health = health
         self._call = call
         self._sleep = sleep
-        self._errors: list[ServiceError] = []
+        self._errors: list[ServiceError] | None = None
         self._deadline: _Deadline | None = None
         self._first_token: float | None = None
         self.fault: ServiceError | None = None
 
-    @property
-    def target(self) -> RouteTarget:
-        """The target that is to be asked now."""
-        return self._course.target
+    def start(self) -> RouteTarget:
+        """The target to ask now; its attempt begins."""
+        target = self._course.target
+        self._log.begin(target)
+        self._first_token = None
+        self._deadline = _deadline(target.timeouts.total, self._options.timeout)
+        return target
 
-    async def whole(self, asking: Callable[[], Awaitable[T]]) -> T:
-        """The target's answer in one piece."""
-        with self._attempt():
-            async with self._until(self._deadline):
-                answer = await asking()
-        self._take(answer)
+    # ---- an answer in one piece ------------------------------------------------------------------------------------
+
+    def bounded(self, answer: Awaitable[T]) -> Awaitable[T]:
+        """The answer within the bounds of the attempt; itself where it has none."""
+        if self._deadline is None and self._course.target.timeouts.connect is None:
+            return answer
+        return self._in_time(answer)
+
+    def answered(self, answer: object) -> None:
+        """Take note of an answer. Raises the error that it tells of where something else could still be tried."""
+        usage, fault = told_by(answer)
+        self._log.usage, self.fault = usage, fault
         if self.fault is not None and not self._course.is_last:
             raise self.fault
-        return answer
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        async with self._until(self._deadline):
+            return await answer
+
+    # ---- a stream --------------------------------------------------------------------------------------------------
 
     async def begin(self, messages: AsyncGenerator[T]) -> list[T]:
         """The first messages of the target's stream: as far as they have to be there before the caller may be given any.
 
         While something else could still be tried, that is up to what the model says.
         """
+        timeouts = self._course.target.timeouts
+        first = _deadline(timeouts.first_token, self._options.first_token_timeout)
+        at_once = self._course.is_last and first is None
+        deadline = _sooner(first, self._deadline)
+        if deadline is None and timeouts.connect is None:
+            return await self._held(messages, at_once=at_once)
+        async with self._until(deadline):
+            return await self._held(messages, at_once=at_once)
+
+    def rest(self, messages: AsyncGenerator[T]) -> AsyncGenerator[T]:
+        """What comes after the first messages, within the bounds of the attempt; the same iterator where it has none."""
+        return messages if self._deadline is None else self._each_in_time(messages, self._deadline)
+
+    def passed(self, message: object) -> None:
+        """Take note of a message of a stream."""
+        usage, fault = told_by(message)
+        if usage is not None:
+            self._log.usage = usage
+        if fault is not None:
+            self.fault = fault
+        if self._first_token is None and has_content(message):
+            self._first_token = self._log.reached()
+
+    async def _held(self, messages: AsyncGenerator[T], *, at_once: bool) -> list[T]:
         held: list[T] = []
-        with self._attempt():
-            first = _deadline(self.target.timeouts.first_token, self._options.first_token_timeout)
-            at_once = self._course.is_last and first is None
-            async with self._until(_sooner(first, self._deadline)):
-                async for message in messages:
-                    held.append(message)
-                    self._pass(message)
-                    if self.fault is not None and not self._course.is_last:
-                        raise self.fault
-                    if at_once or self._first_token is not None:
-                        break
+        async for message in messages:
+            held.append(message)
+            self.passed(message)
+            if self.fault is not None and not self._course.is_last:
+                raise self.fault
+            if at_once or self._first_token is not None:
+                break
         return held
 
-    async def rest(self, messages: AsyncGenerator[T]) -> AsyncGenerator[T]:
-        """What comes after the first messages."""
-        if self._deadline is None:
-            async for message in messages:
-                self._pass(message)
-                yield message
-            return
+    async def _each_in_time(self, messages: AsyncGenerator[T], deadline: _Deadline) -> AsyncGenerator[T]:
         while True:
-            async with self._until(self._deadline):
+            async with self._until(deadline):
                 try:
                     message = await anext(messages)
                 except StopAsyncIteration:
                     return
-            self._pass(message)
             yield message
+
+    # ---- how it ends -----------------------------------------------------------------------------------------------
 
     def served(self) -> None:
         """The target has answered to the end."""
         if self.fault is not None:
             self._ended(self.fault)
-        elif attempt := self._log.end(200):
+        elif (attempt := self._log.end(200)) and self._health.knows(attempt.target):
             tokens = self._log.usage.output_tokens if self._log.usage else 0
             pace = per_output_token(attempt.seconds, self._first_token, tokens)
             self._health.served(attempt.target, Sample(self._log.now(), self._first_token, pace))
@@ -117,7 +149,7 @@ class Attempts:
         """The target failed: wait for the next attempt. Raises what the caller is to be told where there is none."""
         self.fault = None
         failure = self._ended(error)
-        self._errors.append(error)
+        self._errors = [*(self._errors or ()), error]
         remaining = self._call.time_remaining() if self._call else None
         wait = self._course.after(failure, remaining)
         if wait is None:
@@ -134,55 +166,39 @@ class Attempts:
             self._log.end(status)
             # How little time a caller gives is no fault of the target: others would have to do without it.
             if not isinstance(error, RequestTimeout):
-                self._health.failed(self.target.name, status, self._log.now())
+                self._health.failed(self._course.target.name, status, self._log.now())
         return Failure(status, error.retry_after, refused)
 
-    def _take(self, message: object) -> None:
-        self._log.usage = usage_of(message) or self._log.usage
-        self.fault = fault_of(message) or self.fault
-
-    def _pass(self, message: object) -> None:
-        self._take(message)
-        if self._first_token is None and has_content(message):
-            self._first_token = self._log.reached()
-
-    @contextmanager
-    def _attempt(self) -> Iterator[None]:
-        self._log.begin(self.target)
-        self._first_token = None
-        self._deadline = _deadline(self.target.timeouts.total, self._options.timeout)
-        token = connect_seconds.set(self.target.timeouts.connect)
-        try:
-            yield
-        finally:
-            connect_seconds.reset(token)
+    # ---- bounds ----------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def _until(self, deadline: _Deadline | None) -> AsyncIterator[None]:
-        """Ends the block in time. Raises RequestTimeout or UpstreamTimeout, by whose deadline it was."""
-        if deadline is None:
-            yield
-            return
+        """Ends the block in time, connecting included. Raises RequestTimeout or UpstreamTimeout, by whose deadline it was."""
+        token = connect_seconds.set(self._course.target.timeouts.connect)
         try:
-            async with asyncio.timeout_at(deadline.at) as scope:
+            async with asyncio.timeout_at(deadline.at if deadline else None) as scope:
                 yield
         except TimeoutError:
-            if not scope.expired():
+            if deadline is None or not scope.expired():
                 raise
             raise self._too_late(deadline) from None
+        finally:
+            connect_seconds.reset(token)
 
     def _too_late(self, deadline: _Deadline) -> ServiceError:
         error: ServiceError
         if deadline.is_callers:
             error = RequestTimeout("The model did not answer within the time that the request gives it.")
         else:
-            error = UpstreamTimeout(f"The provider `{self.target.provider}` did not answer in time.")
+            error = UpstreamTimeout(f"The provider `{self._course.target.provider}` did not answer in time.")
         error.upstream_status = TIMED_OUT
         return error
 
 
 def _deadline(configured: float | None, asked: float | None) -> _Deadline | None:
     """The one of these numbers of seconds from now that is over first."""
+    if configured is None and asked is None:
+        return None
     return _sooner(_from_now(configured, is_callers=False), _from_now(asked, is_callers=True))
 
 

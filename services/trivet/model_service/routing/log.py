@@ -5,6 +5,7 @@ import string
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from trivet.kernel.call import Call
@@ -24,6 +25,9 @@ _MOST_CHARACTERS: Final = 200
 _MOST_TOLD: Final = 20
 """The attempts that a header has room for."""
 
+_REMEMBERED: Final = 256
+"""The targets of whose headers the beginnings are remembered."""
+
 
 class CallLog:
     """One call to `model`. `clock` is a steady one, in seconds.
@@ -31,14 +35,29 @@ class CallLog:
     `route` is None until it is found; `target` is the one that is asked now, None before any was.
     """
 
+    __slots__ = (
+        "_attempt_began",
+        "_attempts",
+        "_began",
+        "_clock",
+        "_first_token",
+        "_is_open",
+        "_model",
+        "_operation",
+        "_stream",
+        "_unix",
+        "route",
+        "target",
+        "usage",
+    )
+
     def __init__(self, operation: str, model: str, *, stream: bool, clock: Callable[[], float]) -> None:
         self._operation = operation
         self._model = model
         self._stream = stream
         self._clock = clock
         self._unix = time.time()
-        self._began = clock()
-        self._attempt_began = self._began
+        self._began = self._attempt_began = clock()
         self._first_token: float | None = None
         self._attempts: list[Attempt] = []
         self._is_open = False
@@ -62,8 +81,9 @@ class CallLog:
         if not self._is_open or self.target is None:
             return None
         self._is_open = False
-        self._attempts.append(Attempt(self.target.name, status, self._clock() - self._attempt_began))
-        return self._attempts[-1]
+        attempt = Attempt(self.target.name, status, self._clock() - self._attempt_began)
+        self._attempts.append(attempt)
+        return attempt
 
     def withdraw(self) -> None:
         """Nothing was asked of the target."""
@@ -77,16 +97,16 @@ class CallLog:
 
     def headers(self) -> Metadata:
         """What the caller is told when the call is answered."""
-        target = self.target.name if self.target else ""
-        route = self.route
-        told: dict[str, object] = {"route": route.model, "strategy": route.strategy} if route and not route.direct else {}
-        told |= {"target": _portable(target), "attempts": [*map(_told, self._attempts[-_MOST_TOLD:])]}
-        headers = [(RESOLVED, _portable(target)), (APPLIED, json.dumps(told))]
-        if not self._stream:
-            spent = sum(attempt.seconds for attempt in self._attempts)
-            waited = max(0.0, self._clock() - self._began - spent)
-            headers.append((TIMING, f"model;dur={spent * 1000:.1f}, routing;dur={waited * 1000:.1f}"))
-        return tuple(headers)
+        target, route = self.target.name if self.target else "", self.route
+        names = ("", "") if route is None or route.direct else (route.model, route.strategy)
+        attempts = ", ".join([_told(attempt) for attempt in self._attempts[-_MOST_TOLD:]])
+        resolved, applied = _beginnings(target, *names)
+        headers = (resolved, (APPLIED, f"{applied}{attempts}]}}"))
+        if self._stream:
+            return headers
+        spent = sum([attempt.seconds for attempt in self._attempts])
+        waited = max(0.0, self._clock() - self._began - spent)
+        return (*headers, (TIMING, f"model;dur={spent * 1000:.1f}, routing;dur={waited * 1000:.1f}"))
 
     def record(self, status: int, provider_type: str, call: Call | None, metadata: Mapping[str, str]) -> CallRecord:
         """The call as it has ended."""
@@ -110,8 +130,21 @@ class CallLog:
         )
 
 
-def _told(attempt: Attempt) -> dict[str, object]:
-    return {"target": _portable(attempt.target), "status": attempt.status, "ms": round(attempt.seconds * 1000)}
+def _told(attempt: Attempt) -> str:
+    return f'{{"target": {_quoted(attempt.target)}, "status": {attempt.status}, "ms": {round(attempt.seconds * 1000)}}}'
+
+
+@lru_cache(_REMEMBERED)
+def _beginnings(target: str, route: str, strategy: str) -> tuple[tuple[str, str], str]:
+    """What is the same in all calls that a target answers: a header, and the beginning of another one's text."""
+    told = {"route": route, "strategy": strategy} if strategy else {}
+    applied = json.dumps({**told, "target": _portable(target), "attempts": []})
+    return (RESOLVED, _portable(target)), applied.removesuffix("]}")
+
+
+@lru_cache(_REMEMBERED)
+def _quoted(name: str) -> str:
+    return json.dumps(_portable(name))
 
 
 def _portable(name: str) -> str:

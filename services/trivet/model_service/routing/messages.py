@@ -1,16 +1,25 @@
-"""What the router reads of the messages that pass it: whether a stream has really begun, what was used, whether it failed."""
+"""What the router reads of the messages that pass it: whether a stream has really begun, what was used, whether it failed.
+
+Of the messages of a stream nearly all tell none of this, and there are many: what is asked of each of them looks at its end only.
+"""
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk, ChatCompletionChunkBatch
+from google.protobuf.message import Message
+
+from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, ChatCompletionChunkBatch, ChatUsage
 from trivet.kernel.errors import RateLimited, ServiceError, UpstreamFailed
 from trivet.model.v1.message_service_pb2 import CreatedMessage, MessageEvent, MessageEventBatch, MessageTokens
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
-from trivet.model.v1.response_pb2 import Response
+from trivet.model.v1.response_pb2 import Response, ResponseUsage
 from trivet.model_service.domain.turn import Usage
 
-_ENDS: Final = ("completed", "incomplete", "failed")
+Told = tuple[Usage | None, ServiceError | None]
+"""The tokens that a message tells of, and the error by which an upstream ends a response of its own that has failed."""
+
+_NOTHING: Final[Told] = None, None
+_ENDS: Final = frozenset({"completed", "incomplete", "failed"})
 _PING: Final = '{"type":"ping"'
 _FRAME: Final = frozenset({"created", "in_progress", "queued"})
 """Events that say nothing of what the model says."""
@@ -29,37 +38,20 @@ def has_content(message: object) -> bool:
             return True
 
 
-def usage_of(message: object) -> Usage | None:
-    """The tokens that a message tells of, whole or of a stream; None where it tells none."""
-    told: Any
-    match message:
-        case ChatCompletionChunkBatch():
-            told = next((chunk for chunk in reversed(message.chunks) if chunk.HasField("usage")), None)
-        case ResponseEventBatch():
-            told = _ended(message)
-        case MessageEventBatch() | CreatedMessage():
-            return _told_by(message.tokens) if message.HasField("tokens") else None
-        case _:
-            told = message
-    used = getattr(told, "usage", None)
-    if used is None or (callable(getattr(told, "HasField", None)) and not told.HasField("usage")):
-        return None
-    return _usage(used)
-
-
-def fault_of(message: object) -> ServiceError | None:
-    """The error that a message tells of by which an upstream ends a response of its own that has failed."""
-    ended = _ended(message) if isinstance(message, ResponseEventBatch) else message
-    if not isinstance(ended, Response) or ended.status != "failed":
-        return None
-    limited = ended.error.code == "rate_limit_exceeded"
-    error = (RateLimited if limited else UpstreamFailed)(ended.error.message or "The model failed.")
-    error.upstream_status = 429 if limited else 500
-    return error
+def told_by(message: object) -> Told:
+    """What a message tells of the call, whole or of a stream."""
+    return _TOLD.get(type(message), _told_by_another)(message)
 
 
 def without_usage(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch:
     """The chunks as a caller gets them who did not ask for the usage. Changes the message."""
+    for chunk in batch.chunks:
+        if chunk.HasField("usage"):
+            return _cleared(batch)
+    return batch
+
+
+def _cleared(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch:
     for index in reversed(range(len(batch.chunks))):
         chunk = batch.chunks[index]
         if chunk.HasField("usage"):
@@ -67,6 +59,9 @@ def without_usage(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch:
             if not chunk.ByteSize():
                 del batch.chunks[index]
     return batch
+
+
+# ---- whether it has begun ----------------------------------------------------------------------------------------------
 
 
 def _says_something(chunk: ChatCompletionChunk) -> bool:
@@ -81,7 +76,104 @@ def _is_frame(event: MessageEvent) -> bool:
     return event.HasField("message_start") or event.other.startswith(_PING)
 
 
-def _told_by(tokens: MessageTokens) -> Usage:
+# ---- what it tells -----------------------------------------------------------------------------------------------------
+
+
+def _told_by_chunks(batch: ChatCompletionChunkBatch) -> Told:
+    chunks = batch.chunks
+    index = len(chunks)
+    while index:
+        index -= 1
+        chunk = chunks[index]
+        if chunk.HasField("usage"):
+            return _of_chat(chunk.usage), None
+        # Usage is told when the choices have ended, or while they do, or over and over.
+        if chunk.contents or ((choices := chunk.choices) and not choices[0].HasField("finish_reason")):
+            break
+    return _NOTHING
+
+
+def _told_by_chat(answer: ChatCompletion) -> Told:
+    return (_of_chat(answer.usage), None) if answer.HasField("usage") else _NOTHING
+
+
+def _told_by_events(batch: ResponseEventBatch) -> Told:
+    if not batch.events:
+        return _NOTHING
+    last = batch.events[-1]
+    kind = last.WhichOneof("event")
+    return _told_by_response(getattr(last, kind).response) if kind in _ENDS else _NOTHING
+
+
+def _told_by_response(response: Response) -> Told:
+    usage = _of_response(response.usage) if response.HasField("usage") else None
+    return usage, _fault_of(response) if response.status == "failed" else None
+
+
+def _told_by_message(message: MessageEventBatch | CreatedMessage) -> Told:
+    return (_of_message(message.tokens), None) if message.HasField("tokens") else _NOTHING
+
+
+def _told_by_another(message: object) -> Told:
+    """What an answer tells whose usage, if it has any, has some of the names of either API."""
+    used = getattr(message, "usage", None)
+    if used is None or (isinstance(message, Message) and not message.HasField("usage")):
+        return _NOTHING
+    count = _counts(used)
+    read = _counts(getattr(used, "input_tokens_details", None))
+    said = _counts(getattr(used, "output_tokens_details", None))
+    usage = Usage(
+        count("prompt_tokens") or count("input_tokens"),
+        count("output_tokens"),
+        count("total_tokens"),
+        read("cached_tokens"),
+        read("cache_write_tokens"),
+        said("reasoning_tokens"),
+    )
+    return _if_any(usage), None
+
+
+_TOLD: Final[dict[type, Callable[[Any], Told]]] = {
+    ChatCompletionChunkBatch: _told_by_chunks,
+    ChatCompletion: _told_by_chat,
+    ResponseEventBatch: _told_by_events,
+    Response: _told_by_response,
+    MessageEventBatch: _told_by_message,
+    CreatedMessage: _told_by_message,
+}
+
+
+def _fault_of(response: Response) -> ServiceError:
+    limited = response.error.code == "rate_limit_exceeded"
+    error = (RateLimited if limited else UpstreamFailed)(response.error.message or "The model failed.")
+    error.upstream_status = 429 if limited else 500
+    return error
+
+
+# ---- tokens ------------------------------------------------------------------------------------------------------------
+
+
+def _of_chat(used: ChatUsage) -> Usage | None:
+    usage = Usage(used.prompt_tokens, used.completion_tokens, used.total_tokens)
+    if used.HasField("prompt_tokens_details"):
+        read = used.prompt_tokens_details
+        usage.cached_tokens, usage.cache_write_tokens = read.cached_tokens, read.cache_write_tokens
+    if used.HasField("completion_tokens_details"):
+        usage.reasoning_tokens = used.completion_tokens_details.reasoning_tokens
+    return _if_any(usage)
+
+
+def _of_response(used: ResponseUsage) -> Usage | None:
+    usage = Usage(used.input_tokens, used.output_tokens, used.total_tokens)
+    if used.HasField("input_tokens_details"):
+        read = used.input_tokens_details
+        usage.cached_tokens, usage.cache_write_tokens = read.cached_tokens, read.cache_write_tokens
+    if used.HasField("output_tokens_details"):
+        usage.reasoning_tokens = used.output_tokens_details.reasoning_tokens
+    return _if_any(usage)
+
+
+def _of_message(tokens: MessageTokens) -> Usage:
     return Usage(
         input_tokens=tokens.input_tokens,
         output_tokens=tokens.output_tokens,
@@ -92,31 +184,10 @@ def _told_by(tokens: MessageTokens) -> Usage:
     )
 
 
-def _ended(batch: ResponseEventBatch) -> Response | None:
-    if not batch.events:
-        return None
-    kind = batch.events[-1].WhichOneof("event")
-    response: Response | None = getattr(batch.events[-1], kind).response if kind in _ENDS else None
-    return response
-
-
-def _usage(used: Any) -> Usage | None:
-    count = _counts(used)
-    given = count("prompt_tokens") or count("input_tokens")
-    made = count("completion_tokens") or count("output_tokens")
-    if not (given or made or count("total_tokens")):
-        # Faces show noughts to who asked for what nobody told.
-        return None
-    read = _counts(getattr(used, "prompt_tokens_details", None) or getattr(used, "input_tokens_details", None))
-    said = _counts(getattr(used, "completion_tokens_details", None) or getattr(used, "output_tokens_details", None))
-    return Usage(
-        input_tokens=given,
-        output_tokens=made,
-        total_tokens=count("total_tokens") or given + made,
-        cached_tokens=read("cached_tokens"),
-        cache_write_tokens=read("cache_write_tokens"),
-        reasoning_tokens=said("reasoning_tokens"),
-    )
+def _if_any(usage: Usage) -> Usage | None:
+    """None where all are nought: that is what faces show to who asked for what nobody told."""
+    usage.total_tokens = usage.total_tokens or usage.input_tokens + usage.output_tokens
+    return usage if usage.total_tokens else None
 
 
 def _counts(message: Any) -> Callable[[str], int]:

@@ -24,6 +24,8 @@ _MOST_CHARACTERS: Final = 128
 _MOST_NOTES: Final = 32
 _LONGEST_NAME: Final = 64
 
+_SAID: Final = frozenset({RETRY, TIMEOUT, FIRST_WORD_TIMEOUT, METADATA})
+
 Given = Mapping[str, str | bytes]
 
 
@@ -37,10 +39,13 @@ class Options:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
+NOTHING_SAID: Final = Options()
+
+
 def options_of(call: Call | None) -> Options:
     """What is wanted of an RPC. Raises InvalidRequest, whose `param` is the header at fault."""
-    if call is None:
-        return Options()
+    if call is None or _SAID.isdisjoint(call.metadata):
+        return NOTHING_SAID
     given = call.metadata
     return Options(_retry(given), _seconds(given, TIMEOUT), _seconds(given, FIRST_WORD_TIMEOUT), _metadata(given))
 

@@ -3,10 +3,11 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from google.protobuf.message import Message
 
@@ -21,14 +22,14 @@ from trivet.model_service.domain.routing_health import Health
 from trivet.model_service.domain.routing_order import Draw, ordered, sticky_draw
 from trivet.model_service.routing.attempts import Attempts, Sleep
 from trivet.model_service.routing.log import CallLog
-from trivet.model_service.routing.options import Options, header_of, options_of
+from trivet.model_service.routing.options import NOTHING_SAID, header_of, options_of
 from trivet.model_service.routing.overrides import overridden
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Target:
     """A model at a provider, under its name there.
 
@@ -41,7 +42,7 @@ class Target:
 
     def fitted(self, request: M) -> M:
         """The request as this target is to be asked it: the same one where it has no values of its own. Raises InvalidRequest."""
-        return overridden(request, self.override_params)
+        return overridden(request, self.override_params) if self.override_params else request
 
 
 class Router:
@@ -77,16 +78,19 @@ class Router:
 
     async def ask(self, operation: str, model: str, asking: Callable[[Target], Awaitable[T]]) -> T:
         """The answer in one piece."""
-        with self._call(operation, model, stream=False) as (call, attempts):
+        with _Call(CallLog(operation, model, stream=False, clock=self._clock), self._observers) as call:
+            attempts = self._attempts(call, model)
             while True:
                 try:
-                    answer = await attempts.whole(lambda: asking(self._target(attempts.target)))
+                    answer = await attempts.bounded(asking(call.target(attempts)))
+                    attempts.answered(answer)
                     break
                 except ServiceError as error:
                     await attempts.failed(error)
             attempts.served()
             call.fault = attempts.fault
-            await call.announce()
+            if call.rpc is not None:
+                await call.rpc.announce(call.log.headers())
             return answer
 
     async def stream(self, operation: str, model: str, asking: Callable[[Target], AsyncGenerator[T]]) -> AsyncGenerator[T]:
@@ -94,16 +98,18 @@ class Router:
 
         While another attempt could still be made, nothing is passed on before the model says something.
         """
-        with self._call(operation, model, stream=True) as (call, attempts):
-            messages, begun = await self._begun(attempts, asking)
-            async with aclosing(messages):
-                await call.announce()
+        with _Call(CallLog(operation, model, stream=True, clock=self._clock), self._observers) as call:
+            attempts = self._attempts(call, model)
+            messages, begun = await self._begun(call, attempts, asking)
+            async with aclosing(messages), aclosing(attempts.rest(messages)) as rest:
+                if call.rpc is not None:
+                    await call.rpc.announce(call.log.headers())
                 for message in begun:
                     yield message
                 try:
-                    async with aclosing(attempts.rest(messages)) as rest:
-                        async for message in rest:
-                            yield message
+                    async for message in rest:
+                        attempts.passed(message)
+                        yield message
                 except ServiceError as error:
                     attempts.broke(error)
                     raise
@@ -111,11 +117,11 @@ class Router:
             call.fault = attempts.fault
 
     async def _begun(
-        self, attempts: Attempts, asking: Callable[[Target], AsyncGenerator[T]]
+        self, call: "_Call", attempts: Attempts, asking: Callable[[Target], AsyncGenerator[T]]
     ) -> tuple[AsyncGenerator[T], list[T]]:
         while True:
             try:
-                messages = asking(self._target(attempts.target))
+                messages = asking(call.target(attempts))
                 try:
                     return messages, await attempts.begin(messages)
                 except BaseException:
@@ -124,41 +130,16 @@ class Router:
             except ServiceError as error:
                 await attempts.failed(error)
 
-    def _target(self, target: RouteTarget) -> Target:
-        return Target(self._registry.provider(target.provider), target.model, target.override_params)
-
-    @contextmanager
-    def _call(self, operation: str, model: str, *, stream: bool) -> Iterator[tuple["_Call", Attempts]]:
-        call = _Call(CallLog(operation, model, stream=stream, clock=self._clock), current_call.get())
-        status = 500
-        try:
-            call.options = options_of(call.rpc)
-            call.log.route = route = self._registry.route(model)
-            yield call, self._attempts(call, route)
-            status = http_status(call.fault) if call.fault else 200
-        except ServiceError as error:
-            status = http_status(error)
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            status = call.cancelled_status()
-            raise
-        finally:
-            call.log.end(status)
-            self._tell(call, status)
-
-    def _tell(self, call: "_Call", status: int) -> None:
-        if self._observers:
-            target = call.log.target
-            kind = self._registry.provider(target.provider).type if target else ""
-            record = call.log.record(status, kind, call.rpc, call.options.metadata)
-            for observer in self._observers:
-                observer.finished(record)
-
-    def _attempts(self, call: "_Call", route: Route) -> Attempts:
+    def _attempts(self, call: "_Call", model: str) -> Attempts:
         """The attempts of a call, in the order that suits it now."""
-        targets = ordered(route, self._health, self._clock(), self._draw_of(route, call.rpc))
-        course = Course(targets, call.options.retry, self._draw)
-        return Attempts(course, call.options, call.log, health=self._health, call=call.rpc, sleep=self._sleep)
+        call.options = options = options_of(call.rpc)
+        route, call.providers = self._registry.find(model)
+        call.log.route = route
+        targets: Sequence[RouteTarget] = route.targets
+        if len(targets) > 1:
+            targets = ordered(route, self._health, self._clock(), self._draw_of(route, call.rpc))
+        course = Course(targets, options.retry, self._draw)
+        return Attempts(course, options, call.log, health=self._health, call=call.rpc, sleep=self._sleep)
 
     def _draw_of(self, route: Route, rpc: Call | None) -> Draw:
         if route.sticky and (value := header_of(rpc, route.sticky.header)):
@@ -166,22 +147,49 @@ class Router:
         return lambda _: self._draw()
 
 
-@dataclass(slots=True)
 class _Call:
-    """A call with what is known of it. `rpc` is the RPC that it belongs to, if any."""
+    """A call while it runs, with what is known of it; when it ends, however it does, the observers are told.
 
-    log: CallLog
-    rpc: Call | None
-    options: Options = field(default_factory=Options)
-    fault: ServiceError | None = None
+    `rpc` is the RPC that it belongs to, if any.
+    """
 
-    async def announce(self) -> None:
-        """Tell the caller of the RPC who answers."""
-        if self.rpc is not None:
-            await self.rpc.announce(self.log.headers())
+    __slots__ = ("_observers", "fault", "log", "options", "providers", "rpc")
 
-    def cancelled_status(self) -> int:
-        """The status of a call that somebody has cancelled: the server, the RPC's deadline, or the caller."""
+    def __init__(self, log: CallLog, observers: Sequence[CallObserver]) -> None:
+        self.log = log
+        self.rpc = current_call.get()
+        self.options = NOTHING_SAID
+        self.providers: Mapping[str, Provider] = {}
+        self.fault: ServiceError | None = None
+        self._observers = observers
+
+    def target(self, attempts: Attempts) -> Target:
+        """The target to ask now; its attempt begins."""
+        target = attempts.start()
+        return Target(self.providers[target.provider], target.model, target.override_params)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        status = self._status(error or self.fault)
+        self.log.end(status)
+        if not self._observers:
+            return
+        target = self.log.target
+        provider_type = self.providers[target.provider].type if target else ""
+        record = self.log.record(status, provider_type, self.rpc, self.options.metadata)
+        for observer in self._observers:
+            observer.finished(record)
+
+    def _status(self, error: BaseException | None) -> int:
+        if error is None:
+            return 200
+        if isinstance(error, ServiceError):
+            return http_status(error)
+        if not isinstance(error, asyncio.CancelledError | GeneratorExit):
+            return 500
+        # Somebody has cancelled the call: the server, the RPC's deadline, or the caller.
         if self.rpc is not None and self.rpc.evicted:
             return http_status(Overloaded(""))
         if self.rpc is not None and self.rpc.time_remaining() == 0:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from trivet.model_service.domain.calls import CallRecord
 from trivet.model_service.domain.prices import FREE, Price, PriceList, Rate
@@ -61,7 +63,16 @@ class PriceBook:
 def _list_of(provider: ProviderSettings) -> str:
     """By what the public prices know a provider; "" if they don't."""
     named = provider.price_list or provider.base_url or _LISTS.get(provider.type, "")
-    return "" if named == _NOBODYS else named
+    return "" if named == _NOBODYS or _is_nearby(named) else named
+
+
+def _is_nearby(named: str) -> bool:
+    """Whether this is the URL of a server that nobody else can have: then no list need be loaded, which takes 30 MB."""
+    try:
+        host = urlsplit(named).hostname or ""
+        return bool(host) and ("." not in host or bool(ip_address(host)))
+    except ValueError:
+        return False
 
 
 def _price(told: PriceSettings) -> Price:

@@ -4,14 +4,13 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import astuple, replace
 from itertools import islice
-from operator import attrgetter
 from typing import Final
 
 from trivet.kernel.errors import Overloaded
 from trivet.model_service.domain.calls import CallObserver, CallRecord
-from trivet.model_service.domain.identity import new_id
+from trivet.model_service.domain.identity import CountedIds
 from trivet.model_service.domain.prices import may_have_cost
 from trivet.model_service.domain.turn import Usage
 from trivet.model_service.domain.usage import UsageRecord, UsageStore
@@ -19,7 +18,7 @@ from trivet.model_service.usage.price_book import PriceBook
 
 _log = logging.getLogger("trivet.usage")
 
-_GATHER_SECONDS: Final = 0.25
+_GATHER_SECONDS: Final = 1.0
 """How long records are gathered, so that many go into one transaction. What a killed process loses is of about this time."""
 
 _RETRY_SECONDS: Final = 1.0
@@ -29,8 +28,6 @@ _AT_ONCE: Final = 500
 _LONGEST_NAME: Final = 256
 _MOST_TOKENS: Final = 10**12
 """No call has so many: an upstream that says so must not spoil the sums."""
-
-_TOKENS: Final = attrgetter(*(field.name for field in fields(Usage)))
 
 
 class UsageRecorder(CallObserver):
@@ -44,6 +41,7 @@ class UsageRecorder(CallObserver):
         self._prices = prices
         self._most = most
         self._waiting: deque[tuple[str, CallRecord]] = deque()
+        self._ids = CountedIds("call")
         self._lost = 0
         self._hurry = asyncio.Event()
         self._tried = asyncio.Event()
@@ -57,7 +55,7 @@ class UsageRecorder(CallObserver):
             self._lose(1)
             return
         # The id is made once: where nobody knows whether a record was stored, it is stored again under the same one.
-        self._waiting.append((new_id("call"), _bounded(record)))
+        self._waiting.append((self._ids.next(), _bounded(record)))
         if self._task is None:
             self._task = asyncio.create_task(self._write())
             self._task.add_done_callback(self._rest_is_over)
@@ -106,11 +104,11 @@ class UsageRecorder(CallObserver):
 
     async def _priced(self, batch: list[tuple[str, CallRecord]]) -> list[UsageRecord]:
         await self._prices.ready([call for _, call in batch])
-        records = []
-        for identity, call in batch:
-            cost = self._prices.cost(call)
-            records.append(UsageRecord(identity, call, cost, unpriced=cost is None and may_have_cost(call)))
-        return records
+        return [self._record(identity, call) for identity, call in batch]
+
+    def _record(self, identity: str, call: CallRecord) -> UsageRecord:
+        cost = self._prices.cost(call)
+        return UsageRecord(identity, call, cost, unpriced=cost is None and may_have_cost(call))
 
     async def _gather(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -136,8 +134,18 @@ def _bounded(call: CallRecord) -> CallRecord:
         attempts = tuple(replace(attempt, target=attempt.target[:_LONGEST_NAME]) for attempt in call.attempts)
         model, upstream = call.model[:_LONGEST_NAME], call.upstream_model[:_LONGEST_NAME]
         call = replace(call, model=model, upstream_model=upstream, attempts=attempts)
-    if call.usage is not None:
-        tokens = _TOKENS(call.usage)
-        if min(tokens) < 0 or max(tokens) > _MOST_TOKENS:
-            call = replace(call, usage=Usage(*(min(max(count, 0), _MOST_TOKENS) for count in tokens)))
+    used = call.usage
+    if used is not None and not _is_possible(used):
+        call = replace(call, usage=Usage(*(min(max(count, 0), _MOST_TOKENS) for count in astuple(used))))
     return call
+
+
+def _is_possible(used: Usage) -> bool:
+    return (
+        0 <= used.input_tokens <= _MOST_TOKENS
+        and 0 <= used.output_tokens <= _MOST_TOKENS
+        and 0 <= used.total_tokens <= _MOST_TOKENS
+        and 0 <= used.cached_tokens <= _MOST_TOKENS
+        and 0 <= used.cache_write_tokens <= _MOST_TOKENS
+        and 0 <= used.reasoning_tokens <= _MOST_TOKENS
+    )

@@ -9,8 +9,7 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -20,32 +19,22 @@ import orjson
 
 from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.errors import InvalidRequest
+from trivet.tool_service.adapters import http_faults
+from trivet.tool_service.adapters.http_faults import ERROR_BODY_BYTES, Fault, FaultKind
 
 _CONNECT_SECONDS = 10.0
 # Notifications and farewells hold up what comes after them, and a server has no work to do for them.
 _COURTESY_SECONDS = 5.0
 _REDIRECTS = 3
-_ERROR_BODY_BYTES = 64 * 1024
-
-
-class FaultKind(StrEnum):
-    """What became of a request that got no answer of the server's own."""
-
-    NOT_SENT = "not_sent"  # no connection
-    LOST = "lost"  # sent, perhaps executed, never answered
-    EXPIRED = "expired"  # the server does not know the session any more, so it did nothing
-    REFUSED = "refused"  # the guard does not let us connect
-    STATUS = "status"  # an HTTP error without a word of MCP
-    TOO_LARGE = "too_large"
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """A failure below MCP. `text` is public and ends "The MCP server `x` ..."; `status` is HTTP's, 0 where none came."""
+class Spoken:
+    """How the SDK has last asked for the tools, and was answered: where, with which headers, and with which `_meta`."""
 
-    kind: FaultKind
-    text: str
-    status: int = 0
+    url: httpx2.URL
+    headers: Mapping[str, str] = field(repr=False)
+    meta: Mapping[str, Any]
 
 
 class _Exchange:
@@ -125,6 +114,7 @@ class HttpEdge(httpx2.AsyncBaseTransport):
         self._mark = secrets.token_hex(16)
         self._open: dict[int | str, _Exchange] = {}
         self._vetted: dict[str, tuple[str, ...]] = {}
+        self.spoken: Spoken | None = None
 
     def fault_in(self, data: object) -> Fault | None:
         """The fault that `data`, the data of a JSON-RPC error, stands for; None if the error is the server's own."""
@@ -132,6 +122,29 @@ class HttpEdge(httpx2.AsyncBaseTransport):
             case {"mark": self._mark, "kind": str(kind), "text": str(text), "status": int(status)}:
                 return Fault(FaultKind(kind), text, status)
         return None
+
+    @property
+    def guarded(self) -> bool:
+        """Whether connections may go only to `addresses`."""
+        return self._guard is not None
+
+    async def addresses(self, url: httpx2.URL) -> tuple[str, ...]:
+        """The addresses that a guarded connection to `url` may go to. They are remembered until one of them cannot be reached.
+
+        Raises:
+            InvalidRequest, AddressRefused: there is none.
+            OSError: the name does not resolve.
+        """
+        if self._guard is None:
+            raise AssertionError("whoever is not guarded has no addresses")
+        origin = str(url.copy_with(path="/", query=None, fragment=None))
+        if origin not in self._vetted:
+            self._vetted[origin] = await self._guard.vet(origin)
+        return self._vetted[origin]
+
+    def forget_addresses(self) -> None:
+        """Ask again where the names lead."""
+        self._vetted.clear()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if request.method != "POST":
@@ -144,6 +157,10 @@ class HttpEdge(httpx2.AsyncBaseTransport):
                     # Servers of the handshake era may finish the work nevertheless: nobody waits for it any more.
                     if cancelled in self._open:
                         self._open[cancelled].abort()
+            case {"id": int() | str() as request_id, "method": "tools/list"} as message:
+                response = await self._exchange(request, request_id)
+                self.spoken = _spoken(request, response, message)
+                return response
             case {"id": int() | str() as request_id, "method": str()}:
                 return await self._exchange(request, request_id)
         return await self._send(request)
@@ -183,23 +200,20 @@ class HttpEdge(httpx2.AsyncBaseTransport):
                 return response
             return await self._read(request, response)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-            self._vetted.clear()
+            self.forget_addresses()
             slow = isinstance(error, httpx2.TimeoutException)
-            return self._failed(request, Fault(FaultKind.NOT_SENT, f"cannot be reached{' in time' * slow}"))
+            return self._failed(request, http_faults.not_sent(slow=slow))
         except InvalidRequest as error:
             return self._failed(request, Fault(FaultKind.REFUSED, error.message))
         except OSError:
-            return self._failed(request, Fault(FaultKind.NOT_SENT, "cannot be reached: its name does not resolve"))
+            return self._failed(request, http_faults.unresolved())
         except (httpx2.HTTPError, httpx2.StreamError):
-            return self._failed(request, Fault(FaultKind.LOST, "closed the connection without an answer"))
+            return self._failed(request, http_faults.lost())
 
     async def _connect_and_send(self, request: httpx2.Request) -> httpx2.Response:
         if self._guard is None:
             return await self._inner.handle_async_request(request)
-        origin = str(request.url.copy_with(path="/", query=None, fragment=None))
-        if origin not in self._vetted:
-            self._vetted[origin] = await self._guard.vet(origin)
-        *others, last = self._vetted[origin]
+        *others, last = await self.addresses(request.url)
         for address in others:
             try:
                 return await self._inner.handle_async_request(_pinned(request, address))
@@ -208,20 +222,19 @@ class HttpEdge(httpx2.AsyncBaseTransport):
         return await self._inner.handle_async_request(_pinned(request, last))
 
     async def _read(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
-        limit = self._max_bytes if response.is_success else _ERROR_BODY_BYTES
+        limit = self._max_bytes if response.is_success else ERROR_BODY_BYTES
         body = bytearray()
         try:
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > limit:
-                    return self._failed(
-                        request, Fault(FaultKind.TOO_LARGE, f"sent more than {limit} bytes", response.status_code)
-                    )
+                    return self._failed(request, http_faults.too_large(limit, response.status_code))
         finally:
             await response.aclose()
         if response.is_redirect:
             await self._refuse_redirect_inside(request, response)
-        if response.is_error and (fault := _http_fault(request, response.status_code, bytes(body))) is not None:
+        in_session = "mcp-session-id" in request.headers
+        if response.is_error and (fault := http_faults.of_status(response.status_code, bytes(body), in_session=in_session)):
             return self._failed(request, fault)
         kept = [(name, value) for name, value in response.headers.multi_items() if name not in _BODY_HEADERS]
         return httpx2.Response(response.status_code, headers=kept, content=bytes(body))
@@ -262,6 +275,14 @@ def _jsonrpc_error(error: dict[str, Any]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": None, "error": error}
 
 
+def _spoken(request: httpx2.Request, response: httpx2.Response, message: Mapping[str, Any]) -> Spoken | None:
+    """What can be said again in the same way; nothing after a failure, or where a new cookie has to be sent from now on."""
+    if not response.is_success or "set-cookie" in response.headers:
+        return None
+    params = message.get("params") or {}
+    return Spoken(request.url, dict(request.headers), params.get("_meta") or {})
+
+
 def _is_event_stream(response: httpx2.Response) -> bool:
     return response.headers.get("content-type", "").lower().startswith("text/event-stream")
 
@@ -275,26 +296,3 @@ def _pinned(request: httpx2.Request, address: str) -> httpx2.Request:
         stream=request.stream,
         extensions={**request.extensions, "sni_hostname": request.url.host},
     )
-
-
-def _http_fault(request: httpx2.Request, status: int, body: bytes) -> Fault | None:
-    """What an HTTP error means; None where it carries an MCP error that speaks for itself."""
-    message = _error_message(body)
-    if "mcp-session-id" in request.headers and (status == 404 or (status == 400 and "session" in message.lower())):
-        return Fault(FaultKind.EXPIRED, "ended the session", status)
-    if message:
-        return None
-    if status in {401, 403}:
-        return Fault(FaultKind.STATUS, f"refused the credentials with HTTP {status}", status)
-    return Fault(FaultKind.STATUS, f"answered with HTTP {status}", status)
-
-
-def _error_message(body: bytes) -> str:
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ""
-    match parsed:
-        case {"jsonrpc": "2.0", "error": {"code": int(), "message": str(message)}}:
-            return message or "error"
-    return ""

@@ -11,7 +11,9 @@ from mcp.shared.exceptions import MCPError
 
 from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.errors import AddressRefused
-from trivet.tool_service.adapters.http_edge import Fault, FaultKind, HttpEdge, tls
+from trivet.tool_service.adapters.http_edge import HttpEdge, tls
+from trivet.tool_service.adapters.http_faults import Fault, FaultKind
+from trivet.tool_service.adapters.mcp_plain import PlainCalls
 from trivet.tool_service.adapters.mcp_session import McpSession, NotOpened, SessionOptions, Streams
 from trivet.tool_service.adapters.mcp_sse import sse
 from trivet.tool_service.adapters.mcp_stdio import stdio
@@ -85,10 +87,11 @@ class McpConnector:
     ) -> McpSession:
         def attempt(mode: str) -> "_Attempt":
             edge = self._edge(endpoint)
-            return _Attempt(
-                streamable_http(endpoint, edge, self.max_bytes),
-                SessionOptions(mode, server.connect_timeout, self.max_bytes, on_tools_changed, fault_in=edge.fault_in),
+            plain = PlainCalls(edge, self.max_bytes, on_tools_changed)
+            options = SessionOptions(
+                mode, server.connect_timeout, self.max_bytes, on_tools_changed, fault_in=edge.fault_in, plain=plain
             )
+            return _Attempt(streamable_http(endpoint, edge, self.max_bytes), options)
 
         modes = ("legacy", "auto") if self._known(server).legacy else ("auto",)
         return await self._in_one_of(modes, server, attempt)
@@ -96,7 +99,9 @@ class McpConnector:
     async def _by_sse(self, server: McpServer, endpoint: HttpEndpoint, on_tools_changed: Callable[[], None]) -> McpSession:
         ending = asyncio.Event()
         edge = self._edge(endpoint, on_fault=lambda _: ending.set())
-        options = SessionOptions("legacy", server.connect_timeout, self.max_bytes, on_tools_changed, edge.fault_in, ending)
+        options = SessionOptions(
+            "legacy", server.connect_timeout, self.max_bytes, on_tools_changed, fault_in=edge.fault_in, ending=ending
+        )
         session = await _open(_Attempt(sse(endpoint, edge), options))
         self._remember(server, _Ways(sse=True, legacy=True))
         return session

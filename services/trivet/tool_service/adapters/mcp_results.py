@@ -1,12 +1,13 @@
 """The SDK's types as the domain's."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import mcp_types as types
-import orjson
+from mcp_types import methods
 
+from trivet.tool_service.adapters.mcp_messages import dumped
 from trivet.tool_service.domain.tools import Content, Media, Other, ResourceLink, Text, Tool, ToolResult
 
 
@@ -23,14 +24,41 @@ def tool(found: types.Tool) -> Tool:
     )
 
 
+def plain(raw: Mapping[str, Any], max_bytes: int) -> ToolResult | None:
+    """What a call gave, where that is nothing but texts, and perhaps a structured result; None for whatever else it is."""
+    content, is_error = raw.get("content"), raw.get("isError", False)
+    if raw.get("resultType", "complete") != "complete" or not isinstance(content, list) or not isinstance(is_error, bool):
+        return None
+    texts: list[Text] = []
+    for block in content:
+        match block:
+            case {"type": "text", "text": str(text)}:
+                texts.append(Text(text))
+            case _:
+                return None
+    structured = raw.get("structuredContent")
+    return _bounded(tuple(texts), structured, max_bytes, is_error=is_error)
+
+
+def of_version(raw: Mapping[str, Any], version: str) -> types.CallToolResult:
+    """What a call gave, in the form of one version of the protocol. Raises ValidationError if it has another one."""
+    with suppress(KeyError):  # a version that the SDK takes, and has no forms of
+        methods.validate_server_result("tools/call", version, dict(raw))
+    return types.CallToolResult.model_validate(raw, by_name=False)
+
+
 def result(found: types.CallToolResult, max_bytes: int) -> ToolResult:
     """What a call gave; a failed result in its place if it is larger than `max_bytes`."""
-    structured = _json(found.structured_content) if found.structured_content is not None else None
     content = tuple(_content(block) for block in found.content)
-    size = len(structured or "") + sum(_sizes(content))
+    return _bounded(content, found.structured_content, max_bytes, is_error=bool(found.is_error))
+
+
+def _bounded(content: tuple[Content, ...], structured: Any, max_bytes: int, *, is_error: bool) -> ToolResult:
+    text = _json(structured) if structured is not None else None
+    size = len(text or "") + sum(_sizes(content))
     if size > max_bytes:
         return ToolResult.failure(f"The result has {size} bytes; at most {max_bytes} are passed on.")
-    return ToolResult(content, structured, bool(found.is_error))
+    return ToolResult(content, text, is_error)
 
 
 def _content(block: types.ContentBlock) -> Content:
@@ -60,7 +88,4 @@ def _dump(model: Any) -> Any:
 
 
 def _json(value: Any) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # an integer of more than 64 bits
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return dumped(value).decode()

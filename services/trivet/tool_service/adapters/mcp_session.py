@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, repeat
 from typing import Any, Self
 
@@ -14,11 +15,16 @@ from mcp.client import Client
 from mcp.client.session import IncomingMessage
 from mcp.client.subscriptions import SubscriptionLost
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import x_mcp_header_map
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from trivet.tool_service.adapters import mcp_results
-from trivet.tool_service.adapters.http_edge import Fault, FaultKind
+from trivet.tool_service.adapters import mcp_messages, mcp_results
+from trivet.tool_service.adapters.http_faults import Fault
+from trivet.tool_service.adapters.mcp_messages import Message, NotPlain
+from trivet.tool_service.adapters.mcp_plain import CallableTool, PlainCalls
+from trivet.tool_service.adapters.output_schemas import Check, surely
+from trivet.tool_service.adapters.relayed_progress import relayed
 from trivet.tool_service.domain.session import (
     Answered,
     Interrupted,
@@ -27,7 +33,7 @@ from trivet.tool_service.domain.session import (
     SessionError,
     TimedOut,
 )
-from trivet.tool_service.domain.tools import Progress, ToolResult
+from trivet.tool_service.domain.tools import Event, Progress, ToolResult
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +41,7 @@ Streams = tuple[Any, Any]
 """What a transport of the SDK yields: messages from the server, messages to it."""
 
 _MOST_PAGES = 100
+_NOT_VALID = "gave a result that is not valid"
 # Seconds until changes are listened for again when the server ended that; longer each time it does.
 _PAUSES = (1.0, 5.0, 30.0, 300.0)
 # The SDK gives a program two seconds to end by itself and two more after SIGTERM.
@@ -45,7 +52,8 @@ _CLOSE_SECONDS = 8.0
 class SessionOptions:
     """How a session behaves: the SDK's mode of negotiation, seconds to stand and to list tools, the largest result.
 
-    `fault_in` tells what an error of the transport means; setting `ending` ends the session from outside.
+    `fault_in` tells what an error of the transport means; setting `ending` ends the session from outside. `plain` makes
+    the calls that need nothing of the SDK, where the transport lets that be.
     """
 
     mode: str
@@ -53,7 +61,20 @@ class SessionOptions:
     max_result_bytes: int
     on_tools_changed: Callable[[], None]
     fault_in: Callable[[object], Fault | None] = lambda _: None
+    plain: PlainCalls | None = None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownTool:
+    """A tool that was listed; `gives` is true for structured results that are surely what it promises, None if it promises none."""
+
+    callable: CallableTool
+    gives: Check | None
+
+    def surely_gives(self, result: Message) -> bool:
+        """Whether `result` needs no closer look."""
+        return self.gives is None or self.gives(result.get("structuredContent"))
 
 
 class NotOpened(Exception):  # noqa: N818 - says what happened
@@ -83,6 +104,7 @@ class McpSession:
             client_info=types.Implementation(name="trivet", version="1"),
         )
         self._standing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._known: dict[str, _KnownTool] = {}
         self._owner = asyncio.create_task(self._own())
         self._owner.add_done_callback(_note_end)
 
@@ -130,24 +152,60 @@ class McpSession:
             tools += page.tools
             cursor = page.next_cursor
             if not cursor:
+                self._known = {tool.name: _known(tool) for tool in tools}
                 return Listing(tuple(map(mcp_results.tool, tools)), (page.ttl_ms or 0) / 1000 or None)
         raise Answered(f"has more than {_MOST_PAGES} pages of tools")
 
-    async def call(
-        self, tool: str, arguments: dict[str, Any], timeout: float, on_progress: Callable[[Progress], None]
-    ) -> ToolResult:
+    async def call(self, tool: str, arguments: dict[str, Any], timeout: float) -> AsyncGenerator[Event, None]:
         self._check_open()
+        known, plain, state = self._known.get(tool), self._options.plain, None
+        if known is not None and plain is not None and plain.possible:
+            try:
+                async with aclosing(plain.call(known.callable, arguments, timeout)) as events:
+                    async for event in events:
+                        yield event if isinstance(event, tuple) else await self._result(known, event)
+                return
+            except NotPlain as wanted:
+                state = wanted.state
+                if state is None:
+                    # The tools are elsewhere now, or others: with the next list that is known.
+                    self._options.on_tools_changed()
+        async with aclosing(relayed(partial(self._call_by_sdk, tool, arguments, timeout, state))) as relay:
+            async for happening in relay:
+                yield happening
 
+    async def _result(self, known: "_KnownTool", answer: Message) -> ToolResult:
+        """The result that answers a plain call."""
+        raw = mcp_messages.result_in(answer, asks=not self.legacy)
+        plain = mcp_results.plain(raw, self._options.max_result_bytes)
+        if plain is not None and (plain.is_error or known.surely_gives(raw)):
+            return plain
+        try:
+            found = mcp_results.of_version(raw, self.protocol_version)
+            if not found.is_error:
+                await self._client.session.validate_tool_result(known.callable.name, found)
+        except (ValidationError, RuntimeError) as error:
+            # RuntimeError: the structured result is not what the tool's own schema promises.
+            raise Answered(_NOT_VALID) from error
+        return mcp_results.result(found, self._options.max_result_bytes)
+
+    async def _call_by_sdk(
+        self,
+        tool: str,
+        arguments: dict[str, Any],
+        timeout: float,
+        state: str | None,
+        on_progress: Callable[[Progress], None],
+    ) -> ToolResult:
         async def report(progress: float, total: float | None, message: str | None) -> None:
             on_progress(Progress(progress, total, message or ""))
 
         try:
-            found = await self._client.call_tool(tool, arguments, timeout, report)
+            found = await self._client.call_tool(tool, arguments, timeout, report, request_state=state)
         except MCPError as error:
             raise self._translated(error, timeout) from error
         except (ValidationError, RuntimeError) as error:
-            # RuntimeError: the structured result is not what the tool's own schema promises.
-            raise Answered("gave a result that is not valid") from error
+            raise Answered(_NOT_VALID) from error
         return mcp_results.result(found, self._options.max_result_bytes)
 
     async def close(self) -> None:
@@ -163,6 +221,8 @@ class McpSession:
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(self._options.timeout):
                 await stack.enter_async_context(self._client)
+            if self._options.plain is not None:
+                stack.callback(self._options.plain.close)
             self._standing.set_result(None)
             await self._stand()
 
@@ -200,7 +260,7 @@ class McpSession:
     def _translated(self, error: MCPError, timeout: float | None = None) -> SessionError:
         fault = self._options.fault_in(error.data)
         if fault is not None:
-            return _of_fault(fault)
+            return fault.error()
         if error.code == types.REQUEST_TIMEOUT:
             return TimedOut(f"did not answer within {timeout or self._options.timeout:g} s")
         if error.code == types.CONNECTION_CLOSED and (self.closed or error.message.startswith("SSE stream")):
@@ -208,13 +268,9 @@ class McpSession:
         return Answered(f"answered with an error: {error.message}")
 
 
-def _of_fault(fault: Fault) -> SessionError:
-    match fault.kind:
-        case FaultKind.NOT_SENT | FaultKind.EXPIRED | FaultKind.REFUSED:
-            return NeverReached(fault.text)
-        case FaultKind.LOST:
-            return Interrupted(fault.text)
-    return Answered(fault.text)
+def _known(tool: types.Tool) -> _KnownTool:
+    check = surely(tool.output_schema) if tool.output_schema is not None else None
+    return _KnownTool(CallableTool(tool.name, x_mcp_header_map(tool.input_schema)), check)
 
 
 def _note_end(owner: asyncio.Task[None]) -> None:

@@ -3,24 +3,25 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 from trivet.kernel.errors import InvalidRequest, McpServerUnavailable, Overloaded, RequestTimeout, ToolNotFound
-from trivet.tool_service.domain.calls import Event, run_call
 from trivet.tool_service.domain.session import (
     ConnectFailed,
     Connector,
     Interrupted,
+    Listing,
     NeverReached,
     SessionError,
     TimedOut,
 )
 from trivet.tool_service.domain.slot import Live, SessionSlot
 from trivet.tool_service.domain.targets import McpServer, Registry, Target
-from trivet.tool_service.domain.tools import Tool, ToolResult
+from trivet.tool_service.domain.tools import Event, ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class ToolPool:
         """All registered servers, in the order of the configuration. Asks no server."""
         return [self._state(server, principal) for server in self._registry]
 
-    async def list_tools(self, target: Target, principal: str) -> tuple[Tool, ...]:
+    async def list_tools(self, target: Target, principal: str) -> Listing:
         """All tools of the target, from memory where they are known to be current.
 
         Raises:
@@ -93,7 +94,7 @@ class ToolPool:
             Overloaded: every session that may be open is in use.
         """
         server = self._registry.resolve(target)
-        with _in_public(server), self._held(server, principal) as slot:
+        with _Held(self, server, principal) as slot:
             try:
                 return await _list(slot)
             except (NeverReached, Interrupted):
@@ -114,12 +115,12 @@ class ToolPool:
             Overloaded: every session that may be open is in use.
         """
         server = self._registry.resolve(target)
-        with _in_public(server), self._held(server, principal) as slot:
+        with _Held(self, server, principal) as slot:
             for last in (False, True):
                 try:
-                    async with slot.session() as live:
+                    with await slot.session() as live:
                         await _find(live, tool)
-                        calling = run_call(live.session, tool, arguments, timeout or server.call_timeout)
+                        calling = live.session.call(tool, arguments, timeout or server.call_timeout)
                         async with aclosing(calling) as events:
                             async for event in events:
                                 yield event
@@ -161,26 +162,24 @@ class ToolPool:
             return ServerState(server, "unavailable", error=_sentence(server, failure))
         return ServerState(server)
 
-    @contextmanager
-    def _held(self, server: McpServer, principal: str) -> Iterator[SessionSlot]:
-        slot = self._slot(server, principal)
-        slot.holders += 1
-        try:
-            yield slot
-        finally:
-            slot.holders -= 1
-            slot.last_used = self._clock()
-            if slot in self._leaving and not slot.holders:
-                self._leaving.discard(slot)
-                self._close(slot)
-
-    def _slot(self, server: McpServer, principal: str) -> SessionSlot:
+    def take(self, server: McpServer, principal: str) -> SessionSlot:
+        """The slot of a server for one more request of a caller. Raises Overloaded."""
         key = (*server.identity, principal)
-        if key not in self._slots:
+        slot = self._slots.get(key)
+        if slot is None:
             self._make_room()
-            self._slots[key] = SessionSlot(server, self._connector, self._limits.tools_max_age, self._clock)
+            slot = self._slots[key] = SessionSlot(server, self._connector, self._limits.tools_max_age, self._clock)
         self._slots.move_to_end(key)
-        return self._slots[key]
+        slot.holders += 1
+        return slot
+
+    def give_back(self, slot: SessionSlot) -> None:
+        """One request less."""
+        slot.holders -= 1
+        slot.last_used = self._clock()
+        if slot in self._leaving and not slot.holders:
+            self._leaving.discard(slot)
+            self._close(slot)
 
     def _make_room(self) -> None:
         if self._closed:
@@ -209,8 +208,8 @@ class ToolPool:
         task.add_done_callback(self._closing.discard)
 
 
-async def _list(slot: SessionSlot) -> tuple[Tool, ...]:
-    async with slot.session() as live:
+async def _list(slot: SessionSlot) -> Listing:
+    with await slot.session() as live:
         return await live.tools.get(live.session.list_tools)
 
 
@@ -220,22 +219,33 @@ async def _find(live: Live, tool: str) -> None:
         for fresh in (False, True):
             if fresh:
                 live.tools.changed()
-            if any(known.name == tool for known in await live.tools.get(live.session.list_tools)):
+            if tool in (await live.tools.get(live.session.list_tools)).names:
                 return
     except Interrupted as error:
         raise NeverReached(str(error)) from error  # only the listing was lost, not the call
     raise ToolNotFound(f"The MCP server has no tool `{tool}`.", "tool")
 
 
-@contextmanager
-def _in_public(server: McpServer) -> Iterator[None]:
-    """Failures in the words and with the field name of this request: attempts to connect are shared with others."""
-    try:
-        yield
-    except SessionError as error:
-        raise McpServerUnavailable(server.name, _sentence(server, error)) from error
-    except InvalidRequest as error:
-        raise type(error)(error.message, error.param or server.param) from error
+class _Held:
+    """A slot in use by one request. What fails is told in the words, and with the field name, of that request: attempts to
+    connect are shared with others."""
+
+    __slots__ = ("_pool", "_server", "_slot")
+
+    def __init__(self, pool: ToolPool, server: McpServer, principal: str) -> None:
+        self._pool = pool
+        self._server = server
+        self._slot = pool.take(server, principal)
+
+    def __enter__(self) -> SessionSlot:
+        return self._slot
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.give_back(self._slot)
+        if isinstance(error, SessionError):
+            raise McpServerUnavailable(self._server.name, _sentence(self._server, error)) from error
+        if isinstance(error, InvalidRequest):
+            raise type(error)(error.message, error.param or self._server.param) from error
 
 
 def _sentence(server: McpServer, error: Exception) -> str:

@@ -2,12 +2,12 @@
 
 # ruff: noqa: N818 - an error is named as what happened; the base class says that it is one
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from trivet.tool_service.domain.targets import McpServer
-from trivet.tool_service.domain.tools import Progress, Tool, ToolResult
+from trivet.tool_service.domain.tools import Event, Tool
 
 
 class SessionError(Exception):
@@ -34,12 +34,19 @@ class Answered(SessionError):
     """The server answered with an error, or with something that cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Listing:
-    """All tools of a server, and the seconds for which the server says they stay as they are; None if it does not say."""
+    """All tools of a server, and the seconds for which the server says they stay as they are; None if it does not say.
+
+    It is the same object for as long as it is remembered, so whatever is made of it can be, too.
+    """
 
     tools: tuple[Tool, ...]
     max_age: float | None = None
+    names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", frozenset(tool.name for tool in self.tools))
 
 
 class Session(Protocol):
@@ -60,10 +67,10 @@ class Session(Protocol):
             SessionError: in one of its forms but ConnectFailed.
         """
 
-    async def call(
-        self, tool: str, arguments: dict[str, Any], timeout: float, on_progress: Callable[[Progress], None]
-    ) -> ToolResult:
-        """Call a tool, with a timeout in seconds. Cancelling the caller cancels the call at the server.
+    def call(self, tool: str, arguments: dict[str, Any], timeout: float) -> AsyncGenerator[Event, None]:
+        """Call a tool, with a timeout in seconds. The result comes once and last.
+
+        Closing the iterator, or cancelling who waits for it, cancels the call and waits until the server was told.
 
         Raises:
             SessionError: in one of its forms but ConnectFailed.

@@ -1,10 +1,10 @@
 """One place in the pool: a session that is opened on demand, shared, and replaced when it is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
+from types import TracebackType
 
 from trivet.kernel.errors import InvalidRequest
 from trivet.tool_service.domain.session import ConnectFailed, Connector, Interrupted, NeverReached, Session
@@ -55,23 +55,13 @@ class SessionSlot:
         """Why the last attempt to open a session failed, if it did."""
         return self._failure
 
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[Live]:
-        """A session for one request. A request that finds it lost retires it, so that the next one opens another.
+    async def session(self) -> "Use":
+        """A session for one request, in a context that says how long.
 
         Raises:
             ConnectFailed, InvalidRequest: no session can be opened now.
         """
-        live = await self._open()
-        live.users += 1
-        try:
-            yield live
-        except (NeverReached, Interrupted):
-            self._retire(live)
-            raise
-        finally:
-            live.users -= 1
-            self._close_if_done(live)
+        return Use(self, await self._open())
 
     async def close(self) -> None:
         """Close the session now, whoever uses it."""
@@ -85,7 +75,7 @@ class SessionSlot:
 
     async def _open(self) -> Live:
         if self._live is not None and self._live.session.closed:
-            self._retire(self._live)
+            self.retire(self._live)
         if self._live is not None:
             return self._live
         if self._opening is None:
@@ -114,14 +104,36 @@ class SessionSlot:
         self._live = Live(session, tools)
         return self._live
 
-    def _retire(self, live: Live) -> None:
+    def retire(self, live: Live) -> None:
+        """Let the next request open another session."""
         if self._live is live:
             self._live = None
         live.retired = True
-        self._close_if_done(live)
+        self.close_if_done(live)
 
-    def _close_if_done(self, live: Live) -> None:
+    def close_if_done(self, live: Live) -> None:
+        """Close a session that is retired, and that nobody uses any more."""
         if live.retired and not live.users:
             task = asyncio.create_task(live.session.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+
+
+class Use:
+    """A session in use by one request. One that is found lost is retired, so that the next request opens another."""
+
+    __slots__ = ("_live", "_slot")
+
+    def __init__(self, slot: SessionSlot, live: Live) -> None:
+        self._slot = slot
+        self._live = live
+        live.users += 1
+
+    def __enter__(self) -> Live:
+        return self._live
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, NeverReached | Interrupted):
+            self._slot.retire(self._live)
+        self._live.users -= 1
+        self._slot.close_if_done(self._live)

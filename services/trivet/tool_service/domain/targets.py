@@ -49,6 +49,14 @@ class McpServer:
     connect_timeout: float = _CONNECT_SECONDS
     call_timeout: float = _CALL_SECONDS
     param: str = ""
+    identity: tuple[str, str] = field(init=False, repr=False)
+    """What makes two sessions interchangeable but for who uses them: the server, and a digest of the headers.
+
+    A URL from a request never shares a session with a registered server, whatever it is called.
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identity", _identity(self))
 
     @property
     def transport(self) -> str:
@@ -59,18 +67,6 @@ class McpServer:
     def registered(self) -> bool:
         """Whether it is one of the operator's, and not one that a request has brought."""
         return isinstance(self.endpoint, StdioCommand) or not self.endpoint.guarded
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        """What makes two sessions interchangeable but for who uses them: the server, and a digest of the headers.
-
-        A URL from a request never shares a session with a registered server, whatever it is called.
-        """
-        if isinstance(self.endpoint, StdioCommand):
-            return f"name {self.name}", ""
-        kind = f"url {self.endpoint.url}" if self.endpoint.guarded else f"name {self.name}"
-        lines = sorted(f"{name.lower()}:{value}" for name, value in self.endpoint.headers.items())
-        return kind, hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +118,14 @@ class Registry:
         if server is None:
             raise McpServerNotFound(target.name, target.at("name"))
         return _with_headers(server, target)
+
+
+def _identity(server: McpServer) -> tuple[str, str]:
+    if isinstance(server.endpoint, StdioCommand):
+        return f"name {server.name}", ""
+    kind = f"url {server.endpoint.url}" if server.endpoint.guarded else f"name {server.name}"
+    lines = sorted(f"{name.lower()}:{value}" for name, value in server.endpoint.headers.items())
+    return kind, hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def invalid_header(name: str, value: str) -> str:

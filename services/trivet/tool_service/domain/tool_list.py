@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from trivet.tool_service.domain.session import Listing
-from trivet.tool_service.domain.tools import Tool
 
 
 class ToolList:
@@ -18,21 +17,26 @@ class ToolList:
         self._clock = clock
         self._asking = asyncio.Lock()
         self._changes = 0
-        self._tools: tuple[Tool, ...] | None = None
+        self._listing: Listing | None = None
         self._expires = 0.0
 
     def changed(self) -> None:
         """Forget the list; one that is being fetched is not remembered, for it may be older than the change."""
         self._changes += 1
-        self._tools = None
+        self._listing = None
 
-    async def get(self, fetch: Callable[[], Awaitable[Listing]]) -> tuple[Tool, ...]:
+    async def get(self, fetch: Callable[[], Awaitable[Listing]]) -> Listing:
         """The tools, from memory if possible; concurrent callers share one `fetch`."""
+        if (known := self._fresh()) is not None:
+            return known
         async with self._asking:
-            if self._tools is not None and self._clock() < self._expires:
-                return self._tools
+            if (known := self._fresh()) is not None:
+                return known
             changes = self._changes
             listing = await fetch()
             self._expires = self._clock() + (listing.max_age or self._max_age)
-            self._tools = listing.tools if changes == self._changes else None
-            return listing.tools
+            self._listing = listing if changes == self._changes else None
+            return listing
+
+    def _fresh(self) -> Listing | None:
+        return self._listing if self._listing is not None and self._clock() < self._expires else None

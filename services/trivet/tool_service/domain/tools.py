@@ -75,3 +75,7 @@ class ToolResult:
     def failure(cls, message: str) -> "ToolResult":
         """A failed call, in words that the model can read."""
         return cls((Text(message),), is_error=True)
+
+
+Event = tuple[Progress, ...] | ToolResult
+"""What happens in a call: all progress that was ready, oldest first; or the result."""

@@ -23,8 +23,9 @@ from sqlalchemy import (
 )
 
 from trivet.model_service.adapters.store.conversations import append
+from trivet.model_service.adapters.store.inserting import Row, insert_rows
 from trivet.model_service.adapters.store.lane import each
-from trivet.model_service.adapters.store.schema import Now, events, held_items, responses, steps, work
+from trivet.model_service.adapters.store.schema import Now, encoded, events, held_items, responses, steps, work
 from trivet.model_service.domain.store import Change, StoredEvents, StoredItem, StoredResponse
 
 UNFINISHED = ("queued", "in_progress")
@@ -83,10 +84,10 @@ class Alteration:
 
 # ---- adding and changing ---------------------------------------------------------------------------------------------
 
-_ADD_RESPONSE = insert(responses)
+_RESPONSE_COLUMNS = tuple(column.name for column in responses.columns)
+_HELD_COLUMNS = ("response_id", "owner", "item_id")
+_EVENT_COLUMNS = ("response_id", "first", "last", "data")
 _ADD_WORK = insert(work).values(lease_until=bindparam("since", type_=BigInteger) * Now() + bindparam("lease"))
-_ADD_HELD = insert(held_items)
-_ADD_EVENTS = insert(events)
 _ADD_STEP = insert(steps)
 _FORGET_STEP = delete(steps).where(steps.c.response_id == bindparam("in_response"), steps.c.name == bindparam("of_name"))
 _FORGET_STEPS = delete(steps).where(steps.c.response_id == bindparam("in_response"))
@@ -123,36 +124,37 @@ _SET_RESPONSE = (
 
 def add_many(connection: Connection, additions: Sequence[Addition]) -> Sequence[None]:
     """Keep new responses."""
-    connection.execute(_ADD_RESPONSE, [_response_row(addition) for addition in additions])
+    insert_rows(connection, responses, _RESPONSE_COLUMNS, [_response_row(addition) for addition in additions])
     if rows := [_work_row(addition) for addition in additions if addition.status in UNFINISHED]:
         connection.execute(_ADD_WORK, rows)
-    if having := [row for one in additions for row in _item_rows(one.response.id, one.response.owner, one.item_ids)]:
-        connection.execute(_ADD_HELD, having)
+    having = [row for one in additions for row in _item_rows(one.response.id, one.response.owner, one.item_ids)]
+    insert_rows(connection, held_items, _HELD_COLUMNS, having)
     _add_details(connection, ((one.response.id, one.response.conversation_id, one.change) for one in additions))
     if ended := [{"in_response": one.response.id} for one in additions if one.change.steps and one.status not in UNFINISHED]:
         connection.execute(_FORGET_STEPS, ended)
     return [None] * len(additions)
 
 
-def _response_row(addition: Addition) -> dict[str, Any]:
+def _response_row(addition: Addition) -> Row:
+    """The values of the columns, in the order of the table."""
     response, change = addition.response, addition.change
-    body = change.response or response.response
-    return {
-        "id": response.id,
-        "owner": response.owner,
-        "created_at": response.created_at,
-        "status": addition.status,
-        "background": response.background,
-        "streamed": response.streamed,
-        "gone": False,
-        "previous_id": response.previous_id or None,
-        "conversation_id": response.conversation_id or None,
-        "expires_at": response.expires_at,
-        "size": len(response.input) + len(body) + sum(len(batch.data) for batch in change.events),
-        "request": response.request if addition.status in UNFINISHED else b"",
-        "response": body,
-        "input": response.input,
-    }
+    body, status = change.response or response.response, addition.status
+    return (
+        response.id,
+        response.owner,
+        response.created_at,
+        status,
+        response.background,
+        response.streamed,
+        False,
+        response.previous_id or None,
+        response.conversation_id or None,
+        response.expires_at,
+        len(response.input) + len(body) + sum(len(batch.data) for batch in change.events),
+        response.request if status in UNFINISHED else b"",
+        body,
+        response.input,
+    )
 
 
 def _work_row(addition: Addition) -> dict[str, Any]:
@@ -168,8 +170,8 @@ def _work_row(addition: Addition) -> dict[str, Any]:
     }
 
 
-def _item_rows(response_id: str, owner: str, item_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-    return ({"response_id": response_id, "owner": owner, "item_id": name} for name in dict.fromkeys(item_ids) if name)
+def _item_rows(response_id: str, owner: str, item_ids: Sequence[str]) -> Iterator[Row]:
+    return ((response_id, owner, encoded(name)) for name in dict.fromkeys(item_ids) if name)
 
 
 def change_many(connection: Connection, alterations: Sequence[Alteration]) -> Sequence[bool]:
@@ -178,7 +180,7 @@ def change_many(connection: Connection, alterations: Sequence[Alteration]) -> Se
     held = {row.response_id: row for row in rows}
     made: list[bool] = []
     details: list[tuple[str, str, Change]] = []
-    having: list[dict[str, Any]] = []
+    having: list[Row] = []
     for alteration in alterations:
         row = held.get(alteration.response_id)
         if row is None or alteration.runner not in ("", row.runner):
@@ -189,8 +191,7 @@ def change_many(connection: Connection, alterations: Sequence[Alteration]) -> Se
         having.extend(_item_rows(alteration.response_id, row.owner, alteration.change.item_ids))
         if _ends(alteration.change):
             del held[alteration.response_id]
-    if having:
-        connection.execute(_ADD_HELD, having)
+    insert_rows(connection, held_items, _HELD_COLUMNS, having)
     _add_details(connection, details)
     _set_standing(connection, [(response_id, change) for response_id, _, change in details])
     return made
@@ -202,18 +203,15 @@ def _ends(change: Change) -> bool:
 
 def _add_details(connection: Connection, details: Iterable[tuple[str, str, Change]]) -> None:
     """Add the events, steps and items of changes to responses, each with the conversation that it is in."""
-    told: list[dict[str, Any]] = []
+    told: list[Row] = []
     remembered: dict[tuple[str, str], bytes] = {}
     spoken: list[tuple[str, Sequence[StoredItem]]] = []
     for response_id, conversation_id, change in details:
-        told.extend(
-            {"response_id": response_id, "first": batch.first, "last": batch.last, "data": batch.data} for batch in change.events
-        )
+        told.extend((response_id, batch.first, batch.last, batch.data) for batch in change.events)
         remembered.update({(response_id, name): data for name, data in change.steps.items()})
         if change.items and conversation_id:
             spoken.append((conversation_id, change.items))
-    if told:
-        connection.execute(_ADD_EVENTS, told)
+    insert_rows(connection, events, _EVENT_COLUMNS, told)
     if remembered:
         connection.execute(_FORGET_STEP, [{"in_response": of, "of_name": name} for of, name in remembered])
         rows = [{"response_id": of, "name": name, "data": data} for (of, name), data in remembered.items()]

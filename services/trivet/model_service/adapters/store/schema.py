@@ -32,10 +32,15 @@ class Name(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
-        return None if value is None else value.encode("utf-8", "surrogatepass")
+        return None if value is None else encoded(value)
 
     def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
         return None if value is None else value.decode("utf-8", "surrogatepass")
+
+
+def encoded(name: str) -> bytes:
+    """A name as it is kept."""
+    return name.encode("utf-8", "surrogatepass")
 
 
 class Now(FunctionElement[float]):

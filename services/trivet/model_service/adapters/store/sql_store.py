@@ -24,7 +24,8 @@ from trivet.model_service.domain.store import (
     StoredResponse,
 )
 from trivet.model_service.domain.usage import UsageFilter, UsageQuery, UsageRecord, UsageReport
-from trivet.model_service.settings import CannotOpenStore, StoreSettings, UsageSettings
+from trivet.model_service.settings import CannotOpenStore, StoreSettings
+from trivet.model_service.usage_settings import UsageSettings
 
 _NO_CHANGE = Change()
 _USAGE = UsageSettings()

@@ -4,6 +4,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -13,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Table,
     and_,
     bindparam,
     case,
@@ -24,10 +28,9 @@ from sqlalchemy import (
     select,
     tuple_,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from trivet.model_service.adapters.store.lane import each
-from trivet.model_service.adapters.store.schema import usage, usage_metadata
+from trivet.model_service.adapters.store.schema import encoded, usage, usage_metadata
 from trivet.model_service.domain.calls import Attempt, CallRecord
 from trivet.model_service.domain.prices import from_pico, to_pico
 from trivet.model_service.domain.turn import Usage
@@ -50,9 +53,12 @@ _MILLION = 1_000_000
 _MOST_PICO = 2**63 - 1
 
 _TOKENS = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_TOKENS_OF = attrgetter(*_TOKENS)
+_UNTOLD = (None,) * len(_TOKENS)
 
-# Each database has the words for it of its own.
-_INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_TOGETHER = (64, 8, 1)
+"""The numbers of rows that statements insert. Each statement of SQLite's driver hands the interpreter to other threads and has to get
+it back, which costs more than many rows; and with few numbers few statements have to be prepared."""
 
 # ---- keeping ---------------------------------------------------------------------------------------------------------
 
@@ -60,39 +66,61 @@ _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql
 @each
 def add(connection: Connection, records: Sequence[UsageRecord]) -> None:
     """Keep records that are not there yet."""
-    insert = _INSERTS[connection.dialect.name]
-    connection.execute(insert(usage).on_conflict_do_nothing(), [_row(record) for record in records])
-    notes = [
-        {"usage_id": record.id, "name": name, "value": value}
-        for record in records
-        for name, value in record.call.metadata.items()
-    ]
-    if notes:
-        connection.execute(insert(usage_metadata).on_conflict_do_nothing(), notes)
+    _insert(connection, usage, [_row(record) for record in records])
+    _insert(
+        connection,
+        usage_metadata,
+        [
+            (record.id, encoded(name), encoded(value))
+            for record in records
+            if record.call.metadata
+            for name, value in record.call.metadata.items()
+        ],
+    )
 
 
-def _row(record: UsageRecord) -> dict[str, Any]:
+def _insert(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows that have the values of all columns, as the database keeps them: nothing stands between them and the driver."""
+    done = 0
+    for together in _TOGETHER:
+        while len(rows) - done >= together:
+            values = tuple(chain.from_iterable(rows[done : done + together]))
+            connection.exec_driver_sql(_insertion(connection.dialect.name, table, together), values)
+            done += together
+
+
+@cache
+def _insertion(dialect: str, table: Table, rows: int) -> str:
+    columns = [column.name for column in table.columns]
+    numbers = range(1, rows * len(columns) + 1)
+    marks = [f"${number}" for number in numbers] if dialect == "postgresql" else ["?" for _ in numbers]
+    each = ", ".join(f"({', '.join(marks[start : start + len(columns)])})" for start in range(0, len(marks), len(columns)))
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {each} ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours
+
+
+def _row(record: UsageRecord) -> tuple[Any, ...]:
+    """The values of its columns, in the order of the table."""
     call = record.call
     first = call.first_token_seconds
-    return {
-        "id": record.id,
-        "started_ms": round(call.started * 1000),
-        "caller": call.principal,
-        "operation": call.operation,
-        "model": call.model,
-        "provider": call.provider,
-        "provider_type": call.provider_type,
-        "upstream_model": call.upstream_model,
-        "status": call.status,
-        "streamed": call.stream,
-        "total_us": round(call.total_seconds * _MILLION),
-        "first_token_us": None if first is None else round(first * _MILLION),
-        **{name: None if call.usage is None else getattr(call.usage, name) for name in _TOKENS},
-        "cost_pico": None if record.cost is None else min(to_pico(record.cost), _MOST_PICO),
-        "unpriced": record.unpriced,
-        "request_id": call.request_id,
-        "attempts": orjson.dumps([(attempt.target, attempt.status, round(attempt.seconds, 6)) for attempt in call.attempts]),
-    }
+    return (
+        record.id,
+        round(call.started * 1000),
+        encoded(call.principal),
+        call.operation,
+        encoded(call.model),
+        call.provider,
+        call.provider_type,
+        encoded(call.upstream_model),
+        call.status,
+        call.stream,
+        round(call.total_seconds * _MILLION),
+        None if first is None else round(first * _MILLION),
+        *(_UNTOLD if call.usage is None else _TOKENS_OF(call.usage)),
+        None if record.cost is None else min(to_pico(record.cost), _MOST_PICO),
+        record.unpriced,
+        encoded(call.request_id),
+        orjson.dumps([(attempt.target, attempt.status, round(attempt.seconds, 6)) for attempt in call.attempts]),
+    )
 
 
 def _record(row: Any, notes: Mapping[str, str]) -> UsageRecord:

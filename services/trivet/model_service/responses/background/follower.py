@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Final
 
+from trivet.kernel.codec.runs import without_runs
 from trivet.kernel.errors import InvalidRequest, ResponseNotFound
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model_service.domain.store import ResponseStore, StoredEvents, StoredResponse
@@ -79,5 +80,6 @@ class Follower:
 def _cut(stored: StoredEvents, after: int) -> ResponseEventBatch:
     batch = ResponseEventBatch.FromString(stored.data)
     if stored.first <= after:
+        batch = without_runs(batch, "events")
         del batch.events[: after + 1 - stored.first]
     return batch

@@ -7,7 +7,6 @@ from itertools import count
 from typing import Any, Final
 
 from trivet.kernel.call import current_call
-from trivet.kernel.codec.runs import without_runs
 from trivet.kernel.errors import Overloaded, ServiceError
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
@@ -60,7 +59,7 @@ class Recorder:
         try:
             async with aclosing(batches):
                 async for batch in batches:
-                    recording.take(without_runs(batch, "events"))
+                    recording.take(batch)
                     end = _end_of(batch)
                     if end is not None and not await recording.finish(end):
                         failure = Overloaded(_NOT_STORED)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from trivet.kernel.codec.runs import runs_of
 from trivet.kernel.errors import Overloaded, ServiceError
-from trivet.model.v1.response_event_pb2 import ResponseEventBatch
+from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_item_pb2 import Item
 from trivet.model.v1.response_pb2 import Response
 from trivet.model_service.domain.store import Change, Store, StoredEvents, StoredItem
@@ -28,6 +29,8 @@ _ENOUGH: Final = 64 * 1024
 
 _MOST: Final = 16 * 1024 * 1024
 """Bytes that wait for a store that is slow or away; with more of them the response is given up."""
+
+_RUNS: Final = runs_of(ResponseEvent.DESCRIPTOR)
 
 _ADDED_TO_CONVERSATIONS: Final = frozenset({"completed", "incomplete"})
 
@@ -107,10 +110,11 @@ class Recording:
         if not self.begun:
             self.begun = True
             self._told.CopyFrom(batch.events[0].created.response)
-        self._taken += len(batch.events)
+        number = _RUNS.count(batch.events)
+        self._taken += number
         if self._useless:
             return
-        said = _Said(len(batch.events), batch.SerializeToString())
+        said = _Said(number, batch.SerializeToString())
         self._waiting.append(said)
         self._bytes += len(said.data)
         if self._bytes > _MOST:

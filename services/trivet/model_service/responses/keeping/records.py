@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from trivet.kernel.codec.runs import without_runs
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_item_pb2 import Item, ItemList
 from trivet.model.v1.response_pb2 import Response
@@ -48,7 +49,7 @@ def stored_events(events: Sequence[ResponseEvent], first: int) -> StoredEvents:
 
 def events_of(stored: Iterable[StoredEvents]) -> list[ResponseEvent]:
     """The events of some batches."""
-    return [event for batch in stored for event in ResponseEventBatch.FromString(batch.data).events]
+    return [event for batch in stored for event in without_runs(ResponseEventBatch.FromString(batch.data), "events").events]
 
 
 async def all_events(store: ResponseStore, response_id: str) -> list[ResponseEvent]:

@@ -80,7 +80,7 @@ class McpTools:
 
     async def _listing(self, server: LabelledServer, known: McpListTools | None) -> Listing:
         try:
-            return Listing(server, server.allowed(await calls.list_tools(self._stub, server.ref)))
+            return Listing(server, server.allowed((await calls.list_tools(self._stub, server.ref)).data))
         except _REQUESTS_FAULT as error:
             raise server.at_fault(error) from None
         except ServiceError as error:

@@ -20,6 +20,14 @@ class Asking(Protocol):
         ...
 
 
+class Layer(Asking, Protocol):
+    """What is done about turns, around another one that asks."""
+
+    def concerns(self, request: CreateResponseRequest, told: Response) -> bool:
+        """Whether it may have anything to do for a request: if not, both ways to ask are those of what it is around."""
+        ...
+
+
 def copied(request: CreateResponseRequest, *without: Any) -> CreateResponseRequest:
     """A copy of a request, without these fields."""
     copy = CreateResponseRequest()

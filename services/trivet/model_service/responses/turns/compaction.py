@@ -75,10 +75,14 @@ def open_compactions(items: Sequence[Item], param: str = "input") -> list[Item]:
     return [*filter(stays, items[:last]), message, *items[last + 1 :]]
 
 
+def has_compactions(request: CreateResponseRequest) -> bool:
+    """Whether there is a compaction of ours in the input of a request."""
+    return any(map(is_ours, request.input.items.items))
+
+
 def opened(request: CreateResponseRequest) -> CreateResponseRequest:
     """The request with its compactions opened; the same one where it has none of ours. Raises InvalidRequest."""
-    given = request.input.items.items
-    return with_items(request, open_compactions(given)) if any(map(is_ours, given)) else request
+    return with_items(request, open_compactions(request.input.items.items)) if has_compactions(request) else request
 
 
 def with_items(request: CreateResponseRequest, items: Iterable[Item]) -> CreateResponseRequest:
@@ -127,7 +131,7 @@ class Compactor:
     async def summarize(self, request: CreateResponseRequest) -> tuple[str, Response]:
         """What the model says of the conversation, and the response in which it does."""
         asked = _summary_request(request)
-        response = await self._turns.create(asked, begin(asked, self._turns.provider_of(request.model)))
+        response = await self._turns.create(asked, begin(asked, self._turns.serving(request.model).provider))
         if response.status == "failed":
             raise UpstreamFailed(response.error.message)
         summary = text_of(response.output).strip()

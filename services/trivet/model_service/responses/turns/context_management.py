@@ -17,6 +17,7 @@ from trivet.model_service.responses.turns.asking import Asking, again, copied
 from trivet.model_service.responses.turns.compaction import (
     Compactor,
     compaction_of,
+    has_compactions,
     input_items,
     open_compactions,
     opened,
@@ -42,6 +43,9 @@ class CompactedTurns:
         self._registry = registry
         self._compactor = compactor
         self._tokenizer = tokenizer
+
+    def concerns(self, request: CreateResponseRequest, told: Response) -> bool:
+        return bool(request.context_management) or has_compactions(request)
 
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         request = opened(request)

@@ -8,7 +8,7 @@ from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.ports import CountsTokens, Tokenizer
 from trivet.model_service.domain.registry import Registry
 from trivet.model_service.domain.turn import TurnRequest
-from trivet.model_service.faces.native import NativeContext, NativeResponses
+from trivet.model_service.faces.native import NativeContext, is_native_responses
 from trivet.model_service.faces.responses_request import parse
 from trivet.model_service.responses.turns.compaction import opened
 from trivet.model_service.responses.turns.estimate import estimate
@@ -36,7 +36,7 @@ class InputTokens:
         return InputTokenCount(input_tokens=await asyncio.to_thread(estimate, request, self._tokenizer), estimated=True)
 
     async def _counted(self, dialect: object, request: CreateResponseRequest, model: str) -> int | None:
-        if isinstance(dialect, NativeResponses):
+        if is_native_responses(dialect):
             return await dialect.count_input_tokens(request, model) if isinstance(dialect, NativeContext) else None
         if _has_mcp(request):
             # What the model would see of it is only known when the servers are asked.

@@ -8,6 +8,7 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.ports import Tokenizer
 from trivet.model_service.domain.registry import Registry
+from trivet.model_service.responses.turns.asking import Asking
 from trivet.model_service.responses.turns.compaction import Compactor
 from trivet.model_service.responses.turns.context_management import CompactedTurns
 from trivet.model_service.responses.turns.reasoning import RememberedReasoning
@@ -20,19 +21,26 @@ from trivet.model_service.turns import ModelTurns
 class ManagedTurns(ModelTurns):
     """`ModelTurns` whose context is compacted and truncated as asked for, and whose text is in the form asked for.
 
-    A request that asks for nothing of it costs a few calls of functions, and its events nothing.
+    A request that asks for nothing of it is asked as it is.
     """
 
     def __init__(self, registry: Registry, router: Router, guard: AddressGuard, *, tokenizer: Tokenizer) -> None:
         super().__init__(registry, router, guard)
         self.compactor = Compactor(registry, router, self)
-        fitted = FittedTurns(RememberedReasoning(ModelTurns(registry, router, guard), registry))
-        self._asking = CheckedTurns(CompactedTurns(fitted, registry, self.compactor, tokenizer))
+        self._plain = ModelTurns(registry, router, guard)
+        reasoning = RememberedReasoning(self._plain, registry)
+        fitted = FittedTurns(reasoning)
+        compacted = CompactedTurns(fitted, registry, self.compactor, tokenizer)
+        self._managed = CheckedTurns(compacted)
+        self._layers = (self._managed, compacted, fitted, reasoning)
 
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         """See `ModelTurns.create`."""
-        return await self._asking.create(request, told)
+        return await self._for(request, told).create(request, told)
 
     def stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
         """See `ModelTurns.stream`."""
-        return self._asking.stream(request, told)
+        return self._for(request, told).stream(request, told)
+
+    def _for(self, request: CreateResponseRequest, told: Response) -> Asking:
+        return self._managed if any(layer.concerns(request, told) for layer in self._layers) else self._plain

@@ -25,8 +25,13 @@ class RememberedReasoning:
         self._registry = registry
         self._without: set[str] = set()
 
+    def concerns(self, request: CreateResponseRequest, told: Response) -> bool:
+        if not told.store or REASONING in request.include or request.model in self._without:
+            return False
+        return Native.of(self._registry.served(request.model)).alone
+
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
-        if not self._may_ask(request, told):
+        if not self.concerns(request, told):
             return await self._asking.create(request, told)
         try:
             return await self._asking.create(_with_reasoning(request), again(told))
@@ -35,7 +40,7 @@ class RememberedReasoning:
         return await self._asking.create(request, told)
 
     def stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
-        return self._stream(request, told) if self._may_ask(request, told) else self._asking.stream(request, told)
+        return self._stream(request, told) if self.concerns(request, told) else self._asking.stream(request, told)
 
     async def _stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
         begun = False
@@ -52,11 +57,6 @@ class RememberedReasoning:
         async with aclosing(self._asking.stream(request, told)) as batches:
             async for batch in batches:
                 yield batch
-
-    def _may_ask(self, request: CreateResponseRequest, told: Response) -> bool:
-        if not told.store or REASONING in request.include or request.model in self._without:
-            return False
-        return Native.of(self._registry.served(request.model)).alone
 
     def _give_up(self, model: str, error: UpstreamRejected) -> None:
         """Raises `error` if it is about something else."""

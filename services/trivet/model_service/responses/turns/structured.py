@@ -37,6 +37,9 @@ class CheckedTurns:
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
 
+    def concerns(self, request: CreateResponseRequest, told: Response) -> bool:
+        return _asks_for_form(request)
+
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         check = await _check_for(request.text.format) if _asks_for_form(request) else None
         response = await self._asking.create(request, told)

@@ -45,8 +45,11 @@ class FittedTurns:
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
 
+    def concerns(self, request: CreateResponseRequest, told: Response) -> bool:
+        return request.truncation == "auto"
+
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
-        if request.truncation != "auto":
+        if not self.concerns(request, told):
             return await self._asking.create(request, told)
         fitting = _Fitting(request)
         while True:
@@ -57,7 +60,7 @@ class FittedTurns:
                     raise
 
     def stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
-        return self._asking.stream(request, told) if request.truncation != "auto" else self._stream(request, told)
+        return self._stream(request, told) if self.concerns(request, told) else self._asking.stream(request, told)
 
     async def _stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
         fitting = _Fitting(request)

@@ -1,26 +1,17 @@
-"""One running call as a stream of events."""
+"""A running call that tells its progress by calling back, as a stream of events."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from trivet.tool_service.domain.session import Session
-from trivet.tool_service.domain.tools import Progress, ToolResult
-
-Event = tuple[Progress, ...] | ToolResult
-"""All progress that was ready, oldest first; or the result, which comes once and last."""
+from trivet.tool_service.domain.tools import Event, Progress, ToolResult
 
 # Progress is advice: a reader who cannot keep up loses the oldest, not the gateway its memory.
 _KEPT_PROGRESS = 64
 
 
-async def run_call(session: Session, tool: str, arguments: dict[str, Any], timeout: float) -> AsyncGenerator[Event, None]:
-    """The events of calling `tool`. Closing the iterator cancels the call and waits until the server was told.
-
-    Raises:
-        SessionError: in one of its forms but ConnectFailed.
-    """
+async def relayed(call: Callable[[Callable[[Progress], None]], Awaitable[ToolResult]]) -> AsyncGenerator[Event, None]:
+    """The events of `call`, which is given what to tell its progress to. Closing the iterator cancels it and waits for its end."""
     ready: deque[Progress] = deque(maxlen=_KEPT_PROGRESS)
     news = asyncio.Event()
 
@@ -28,7 +19,7 @@ async def run_call(session: Session, tool: str, arguments: dict[str, Any], timeo
         ready.append(progress)
         news.set()
 
-    running = asyncio.ensure_future(session.call(tool, arguments, timeout, on_progress))
+    running = asyncio.ensure_future(call(on_progress))
     running.add_done_callback(lambda _: news.set())
     try:
         while not running.done() or ready:

@@ -33,16 +33,12 @@ from trivet.kernel.errors import (
     UpstreamTimeout,
 )
 from trivet.model_service.adapters.sse import SseEvent
-from trivet.model_service.adapters.upstream_http import Endpoint, UpstreamHttp, UpstreamLimits
+from trivet.model_service.adapters.upstream_answer import UpstreamLimits
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
+from trivet.model_service.adapters.upstream_site import Endpoint
 from trivet.model_service.domain.attempts import connect_seconds
 
 KEY = "sk-very-secret-key"
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
-    async with ScriptedUpstream() as scripted:
-        yield scripted
 
 
 @pytest.fixture

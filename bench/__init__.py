@@ -1,0 +1,1 @@
+"""What Trivet costs, measured beside a bare proxy and beside other gateways: `python -m bench`."""

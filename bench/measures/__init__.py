@@ -1,0 +1,1 @@
+"""What is measured of a target, one kind of figure to a module."""

@@ -1,0 +1,1 @@
+"""What comes out: a file of all figures, a table for people, and a chart."""

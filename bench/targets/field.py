@@ -1,0 +1,23 @@
+"""All that can be measured."""
+
+from collections.abc import Sequence
+
+from bench.targets.ferrogw import Ferrogw
+from bench.targets.floor import Floor
+from bench.targets.litellm import LiteLLM
+from bench.targets.portkey import Portkey
+from bench.targets.smg import Smg
+from bench.targets.target import Target
+from bench.targets.tensorzero import TensorZero
+from bench.targets.trivet import FourProcesses, OneProcess
+
+FIELD: Sequence[Target] = (
+    Floor(),
+    OneProcess(),
+    FourProcesses(),
+    Smg(),
+    TensorZero(),
+    Ferrogw(),
+    Portkey(),
+    LiteLLM(),
+)

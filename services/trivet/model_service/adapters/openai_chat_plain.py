@@ -1,0 +1,84 @@
+"""A whole answer that is one text and nothing else, as most are, read without the detour over a chunk.
+
+What has to be decoded to be judged is left to the detour: whatever is not told of here, or is of another type than here.
+"""
+
+from typing import Any, Final
+
+from trivet.model_service.adapters.openai_chat_events import reason_of
+from trivet.model_service.domain.turn import TextDelta, TurnEvent, TurnFinished, TurnStarted, Usage
+
+Json = dict[str, Any]
+
+_SAYING: Final = frozenset({"role", "content"})
+_LISTS: Final = frozenset({"annotations", "tool_calls"})
+_NO_DETAILS: Final[Json] = {}
+_MOST: Final = 2**31
+
+
+def plain_events(answer: Json) -> list[TurnEvent] | None:
+    """The events of a repaired answer; None for one that is not plain."""
+    choices = answer["choices"]
+    if not isinstance(choices, list) or len(choices) != 1 or not _is_plain(choices[0]):
+        return None
+    used = answer.get("usage")
+    usage = _usage(used) if isinstance(used, dict) else None
+    if usage is None and used is not None:
+        return None
+    created = answer.get("created")
+    text, reason = choices[0]["message"]["content"], choices[0].get("finish_reason") or ""
+    return [
+        TurnStarted(
+            id=_text(answer, "id"),
+            model=_text(answer, "model"),
+            created=created if isinstance(created, int) else 0,
+            system_fingerprint=_text(answer, "system_fingerprint"),
+        ),
+        *([TextDelta(text)] if text else ()),
+        TurnFinished(reason_of(reason), usage, _text(answer, "service_tier")),
+    ]
+
+
+def _is_plain(choice: Any) -> bool:
+    if not isinstance(choice, dict) or choice["index"] != 0 or choice.get("logprobs") is not None:
+        return False
+    message = choice.get("message")
+    return (
+        isinstance(message, dict)
+        and type(message.get("content")) is str
+        and type(message["role"]) is str
+        and isinstance(choice.get("finish_reason") or "", str)
+        and all(_says_nothing(key, value) for key, value in message.items() if key not in _SAYING)
+    )
+
+
+def _says_nothing(key: str, value: object) -> bool:
+    return value is None or (value == [] and key in _LISTS)
+
+
+def _usage(used: Json) -> Usage | None:
+    given, made = _details(used, "prompt_tokens_details"), _details(used, "completion_tokens_details")
+    if given is None or made is None:
+        return None
+    counts = (
+        used.get("prompt_tokens") or 0,
+        used.get("completion_tokens") or 0,
+        used.get("total_tokens") or 0,
+        given.get("cached_tokens") or used.get("prompt_cache_hit_tokens") or 0,
+        given.get("cache_write_tokens") or 0,
+        made.get("reasoning_tokens") or 0,
+    )
+    if not all(type(count) is int and 0 <= count < _MOST for count in counts):
+        return None
+    read, written, total, *details = counts
+    return Usage(read, written, total or read + written, *details)
+
+
+def _details(used: Json, key: str) -> Json | None:
+    details = used.get(key)
+    return _NO_DETAILS if details is None else details if isinstance(details, dict) else None
+
+
+def _text(answer: Json, key: str) -> str:
+    value = answer.get(key)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,38 @@
+"""How a response that has not failed ends."""
+
+import time
+from typing import Final
+
+from trivet.model.v1 import response_pb2 as pb
+from trivet.model_service.domain.turn import TurnFinished, Usage
+
+_CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Reasons to finish that make a response incomplete -> what it says of them."""
+
+
+def ending_of(event: TurnFinished) -> str:
+    """How a turn that finished so has left its last item: `completed` or `incomplete`."""
+    return "incomplete" if event.reason in _CUT_SHORT else "completed"
+
+
+def finish(response: pb.Response, event: TurnFinished) -> None:
+    """Makes `response`, which has its output, one that has ended as its turn did."""
+    if event.usage is not None:
+        _tell(response.usage, event.usage)
+    if event.service_tier:
+        response.service_tier = event.service_tier
+    response.status = ending_of(event)
+    if response.status == "completed":
+        response.completed_at = int(time.time())
+    else:
+        response.incomplete_details.reason = _CUT_SHORT[event.reason]
+
+
+def _tell(told: pb.ResponseUsage, usage: Usage) -> None:
+    told.input_tokens = usage.input_tokens
+    told.output_tokens = usage.output_tokens
+    told.total_tokens = usage.total_tokens or usage.input_tokens + usage.output_tokens
+    details = told.input_tokens_details
+    details.cached_tokens = usage.cached_tokens
+    details.cache_write_tokens = usage.cache_write_tokens
+    told.output_tokens_details.reasoning_tokens = usage.reasoning_tokens
