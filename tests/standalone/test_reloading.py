@@ -63,7 +63,7 @@ class Rig:
         self.file = file
         self.applied: list[Config] = []
         self.fails: Exception | None = None
-        self.reloading = Reloading(ServedConfig(Namespace(config=file, http=None, grpc=None, part=part)), "all")
+        self.reloading = Reloading(ServedConfig(Namespace(config=file, http=None, grpc=None, workers=None, part=part)), "all")
 
     async def apply(self, config: Config) -> None:
         if self.fails:
