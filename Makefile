@@ -61,6 +61,18 @@ run: setup ## show a real agent run without any key, then keep serving
 test: setup ## run the tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+.PHONY: bench
+bench: setup ## what Trivet costs beside a bare proxy and other gateways (docs/performance.md)
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: setup ## the same with less of everything, in under three minutes
+	@$(BIN)/python -m bench --quick $(ARGS)
+
+.PHONY: bench-micro
+bench-micro: setup ## what single parts cost: codec, events, channels, the agent loop
+	@$(BIN)/python -m bench.micro --processes 3 --values 5 $(ARGS)
+
 .PHONY: check
 check: lint types imports proto check-generated ## everything that is judged without running Trivet
 

@@ -151,7 +151,8 @@ class Benchmark:
     def _keep(self, kind: str, target: str, key: str, measure: Callable[[], Any]) -> None:
         seen = self._tried(f"{kind}/{key}", target, measure)
         if seen is not None:
-            self._results.add(kind, target, key, dataclasses.asdict(seen) if dataclasses.is_dataclass(seen) else seen)  # type: ignore[arg-type]
+            # Several figures come as a dataclass, one comes as a number.
+            self._results.add(kind, target, key, seen if isinstance(seen, int | float) else dataclasses.asdict(seen))
 
     def _tried(self, what: str, target: str, measure: Callable[[], _T]) -> _T | None:
         try:

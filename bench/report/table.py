@@ -1,6 +1,7 @@
 """The figures as tables of Markdown, which read well as they are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from bench.report.results import Results
 from bench.targets.target import Face
@@ -20,16 +21,12 @@ def tables(results: Results) -> str:
 
 
 def _work(results: Results) -> str:
-    columns: dict[str, Cell] = {}
-    for face in _FACES:
-        for load in results.head["loads"]:
-            columns[f"{face} {load}"] = lambda target, face=face, load=load: _cost(results, target, face, load)  # type: ignore[misc]
-    return _table(
-        "CPU of the gateway, us per request (plain) or chunk (streams), and in units of the floor", columns, results.targets
-    )
+    columns = {f"{face} {load}": partial(_cost, results, face, load) for face in _FACES for load in results.head["loads"]}
+    title = "CPU of the gateway, us per request (plain) or chunk (streams), and in units of the floor"
+    return _table(title, columns, results.targets)
 
 
-def _cost(results: Results, target: str, face: Face, load: str) -> str:
+def _cost(results: Results, face: Face, load: str, target: str) -> str:
     seen, ratio = results.microseconds(target, face, load), results.ratio(target, face, load)
     if seen is None:
         return ""
@@ -38,47 +35,49 @@ def _cost(results: Results, target: str, face: Face, load: str) -> str:
 
 
 def _throughput(results: Results) -> str:
-    columns: dict[str, Cell] = {}
-    for face in _FACES:
-        for load in results.head["loads"]:
-            columns[f"{face} {load}"] = lambda target, face=face, load=load: _number(results.per_second(target, face, load))  # type: ignore[misc]
+    columns = {f"{face} {load}": partial(_rate, results, face, load) for face in _FACES for load in results.head["loads"]}
     return _table("Requests (plain) or chunks (streams) per second", columns, results.targets)
+
+
+def _rate(results: Results, face: Face, load: str, target: str) -> str:
+    return _number(results.per_second(target, face, load))
 
 
 def _latency(results: Results) -> str:
     names = {"p50_ms": "p50", "p99_ms": "p99", "first_token_p50_ms": "first token p50", "first_token_p99_ms": "first token p99"}
-    columns: dict[str, Cell] = {
-        f"{face} {title}": lambda target, face=face, name=name: _number(results.figure("latency", target, face, name))  # type: ignore[misc]
-        for face in _FACES
-        for name, title in names.items()
+    columns = {
+        f"{face} {title}": partial(_figure, results, "latency", face, name) for face in _FACES for name, title in names.items()
     }
     return _table("Added latency at low load, ms", columns, results.targets)
 
 
 def _agents(results: Results) -> str:
     names = {"cpu_ms": "CPU ms", "p50_ms": "p50 ms", "initialize": "initialize", "list_tools": "tools/list"}
-    columns: dict[str, Cell] = {
-        f"{face} {title}": lambda target, face=face, name=name: _number(results.figure("agent", target, face, name))  # type: ignore[misc]
-        for face in _AGENTS
-        for name, title in names.items()
+    columns = {
+        f"{face} {title}": partial(_figure, results, "agent", face, name) for face in _AGENTS for name, title in names.items()
     }
     return _table("An agent run: two turns of the model, one call of a tool", columns, results.targets)
 
 
+def _figure(results: Results, kind: str, key: str, name: str, target: str) -> str:
+    return _number(results.figure(kind, target, key, name))
+
+
 def _memory(results: Results) -> str:
-    def megabytes(target: str, streams: int) -> str:
-        seen = results.figure("memory", target, str(streams))
-        return "" if seen is None else f"{seen / 1e6:.0f} MB"
-
-    def per_stream(target: str) -> str:
-        seen = results.per_stream(target)
-        return "" if seen is None else f"{seen / 1e3:.0f} KB"
-
     columns: dict[str, Cell] = {
-        f"{streams} stream{'s' * (streams > 1)}": lambda target, streams=streams: megabytes(target, streams)  # type: ignore[misc]
-        for streams in (1, 100, 1000)
+        f"{streams} stream{'s' * (streams > 1)}": partial(_megabytes, results, streams) for streams in (1, 100, 1000)
     }
-    return _table("Memory under open streams", {**columns, "each stream": per_stream}, results.targets)
+    return _table("Memory under open streams", {**columns, "each stream": partial(_per_stream, results)}, results.targets)
+
+
+def _megabytes(results: Results, streams: int, target: str) -> str:
+    seen = results.figure("memory", target, str(streams))
+    return "" if seen is None else f"{seen / 1e6:.0f} MB"
+
+
+def _per_stream(results: Results, target: str) -> str:
+    seen = results.per_stream(target)
+    return "" if seen is None else f"{seen / 1e3:.0f} KB"
 
 
 def _cold_start(results: Results) -> str:
@@ -97,7 +96,7 @@ def _number(seen: float | None) -> str:
     return f"{seen:,.0f}" if abs(seen) >= 100 else f"{seen:.1f}" if abs(seen) >= 10 else f"{seen:.2f}"
 
 
-def _table(title: str, columns: dict[str, Cell], targets: Sequence[str]) -> str:
+def _table(title: str, columns: Mapping[str, Cell], targets: Sequence[str]) -> str:
     """Without columns and rows in which nothing stands."""
     cells = {target: {name: cell(target) for name, cell in columns.items()} for target in targets}
     names = [name for name in columns if any(cells[target][name] for target in targets)]

@@ -1,0 +1,1 @@
+"""Benchmarks of single parts, with pyperf: `python -m bench.micro`."""
