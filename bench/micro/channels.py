@@ -68,9 +68,7 @@ def _timed(transport: Transport, batch: int, call: Call) -> Callable[[int], floa
 
 
 async def _cpu_seconds(transport: Transport, batch: int, call: Call, loops: int) -> float:
-    async with serving(
-        add_ModelServiceServicer_to_server, _probe(batch), transport=transport, interceptors=(validation,)
-    ) as channel:
+    async with serving(add_ModelServiceServicer_to_server, _probe(batch), transport=transport, judges=(validation,)) as channel:
         stub = ModelServiceStub(channel)
         # The first call connects, and compiles what is compiled once.
         await call(stub)
