@@ -44,9 +44,9 @@ class ChatConversation:
         self.last = ChatTurn(self._stub, self._request, self)
         return self.last
 
-    def add_turn(self, message: chat_message_pb2.AssistantMessage) -> None:
-        """Take a model's message that calls tools into the conversation."""
-        self._request.messages.add().assistant.CopyFrom(message)
+    def begin_message(self) -> chat_message_pb2.AssistantMessage:
+        """A place in the conversation for a model's message that calls tools."""
+        return self._request.messages.add().assistant
 
     def add_outcome(self, call: ToolCall, outcome: ToolOutcome) -> None:
         """Take the result of a tool call into the conversation."""
@@ -94,6 +94,11 @@ class ChatTurn:
         self.ended = False
         self.finish_reason = ""
         self.calls: Sequence[ToolCall] = ()
+
+    @property
+    def calling(self) -> bool:
+        """Whether a call of a tool has begun."""
+        return bool(self._parts)
 
     @property
     def is_last(self) -> bool:
@@ -197,10 +202,10 @@ class ChatTurn:
         self.finish_reason = "tool_calls"
         ordered = [self._parts[index] for index in sorted(self._parts)]
         self.calls = [ToolCall(parts.id, parts.name, "".join(parts.arguments)) for parts in ordered]
-        self._conversation.add_turn(self._assistant(ordered))
+        self._write(self._conversation.begin_message(), ordered)
 
-    def _assistant(self, ordered: Sequence[_CallParts]) -> chat_message_pb2.AssistantMessage:
-        message = chat_message_pb2.AssistantMessage()
+    def _write(self, message: chat_message_pb2.AssistantMessage, ordered: Sequence[_CallParts]) -> None:
+        """Makes `message` the answer with its calls."""
         if self._text:
             message.content.text = "".join(self._text)
         if self._reasoning:
@@ -211,7 +216,6 @@ class ChatTurn:
             made = message.tool_calls.add().function
             made.id, made.extra = call.id, parts.extra
             made.function.name, made.function.arguments = call.name, call.arguments
-        return message
 
 
 def _add_counts(total: chat_completion_pb2.ChatUsage, usage: chat_completion_pb2.ChatUsage) -> None:

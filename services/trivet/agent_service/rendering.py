@@ -25,7 +25,7 @@ class AgentRun:
 
     async def stream(self, *, include_usage: bool) -> AsyncGenerator[Batch]:
         """The run as batches of chunks, in the order of the contract; the last chunk tells how the run went."""
-        header: Batch | None = Batch(id=self._id, created=self._created, model=self._model)
+        begun = False
         turn: ChatTurn | None = None
         last = Batch()
         async with aclosing(run(self._conversation, self._tools, self._limit)) as events:
@@ -33,7 +33,7 @@ class AgentRun:
                 match event:
                     case Streamed(batch):
                         turn = self._conversation.last
-                        out = self._chunks(batch)
+                        out = self._chunks(batch, calling=turn is not None and turn.calling)
                         if turn is not None and turn.ended and not turn.calls:
                             last = out
                             continue
@@ -47,9 +47,9 @@ class AgentRun:
                     case RunFinished():
                         out = last
                         self._end(out, event, include_usage=include_usage)
-                if header is not None:
-                    out.MergeFrom(header)
-                    header = None
+                if not begun:
+                    out.id, out.created, out.model = self._id, self._created, self._model
+                    begun = True
                 yield out
 
     async def complete(self) -> chat_completion_pb2.ChatCompletion:
@@ -77,11 +77,11 @@ class AgentRun:
         completion.run.CopyFrom(_run_info(ended))
         return completion
 
-    def _chunks(self, batch: Batch) -> Batch:
-        """The model's chunks under the run's own id, with the tool behind each call that begins."""
+    def _chunks(self, batch: Batch, *, calling: bool) -> Batch:
+        """The model's chunks under the run's own id, with the tool behind each call that begins, if any has."""
         for name in ("id", "created", "model"):
             batch.ClearField(name)
-        for chunk in batch.chunks:
+        for chunk in batch.chunks if calling else ():
             for choice in chunk.choices:
                 for call in choice.delta.tool_calls:
                     if (info := self._infos.get(call.function.name)) is not None:

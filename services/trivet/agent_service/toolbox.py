@@ -69,9 +69,9 @@ class ToolBoxes:
 
 
 def _ref(server: agent_service_pb2.McpServer, registered_headers: Mapping[str, Mapping[str, str]]) -> tool_pb2.ServerRef:
-    if server.integration_fqn:
-        headers = {**registered_headers.get(server.integration_fqn, {}), **server.headers}
-        return tool_pb2.ServerRef(name=server.integration_fqn, headers=headers)
+    if name := server.integration_fqn:
+        given = registered_headers.get(name)
+        return tool_pb2.ServerRef(name=name, headers={**given, **server.headers} if given else server.headers)
     return tool_pb2.ServerRef(url=server.url, headers=server.headers)
 
 

@@ -84,6 +84,24 @@ async def test_a_connection_that_the_server_closed_serves_no_call(upstream: Scri
         assert origin.free() is None
 
 
+async def test_a_connection_whose_end_has_come_unread_serves_no_call_that_cannot_be_sent_again() -> None:
+    """The loop does not run between the end and the question, so nobody can have told of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with opened(f"http://127.0.0.1:{listening.getsockname()[1]}") as origin:
+            connection = await origin.open(5)
+            peer, _ = listening.accept()
+            with peer:
+                for _ in range(2):
+                    connection.start(HEAD, b"")
+                    peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+                    await connection.head()
+                    connection.release()
+                    assert origin.free(surely=True) is connection
+                connection.release()
+            assert connection.is_open
+            assert origin.free(surely=True) is None
+
+
 async def test_a_connection_that_waited_too_long_serves_no_call(
     upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +232,28 @@ async def test_a_name_that_is_not_known_is_asked_for_again() -> None:
         for _ in range(2):
             with pytest.raises(UnreachableError):
                 await origin.open(60)
+
+
+async def test_who_gives_the_addresses_decides_where_each_connection_goes(upstream: ScriptedUpstream) -> None:
+    answers: list[list[str] | Exception] = [["127.0.0.2", "127.0.0.1"], LookupError("nobody goes there")]
+
+    async def find() -> list[str]:
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    port = upstream.base_url.rpartition(":")[2].partition("/")[0]
+    origin = Origin(f"http://unknown.invalid:{port}", Patience(5, 5), find=find)
+    try:
+        upstream.play(answer({}))
+        await call(origin)
+        assert origin.free() is not None
+        with pytest.raises(LookupError):
+            await origin.open(5)
+    finally:
+        origin.close()
+        await asyncio.sleep(0)
 
 
 async def test_a_server_by_its_own_name_is_reached(upstream: ScriptedUpstream) -> None:

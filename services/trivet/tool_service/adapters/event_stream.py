@@ -1,7 +1,9 @@
 """Server-sent events as MCP servers send them: bytes in, messages out, and what is needed to ask for the rest of a stream."""
 
+import re
 from typing import Final
 
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
 _FIRST_RETRY_SECONDS: Final = 1.0
 _LONGEST_RETRY_SECONDS: Final = 600.0
@@ -28,7 +30,7 @@ class MessageParser:
 
     def begin(self) -> None:
         """Forgets what has not come to its end: another stream follows."""
-        self._rest = b""
+        self._rest = bytearray()
         self._data: list[bytes] = []
         self._name = b""
         self._size = 0
@@ -41,11 +43,14 @@ class MessageParser:
             ended, self._after_cr = self._after_cr, data.endswith(b"\r")
             # A carriage return has ended its line at once; a newline that follows belongs to it.
             data = data.removeprefix(b"\n") if ended else data
-        lines = (self._rest + data).splitlines(keepends=True)
-        self._rest = b"" if not lines or lines[-1].endswith((b"\n", b"\r")) else lines.pop()
+        self._rest += data
         messages: list[bytes] = []
-        for line in lines:
-            self._take(line.rstrip(b"\r\n"), messages)
+        # A line that comes in many pieces is looked at when it is whole, not with each of them.
+        if b"\n" in data or b"\r" in data:
+            *lines, rest = _LINE_END.split(bytes(self._rest))
+            self._rest = bytearray(rest)
+            for line in lines:
+                self._take(line, messages)
         if self._size + len(self._rest) > self._limit:
             raise TooLargeError
         return messages
