@@ -63,12 +63,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         """The whole response."""
         return await self._creation.create(request, current_owner())
 
-    async def StreamResponse(self, request: CreateResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
+    def StreamResponse(self, request: CreateResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
         """The response, event by event."""
-        accepts_runs = runs.are_accepted()
-        async with aclosing(self._creation.stream(request, current_owner())) as batches:
-            async for batch in batches:
-                yield batch if accepts_runs else runs.without_runs(batch, "events")
+        batches = self._creation.stream(request, current_owner())
+        return batches if runs.are_accepted() else runs.singles(batches, "events")
 
     async def GetResponse(self, request: stored_pb.GetResponseRequest, context: Any) -> Response:
         """A stored response."""

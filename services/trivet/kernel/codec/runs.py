@@ -4,7 +4,8 @@ A model's text comes in hundreds of pieces that differ in nothing but a few char
 strings: to make, to send and to write that costs a small part of what as many events do.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -192,6 +193,13 @@ def without_runs(batch: B, events: str) -> B:
     told.ClearField(events)
     getattr(told, events).extend(single for event in given for single in runs.singles(event))
     return told
+
+
+async def singles(batches: AsyncGenerator[B], events: str) -> AsyncGenerator[B]:
+    """A stream likewise."""
+    async with aclosing(batches):
+        async for batch in batches:
+            yield without_runs(batch, events)
 
 
 def _run_in(message: Descriptor) -> _Run | None:

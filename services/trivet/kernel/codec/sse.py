@@ -1,5 +1,6 @@
 """The messages of a stream as server-sent events, as the RPC's `sse` option says."""
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final, cast
 
@@ -62,7 +63,9 @@ class EventStream:
 
         What the message says about the whole stream replaces what was said before, and stands in front of each event.
         """
-        self._learn(batch)
+        said = batch.ListFields()
+        if len(said) != 1 or said[0][0].name != self._codec.events_name:
+            self._learn(said)
         frame, of = self._frame, self._runs.of
         return _without_odd_breaks(b"".join([of(event, frame) for event in getattr(batch, self._codec.events_name)]))
 
@@ -72,8 +75,8 @@ class EventStream:
         data = orjson.dumps(value)
         return b"%bdata: %b\n\n" % (line, _joined(self._front, data) if self._front else data)
 
-    def _learn(self, batch: Message) -> None:
-        said = {field.name: value for field, value in batch.ListFields() if field.name != self._codec.events_name}
+    def _learn(self, fields: Iterable[tuple[FieldDescriptor, Any]]) -> None:
+        said = {field.name: value for field, value in fields if field.name != self._codec.events_name}
         if not said:
             return
         for name in said:

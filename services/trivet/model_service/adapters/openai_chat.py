@@ -18,7 +18,7 @@ from trivet.model_service.adapters.openai_chat_events import ChunkReader
 from trivet.model_service.adapters.openai_chat_plain import plain_events
 from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, is_whole, repair_completion
 from trivet.model_service.adapters.openai_chat_request import chat_body
-from trivet.model_service.adapters.openai_chat_text import TextTemplate
+from trivet.model_service.adapters.openai_chat_text import TextPieces, TextTemplate
 from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
@@ -34,6 +34,9 @@ Body = dict[str, Any]
 
 _Split = tuple[Body, ChatCompletionChunk]
 """What a chunk shares with the others of its stream, and the rest of it."""
+
+_Told = _Split | TextPieces
+"""What a stream says next."""
 
 
 def _unchanged(body: Body) -> Body:
@@ -72,8 +75,7 @@ class OpenAIChat:
         reader = ChunkReader()
         async with aclosing(self._stream(body)) as batches:
             async for batch in batches:
-                events = [event for chunk in batch for event in reader.read(*chunk)]
-                if events:
+                if events := [event for told in batch for event in _events(reader, told)]:
                     yield events
         yield list(reader.finish())
 
@@ -121,6 +123,10 @@ class OpenAIChat:
         common = _Common(request.model)
         async with aclosing(self._stream(body, functions=bool(request.functions))) as batches:
             async for batch in batches:
+                if len(batch) == 1 and isinstance(pieces := batch[0], TextPieces):
+                    # What nearly all batches are.
+                    yield ChatCompletionChunkBatch(chunks=[pieces.chunk()])
+                    continue
                 for told in common.batches(batch):
                     yield told
 
@@ -151,14 +157,14 @@ class OpenAIChat:
         reader = ChunkReader()
         return [*reader.read(*self._split(answer)), *reader.finish()]
 
-    async def _stream(self, body: Body, *, functions: bool = False) -> AsyncGenerator[list[_Split]]:
+    async def _stream(self, body: Body, *, functions: bool = False) -> AsyncGenerator[list[_Told]]:
         """Batches of repaired chunks; unless it raises, every choice that began has ended when it ends."""
         repair, template = ChunkRepair(functions=functions), TextTemplate()
         whole = False
         async with aclosing(self._http.post_stream(_PATH, self._adapt(body))) as batches:
             try:
                 async for batch in batches:
-                    chunks: list[_Split] = []
+                    chunks: list[_Told] = []
                     try:
                         self._read(batch, repair, template, chunks)
                     except ServiceError:
@@ -176,24 +182,25 @@ class OpenAIChat:
         if not repair.finished:
             raise self._http.invalid("ended its stream early")
 
-    def _read(self, batch: list[SseEvent], repair: ChunkRepair, template: TextTemplate, chunks: list[_Split]) -> None:
+    def _read(self, batch: list[SseEvent], repair: ChunkRepair, template: TextTemplate, told: list[_Told]) -> None:
         position = 0
         while position < len(batch):
             if texts := template.texts(batch, position):
                 position += len(texts)
-                chunks.append(({}, template.run(["".join(texts)] if self._merge_text else texts)))
+                told.append(template.pieces(["".join(texts)] if self._merge_text else texts))
                 continue
             event = batch[position]
             position += 1
             if is_done(event):
                 if repair.begun and not repair.finished:
-                    chunks.append(self._split(repair.closing()))
+                    told.append(self._split(repair.closing()))
                 return
             whole = repair.finished
             try:
                 if event.data and repair.repair(chunk := self._chunk(event)):
-                    chunks.append(self._split(chunk))
-                    template.learn(event.data, chunks[-1][1])
+                    split = self._split(chunk)
+                    told.append(split)
+                    template.learn(event.data, split[1])
                 else:
                     template.forget()
             except UpstreamFailed:
@@ -232,10 +239,14 @@ class _Common:
         self._sent: Body = {}
         self._model = model
 
-    def batches(self, chunks: Iterable[_Split]) -> Iterator[ChatCompletionChunkBatch]:
+    def batches(self, said: Iterable[_Told]) -> Iterator[ChatCompletionChunkBatch]:
         """The next messages of the stream. What is new or changed begins a message: it says nothing of earlier chunks."""
         batch = ChatCompletionChunkBatch()
-        for head, chunk in chunks:
+        for told in said:
+            if isinstance(told, TextPieces):
+                batch.chunks.append(told.chunk())
+                continue
+            head, chunk = told
             if news := self._news(head):
                 if batch.chunks:
                     yield batch
@@ -252,6 +263,10 @@ class _Common:
             news = {"id": _new_id(), "created": int(time.time())} | told | {"model": self._model}
         self._sent |= news
         return news
+
+
+def _events(reader: ChunkReader, told: _Told) -> Iterable[TurnEvent]:
+    return reader.texts(told.texts) if isinstance(told, TextPieces) else reader.read(*told)
 
 
 def _error_in(answer: Body) -> object:

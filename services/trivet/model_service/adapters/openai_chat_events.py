@@ -67,11 +67,16 @@ class ChunkReader:
         self._tier = _text(head.get("service_tier")) or self._tier
         if chunk.HasField("usage"):
             self._usage = _usage(chunk.usage)
-        if texts := list(filter(None, chunk.contents)):
-            yield from self._after_thoughts(TextRun(texts))
         for choice in chunk.choices:
             if choice.index == 0:
                 yield from self._choice(choice)
+
+    def texts(self, texts: list[str]) -> Iterable[TurnEvent]:
+        """The events of chunks that have nothing but these texts, and are not the first."""
+        said = list(filter(None, texts))
+        if not said:
+            return ()
+        return self._after_thoughts(TextRun(said)) if self._reasoning else (TextRun(said),)
 
     def finish(self) -> Iterator[TurnEvent]:
         """The events that end the turn."""

@@ -20,6 +20,23 @@ _MOST_FAILURES: Final = 3
 """Chunks that were cut in vain, as where each has random characters in it, after which it is no more tried."""
 
 
+class TextPieces:
+    """Texts of chunks that came together; `like` is what each of these chunks says beside its text."""
+
+    __slots__ = ("like", "texts")
+
+    def __init__(self, texts: list[str], like: ChatCompletionChunk) -> None:
+        self.texts = texts
+        self.like = like
+
+    def chunk(self) -> ChatCompletionChunk:
+        """The chunk that stands for all of them."""
+        run = ChatCompletionChunk()
+        run.CopyFrom(self.like)
+        run.contents.extend(self.texts)
+        return run
+
+
 class TextTemplate:
     """Learns how the chunks of one stream look that only add text to its first answer, and reads those that look so."""
 
@@ -47,11 +64,9 @@ class TextTemplate:
         self._fits = self._fits or bool(texts)
         return texts
 
-    def run(self, texts: list[str]) -> ChatCompletionChunk:
-        """The chunk that stands for those with these texts."""
-        run = ChatCompletionChunk(contents=texts)
-        run.MergeFrom(self._chunk)
-        return run
+    def pieces(self, texts: list[str]) -> TextPieces:
+        """What chunks with these texts say."""
+        return TextPieces(texts, self._chunk)
 
     def learn(self, data: bytes, chunk: ChatCompletionChunk) -> None:
         """Take note of a chunk that was read in full, `data` being what the provider sent."""
@@ -75,6 +90,8 @@ class TextTemplate:
         # Only if that was the text, and not some other string under a key of that name.
         if _content(orjson.loads(before + orjson.dumps(_PROBE) + after)) == _PROBE:
             self._before, self._after, self._fits = before, after, False
+            # Its own object: pieces that were read by an earlier template still have that one's.
+            self._chunk = ChatCompletionChunk()
             self._chunk.CopyFrom(chunk)
             choice = self._chunk.choices[0]
             choice.delta.ClearField("content")

@@ -38,6 +38,9 @@ class SseParser:
         Raises:
             UpstreamFailed: an event is larger than the limit.
         """
+        # One whole event of one line, which is what comes while a model speaks.
+        if data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2 and self._is_between_events(data):
+            return [SseEvent("", data[6:-2])]
         if data and (self._after_cr or b"\r" in data):
             data = self._with_plain_newlines(data)
         if not self._ends_an_event(data):
@@ -53,6 +56,11 @@ class SseParser:
         rest = b"".join(self._pieces)
         self._pieces, self._size = [], 0
         return self._events([rest])
+
+    def _is_between_events(self, data: bytes) -> bool:
+        """Whether `data` begins where an event does, and ends where one does if it has no more newlines than two at its end."""
+        fresh = not (self._pieces or self._first or self._after_cr)
+        return fresh and data.endswith(b"\n\n") and b"\r" not in data and len(data) <= self._limit
 
     def _with_plain_newlines(self, data: bytes) -> bytes:
         if self._after_cr:

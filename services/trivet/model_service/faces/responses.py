@@ -36,8 +36,9 @@ async def stream(
     ending.fail = renderer.fail
     async with aclosing(turn) as batches:
         async for events in batches:
-            if rendered := renderer.render(events):
-                yield ResponseEventBatch(events=rendered)
+            batch = renderer.batch(events)
+            if batch is not None:
+                yield batch
 
 
 async def ended(batches: AsyncGenerator[ResponseEventBatch], ending: Ending) -> AsyncGenerator[ResponseEventBatch]:

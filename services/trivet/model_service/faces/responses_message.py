@@ -1,7 +1,7 @@
 """A message of a response while it comes."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -26,6 +26,8 @@ class MessageOutput(OutputItem):
         self._message = self.item.message
         self._part: content.ContentPart | None = None
         self._text: list[str] = []
+        self._says_text = False
+        self._index = -1
 
     def feed(self, event: TurnEvent) -> Iterator[ResponseEvent]:
         match event:
@@ -59,6 +61,7 @@ class MessageOutput(OutputItem):
         text = content.ContentPart(output_text=content.OutputText())
         self._parts.append(text if kind == "output_text" else content.ContentPart(refusal=content.Refusal()))
         self._part = self._parts[-1]
+        self._index, self._says_text = len(self._parts) - 1, kind == "output_text"
         yield ResponseEvent(content_part_added=body.ContentPartEvent(part=self._part, **self._place()))
 
     def _end_part(self) -> Iterator[ResponseEvent]:
@@ -74,7 +77,7 @@ class MessageOutput(OutputItem):
             done = body.OutputTextDoneEvent(text=whole, logprobs=self._part.output_text.logprobs, **self._place())
             yield ResponseEvent(output_text_done=done)
         yield ResponseEvent(content_part_done=body.ContentPartEvent(part=self._part, **self._place()))
-        self._part = None
+        self._part, self._says_text = None, False
 
     def _text_delta(self, event: TextDelta) -> ResponseEvent:
         self._text.append(event.text)
@@ -84,12 +87,24 @@ class MessageOutput(OutputItem):
             self._part.output_text.logprobs.extend(delta.logprobs)
         return ResponseEvent(output_text_delta=delta)
 
-    def _text_run(self, event: TextRun) -> ResponseEvent:
-        self._text += event.texts
-        run = body.OutputTextDeltaEvent(deltas=event.texts, **self._place())
+    @property
+    def says_text(self) -> bool:
+        return self._says_text
+
+    def tell(self, run: body.OutputTextDeltaEvent, texts: Sequence[str]) -> None:
+        self._text += texts
+        run.deltas.extend(texts)
+        run.sequence_number = next(self._sequence)
+        run.item_id = self.item_id
+        run.output_index = self.output_index
+        run.content_index = self._index
         # Each of the texts but the first takes a number of its own.
-        deque(islice(self._sequence, len(event.texts) - 1), maxlen=0)
-        return ResponseEvent(output_text_delta=run)
+        deque(islice(self._sequence, len(texts) - 1), maxlen=0)
+
+    def _text_run(self, event: TextRun) -> ResponseEvent:
+        told = ResponseEvent()
+        self.tell(told.output_text_delta, event.texts)
+        return told
 
     def _annotation(self, event: AnnotationAdded) -> ResponseEvent:
         annotation = read_upstream_json(content.Annotation, event.raw)
@@ -103,7 +118,7 @@ class MessageOutput(OutputItem):
             "sequence_number": next(self._sequence),
             "item_id": self.item_id,
             "output_index": self.output_index,
-            "content_index": len(self._parts) - 1,
+            "content_index": self._index,
         }
 
 

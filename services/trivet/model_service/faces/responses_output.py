@@ -47,6 +47,15 @@ class OutputItem(ABC):
         """Whether nothing more has to come, so that the item may be closed when another one waits."""
         return True
 
+    @property
+    def says_text(self) -> bool:
+        """Whether the next piece of text goes on where the last one ended, so that `tell` may tell it."""
+        return False
+
+    def tell(self, run: body.OutputTextDeltaEvent, texts: Sequence[str]) -> None:
+        """Make `run` the event for more of a text."""
+        raise NotImplementedError
+
     def open(self, output_index: int) -> Iterator[ResponseEvent]:
         """The event that begins the item, at this place of the output."""
         self.output_index = output_index

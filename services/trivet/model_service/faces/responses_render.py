@@ -1,13 +1,13 @@
 """Renders the events of a turn as a response, streamed or whole."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 
 from trivet.kernel.errors import ServiceError
 from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1 import response_pb2 as pb
-from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model_service.domain.turn import (
     AnnotationAdded,
     HostedItem,
@@ -51,6 +51,16 @@ class ResponseRenderer:
         self._sequence: Iterator[int] = count()
         self._queue: deque[OutputItem] = deque()
         self._calls: dict[int, OutputItem] = {}
+
+    def batch(self, events: Sequence[TurnEvent]) -> ResponseEventBatch | None:
+        """The message of the stream for the next events of the turn; None where they show nothing."""
+        if len(events) == 1 and len(self._queue) == 1 and isinstance(run := events[0], TextRun) and self._queue[0].says_text:
+            # What nearly all messages are.
+            batch = ResponseEventBatch()
+            self._queue[0].tell(batch.events.add().output_text_delta, run.texts)
+            return batch
+        rendered = self.render(events)
+        return ResponseEventBatch(events=rendered) if rendered else None
 
     def render(self, events: Iterable[TurnEvent]) -> list[ResponseEvent]:
         """The events of the stream for the next ones of the turn."""
