@@ -14,7 +14,7 @@ from bench.load.client import Broken
 from bench.measures.agent_run import agent_run
 from bench.measures.cold_start import import_seconds, started_cold
 from bench.measures.latency import added
-from bench.measures.memory import under_streams
+from bench.measures.memory import settle, under_streams
 from bench.measures.work import cost
 from bench.processes import Ended
 from bench.report.results import Results
@@ -61,9 +61,9 @@ FULL = Plan(
 )
 QUICK = Plan(
     faces=("chat", "responses"),
-    loads=(Load("plain", PLAIN, 8, 1.0), Load("burst", BURST, 4, 1.0), Load("paced", PACED, 64, 2.0)),
+    loads=(Load("plain", PLAIN, 8, 0.8), Load("burst", BURST, 4, 0.8), Load("paced", PACED, 64, 2.0)),
     rounds=1,
-    latency_requests=100,
+    latency_requests=60,
     agent_runs=20,
     streams=(1, 100),
     cold_starts=1,
@@ -145,6 +145,8 @@ class Benchmark:
     def _one_start(self, target: Target, around: Neighbours, number: int, streams: Sequence[int]) -> None:
         with started_cold(target, around) as (one, start):
             self._results.add("cold_start", target.name, str(number), dataclasses.asdict(start))
+            if streams:
+                settle(one)
             for count in streams:
                 self._keep("memory", target.name, str(count), partial(under_streams, one, count))
 

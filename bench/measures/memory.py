@@ -4,13 +4,26 @@ import asyncio
 
 import uvloop
 
-from bench.load.client import Broken, Connection, connect
+from bench.load.client import Broken, Connection, connect, connected
 from bench.site import Running
 from bench.targets.target import Face, Request
-from bench.upstream.scripts import Script
+from bench.upstream.scripts import PLAIN, Script
 
 _HELD = Script("held", 2, 120_000)
 _SETTLE_SECONDS = 1.0
+_REQUESTS = 100
+
+
+def settle(one: Running) -> None:
+    """Have it done what a process does once, and give back what its start has left."""
+    uvloop.run(_settle(one))
+
+
+async def _settle(one: Running) -> None:
+    async with connected(one.port) as connection:
+        for number in range(_REQUESTS):
+            await connection.ask(one.target.request(one.target.faces[number % len(one.target.faces)], PLAIN))
+    await asyncio.sleep(_SETTLE_SECONDS)
 
 
 def under_streams(one: Running, streams: int, face: Face = "chat") -> int:
