@@ -15,6 +15,7 @@ from bench.measures.agent_run import agent_run
 from bench.measures.cold_start import import_seconds, started_cold
 from bench.measures.latency import added
 from bench.measures.memory import settle, under_streams
+from bench.measures.warmth import warm
 from bench.measures.work import cost
 from bench.processes import Ended
 from bench.report.results import Results
@@ -96,7 +97,10 @@ class Benchmark:
 
     def _start(self, stack: contextlib.ExitStack, target: Target, around: Neighbours) -> Running | None:
         self._tell(f"starting {target.name}")
-        return self._tried("start", target.name, lambda: stack.enter_context(answering(target, around.site(target.name))))
+        one = self._tried("start", target.name, lambda: stack.enter_context(answering(target, around.site(target.name))))
+        if one:
+            self._tried("warm", target.name, partial(warm, one))
+        return one
 
     def _measure_work(self, runs: Sequence[Running], around: Neighbours) -> None:
         """Round after round, and in each all targets by turns: what disturbs the machine for a while hits them alike."""
