@@ -1,7 +1,6 @@
 """`python -m bench`: Trivet, the floor and every peer that is installed, measured on the same work in turn."""
 
 import argparse
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -43,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         plan = replace(plan, loads=[replace(load, connections=arguments.connections) for load in plan.loads])
     results = Results.empty(
         machine=machine.described(),
-        command=shlex.join(["python", "-m", "bench", *argv]),
+        command=_told(arguments),
         at=datetime.now(UTC).isoformat(timespec="minutes"),
         targets={target.name: found[target] for target in targets},
         loads={load.name: load.connections for load in plan.loads},
@@ -51,6 +50,13 @@ def main(argv: Sequence[str]) -> int:
     Benchmark(plan, targets, peers, results).run()
     _write(results, arguments.out)
     return 0
+
+
+def _told(arguments: argparse.Namespace) -> str:
+    """The command without folders, which are this machine's."""
+    options = {name: getattr(arguments, name) for name in ("targets", "rounds", "connections")}
+    words = ["python -m bench", *(["--quick"] if arguments.quick else [])]
+    return " ".join([*words, *(f"--{name} {value}" for name, value in options.items() if value)])
 
 
 def _write(results: Results, folder: Path) -> None:

@@ -14,7 +14,8 @@ from bench.load.client import Broken
 from bench.measures.agent_run import agent_run
 from bench.measures.cold_start import import_seconds, started_cold
 from bench.measures.latency import added
-from bench.measures.memory import under_streams
+from bench.measures.memory import settle, under_streams
+from bench.measures.warmth import warm
 from bench.measures.work import cost
 from bench.processes import Ended
 from bench.report.results import Results
@@ -61,9 +62,9 @@ FULL = Plan(
 )
 QUICK = Plan(
     faces=("chat", "responses"),
-    loads=(Load("plain", PLAIN, 8, 1.0), Load("burst", BURST, 4, 1.0), Load("paced", PACED, 64, 2.0)),
+    loads=(Load("plain", PLAIN, 8, 0.8), Load("burst", BURST, 4, 0.8), Load("paced", PACED, 64, 2.0)),
     rounds=1,
-    latency_requests=100,
+    latency_requests=60,
     agent_runs=20,
     streams=(1, 100),
     cold_starts=1,
@@ -96,7 +97,10 @@ class Benchmark:
 
     def _start(self, stack: contextlib.ExitStack, target: Target, around: Neighbours) -> Running | None:
         self._tell(f"starting {target.name}")
-        return self._tried("start", target.name, lambda: stack.enter_context(answering(target, around.site(target.name))))
+        one = self._tried("start", target.name, lambda: stack.enter_context(answering(target, around.site(target.name))))
+        if one:
+            self._tried("warm", target.name, partial(warm, one))
+        return one
 
     def _measure_work(self, runs: Sequence[Running], around: Neighbours) -> None:
         """Round after round, and in each all targets by turns: what disturbs the machine for a while hits them alike."""
@@ -145,6 +149,8 @@ class Benchmark:
     def _one_start(self, target: Target, around: Neighbours, number: int, streams: Sequence[int]) -> None:
         with started_cold(target, around) as (one, start):
             self._results.add("cold_start", target.name, str(number), dataclasses.asdict(start))
+            if streams:
+                settle(one)
             for count in streams:
                 self._keep("memory", target.name, str(count), partial(under_streams, one, count))
 

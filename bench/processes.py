@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 2.0
 _PATIENCE_SECONDS = 120.0
 
 

@@ -1,16 +1,24 @@
 """What a target has in memory while streams are open that say nothing."""
 
 import asyncio
+import time
 
 import uvloop
 
 from bench.load.client import Broken, Connection, connect
+from bench.measures.warmth import warm
 from bench.site import Running
 from bench.targets.target import Face, Request
 from bench.upstream.scripts import Script
 
 _HELD = Script("held", 2, 120_000)
 _SETTLE_SECONDS = 1.0
+
+
+def settle(one: Running) -> None:
+    """Have it give back what its start has left."""
+    warm(one)
+    time.sleep(_SETTLE_SECONDS)
 
 
 def under_streams(one: Running, streams: int, face: Face = "chat") -> int:

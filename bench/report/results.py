@@ -11,8 +11,9 @@ from bench.targets.target import Face
 class Results:
     """Figures by kind, target and what they are of.
 
-    Of the rounds of `work` the smallest CPU time and the largest throughput count: whatever else the machine does only ever makes
-    a target dearer, colder and slower. Latencies and starts are medians, because they have no such floor.
+    Of all that is measured in rounds the median counts. The least would not be fairer: what else the machine does makes caches cold,
+    which costs, but it also lets requests gather, so that one wake-up serves several of them, which is cheaper than it ever is
+    on a quiet machine.
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -62,21 +63,21 @@ class Results:
         return list({(one["target"], one["what"]): one for one in self._data["failures"]}.values())
 
     def microseconds(self, target: str, face: Face, load: str) -> float | None:
-        """CPU per request or chunk: the smallest of the rounds."""
-        return self._best(target, face, load, "microseconds", min)
+        """CPU per request or chunk."""
+        return self._median(target, face, load, "microseconds")
 
     def per_second(self, target: str, face: Face, load: str) -> float | None:
-        """Requests or chunks per second: the most of the rounds."""
-        return self._best(target, face, load, "per_second", max)
+        """Requests or chunks per second."""
+        return self._median(target, face, load, "per_second")
 
     def failed(self, target: str, face: Face, load: str) -> int:
         """Requests that failed, in all rounds."""
         return sum(one["failed"] for one in self._rounds(target, face, load))
 
     def floor(self, load: str) -> float | None:
-        """The least that the floor took of it, whichever dialect it copied."""
-        seen = [one["microseconds"] for face in self._data["work"].get("floor", {}).values() for one in face.get(load, ())]
-        return min(seen, default=None)
+        """What the floor took of it, of the dialect that it copied for less."""
+        seen = [self.microseconds("floor", face, load) for face in self._data["work"].get("floor", {})]
+        return min((one for one in seen if one is not None), default=None)
 
     def ratio(self, target: str, face: Face, load: str) -> float | None:
         """CPU in units of the floor's."""
@@ -94,16 +95,16 @@ class Results:
         return median(starts) if starts else None
 
     def per_stream(self, target: str) -> float | None:
-        """The bytes that each open stream takes, between the fewest and the most that were open."""
+        """The bytes that each open stream takes, between the most that were open and the number before that."""
         seen = {int(streams): memory for streams, memory in self._data["memory"].get(target, {}).items()}
         if len(seen) < 2:
             return None
-        fewest, most = min(seen), max(seen)
-        return float(seen[most] - seen[fewest]) / (most - fewest)
+        fewer, most = sorted(seen)[-2:]
+        return float(seen[most] - seen[fewer]) / (most - fewer)
 
     def _rounds(self, target: str, face: Face, load: str) -> list[dict[str, Any]]:
         return list(self._data["work"].get(target, {}).get(face, {}).get(load, []))
 
-    def _best(self, target: str, face: Face, load: str, name: str, choose: Any) -> float | None:
+    def _median(self, target: str, face: Face, load: str, name: str) -> float | None:
         seen = [one[name] for one in self._rounds(target, face, load)]
-        return float(choose(seen)) if seen else None
+        return float(median(seen)) if seen else None

@@ -9,15 +9,13 @@ from typing import Any
 import uvloop
 
 from bench.load.client import connected
+from bench.measures.memory import settle
 from bench.site import Neighbours, Running, answering
 from bench.targets.floor import Floor
 from bench.targets.target import PATHS, Face, Request
 from bench.targets.trivet import OneProcess
-from bench.upstream.scripts import PLAIN
 
 _LEAST = 3
-_WARM = 100
-_WARM_FACES: tuple[Face, ...] = ("chat", "responses")
 _ROUNDS = 2
 
 
@@ -26,19 +24,8 @@ def floor_and_trivet(around: Neighbours, **sections: Any) -> Iterator[tuple[Runn
     """Both, with these sections of Trivet's configuration."""
     with answering(Floor(), around.site("floor")) as floor:
         with answering(OneProcess(**sections), around.site("trivet")) as trivet:
-            warm(trivet)
+            settle(trivet)
             yield floor, trivet
-
-
-def warm(one: Running) -> None:
-    """Have it done what a process does once, such as reading the list of prices."""
-    uvloop.run(_warm(one))
-
-
-async def _warm(one: Running) -> None:
-    async with connected(one.port) as connection:
-        for number in range(_WARM):
-            await connection.ask(one.target.request(_WARM_FACES[number % 2], PLAIN))
 
 
 def with_body(one: Running, face: Face, body: Mapping[str, Any]) -> Request:

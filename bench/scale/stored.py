@@ -1,20 +1,20 @@
 """Cost against how many responses are stored. The rows are written into the store's file directly, as copies of one."""
 
-import asyncio
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import aiohttp
 import uvloop
 
 from bench.load import ask
+from bench.measures.memory import settle
 from bench.scale.curve import Curve, Figures
-from bench.scale.looks import microseconds, warm, with_body
+from bench.scale.looks import microseconds, with_body
 from bench.site import Neighbours, Running, answering
 from bench.targets.target import KEY
 from bench.targets.trivet import OneProcess
@@ -36,7 +36,7 @@ def _measured(around: Neighbours, seconds: float) -> Iterator[tuple[int, Figures
         _fill(site.folder / "trivet.db", have + 1, rows)
         have = rows
         with answering(target, site) as one:
-            warm(one)
+            settle(one)
             first = _store(one)
             goes_on = {**_ASKED, "previous_response_id": first}
             yield (
@@ -74,14 +74,14 @@ def _fill(file: Path, first: int, last: int) -> None:
 
 async def _read(one: Running, response: str) -> float:
     """The median time of reading one, in milliseconds."""
-    took: list[Any] = []
+    took = []
     async with aiohttp.ClientSession(f"http://127.0.0.1:{one.port}", headers={"Authorization": f"Bearer {KEY}"}) as http:
         for _ in range(_READS):
-            began = asyncio.get_running_loop().time()
+            began = time.perf_counter()
             async with http.get(f"/v1/responses/{response}") as answer:
                 assert answer.status == 200
                 await answer.read()
-            took.append((asyncio.get_running_loop().time() - began) * 1e3)
+            took.append((time.perf_counter() - began) * 1e3)
     return float(median(took))
 
 

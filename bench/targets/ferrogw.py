@@ -10,7 +10,7 @@ from bench.targets.target import KEY, Face, Site, Target, version_of_package
 
 
 class Ferrogw(Target):
-    """Its agents run behind chat, for every request, so the MCP server is configured only where agents are measured."""
+    """Its agents run behind every chat request, if it has MCP servers, and do not stream: they are not measured."""
 
     name = "ferrogw"
     language = "Go"

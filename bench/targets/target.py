@@ -75,7 +75,7 @@ class Target(ABC):
 
     def request(self, face: Face, script: Script) -> Request:
         """How the target is asked to do what the script says."""
-        body: dict[str, Any] = {"model": self.model}
+        body: dict[str, Any] = {"model": self.model_for(face)}
         if face == "responses":
             body |= {"input": script.prompt(), "store": False}
         else:
@@ -87,6 +87,11 @@ class Target(ABC):
         if script.kind == "agent":
             body |= self.tools(face)
         return Request(self.prefix + PATHS[face], self.headers(face), json.dumps(body).encode())
+
+    def model_for(self, face: Face) -> str:
+        """The name of the model behind a face."""
+        del face
+        return self.model
 
     def headers(self, face: Face) -> dict[str, str]:
         """What is sent beside the body."""

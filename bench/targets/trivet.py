@@ -15,13 +15,13 @@ SERVICES = ("model", "tool", "agent")
 
 
 def configuration(site: Site, **sections: Any) -> dict[str, Any]:
-    """A configuration with one key, one provider behind `bench`, one MCP server and a new store."""
+    """A configuration with one key, a provider of chat and one of messages, one MCP server and a new store."""
     return {
         "server": {"http": f"127.0.0.1:{site.port}", "grpc": "127.0.0.1:0"},
         "auth": {"keys": [{"name": "bench", "key": KEY}]},
         "providers": [
             {"name": "bench", "type": "openai-chat", "base_url": f"{site.upstream}/v1", "api_key": "none"},
-            {"name": "claude", "type": "anthropic", "base_url": site.upstream, "api_key": "none"},
+            {"name": "claude", "type": "anthropic", "base_url": f"{site.upstream}/v1", "api_key": "none"},
         ],
         "mcp_servers": [{"name": MCP_NAME, "url": site.mcp}],
         "store": {"url": f"sqlite:///{site.folder / 'trivet.db'}"},
@@ -50,6 +50,10 @@ class OneProcess(Target):
 
     def programs(self, site: Site) -> Sequence[Program]:
         return [self._serve(site, "all", configuration(site, **self._sections))]
+
+    def model_for(self, face: Face) -> str:
+        # The Messages API passes through, to a provider that has it.
+        return "claude/m" if face == "messages" else self.model
 
     def tools(self, face: Face) -> dict[str, Any]:
         if face == "agent":

@@ -18,6 +18,7 @@ from bench.upstream.scripts import Script, script_in
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: "
 _STREAM = _OK + b"text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 _END = b"0\r\n\r\n"
 
 counts: Counter[str] = Counter()
@@ -67,7 +68,10 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, path: str, body: bytes) -> None:
         counts["requests"] += 1
-        dialect = DIALECTS[path]
+        dialect = DIALECTS.get(path)
+        if dialect is None:
+            self._transport.write(_NOT_FOUND)
+            return
         script = script_in(body)
         texts, call = words(script.size), None
         if script.kind == "agent" and (name := dialect.tool_of(json.loads(body))):
