@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from bench.load.client import Broken
 from bench.measures.agent_run import agent_run
-from bench.measures.cold_start import import_seconds, started_cold
+from bench.measures.cold_start import cold_start, import_seconds
 from bench.measures.latency import added
 from bench.measures.memory import settle, under_streams
 from bench.measures.warmth import warm
@@ -46,8 +46,8 @@ class Plan:
     latency_requests: int
     agent_runs: int
     streams: Sequence[int]
-    cold_starts: int
-    imports: bool = True
+    fresh_starts: int
+    """How often each target is started once more, alone, to see its start, its imports and its memory."""
 
 
 FULL = Plan(
@@ -58,7 +58,7 @@ FULL = Plan(
     latency_requests=1000,
     agent_runs=200,
     streams=(1, 100, 1000),
-    cold_starts=3,
+    fresh_starts=2,
 )
 QUICK = Plan(
     faces=("chat", "responses"),
@@ -67,8 +67,7 @@ QUICK = Plan(
     latency_requests=60,
     agent_runs=20,
     streams=(1, 100),
-    cold_starts=1,
-    imports=False,
+    fresh_starts=0,
 )
 
 
@@ -91,14 +90,18 @@ class Benchmark:
                 for one in runs:
                     self._measure_latency(one, around)
                     self._measure_agents(one, around)
-            # What a target has in memory, and how it starts, is seen with new processes, one target at a time.
+                if not self._plan.fresh_starts:
+                    for one in runs:
+                        self._measure_memory(one)
+            # What a target has in memory, and how it starts, is best seen with new processes, one target at a time.
             for target in [one.target for one in runs]:
-                self._measure_start_and_memory(target, around)
+                self._measure_fresh_starts(target, around)
 
-    def _start(self, stack: contextlib.ExitStack, target: Target, around: Neighbours) -> Running | None:
+    def _start(self, stack: contextlib.ExitStack, target: Target, around: Neighbours, number: int = 0) -> Running | None:
         self._tell(f"starting {target.name}")
         one = self._tried("start", target.name, lambda: stack.enter_context(answering(target, around.site(target.name))))
         if one:
+            self._keep("cold_start", target.name, str(number), partial(cold_start, one))
             self._tried("warm", target.name, partial(warm, one))
         return one
 
@@ -137,22 +140,21 @@ class Benchmark:
             self._tell(f"agent runs: {one.target.name}")
             self._keep("agent", one.target.name, face, partial(agent_run, one, around, face, self._plan.agent_runs))
 
-    def _measure_start_and_memory(self, target: Target, around: Neighbours) -> None:
-        self._tell(f"cold start and memory: {target.name}")
-        for number in range(self._plan.cold_starts):
-            # The first process that is started has told all that there is to say of memory.
-            streams = () if number else self._plan.streams
-            self._tried(f"cold start {number + 1}", target.name, partial(self._one_start, target, around, number, streams))
-        if self._plan.imports:
+    def _measure_fresh_starts(self, target: Target, around: Neighbours) -> None:
+        for number in range(self._plan.fresh_starts):
+            with contextlib.ExitStack() as stack:
+                one = self._start(stack, target, around, number + 1)
+                # The first of them has told all that there is to say of memory.
+                if one and not number:
+                    self._measure_memory(one)
+        if self._plan.fresh_starts:
             self._keep("imports", target.name, "seconds", partial(import_seconds, target, around))
 
-    def _one_start(self, target: Target, around: Neighbours, number: int, streams: Sequence[int]) -> None:
-        with started_cold(target, around) as (one, start):
-            self._results.add("cold_start", target.name, str(number), dataclasses.asdict(start))
-            if streams:
-                settle(one)
-            for count in streams:
-                self._keep("memory", target.name, str(count), partial(under_streams, one, count))
+    def _measure_memory(self, one: Running) -> None:
+        self._tell(f"memory: {one.target.name}")
+        self._tried("settle", one.target.name, partial(settle, one))
+        for count in self._plan.streams:
+            self._keep("memory", one.target.name, str(count), partial(under_streams, one, count))
 
     def _keep(self, kind: str, target: str, key: str, measure: Callable[[], Any]) -> None:
         seen = self._tried(f"{kind}/{key}", target, measure)

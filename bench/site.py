@@ -60,6 +60,9 @@ class Running:
         self.target = target
         self.site = site
         self.roots = [process.pid for process in processes]
+        # From the start of the processes to the first answer.
+        self.start_seconds = 0.0
+        self.start_cpu_seconds = 0.0
 
     @property
     def port(self) -> int:
@@ -91,7 +94,8 @@ def answering(target: Target, site: Site, request: Request | None = None) -> Ite
     """The target, once it has answered a question. Raises Ended with what it said if it does not."""
     with started(target, site) as one:
         try:
-            ask.until_answered(lambda: one.port, request or target.request(target.faces[0], PLAIN))
+            one.start_seconds = ask.until_answered(lambda: one.port, request or target.request(target.faces[0], PLAIN))
+            one.start_cpu_seconds = one.cpu_seconds()
         except TimeoutError as error:
             said = "\n".join(last_words(log) for log in sorted(site.folder.glob("*.log")))
             raise Ended(f"{target.name}: {error}\n{said}") from error

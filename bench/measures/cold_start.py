@@ -1,8 +1,6 @@
 """How long a target takes from the start of its processes to the first answer."""
 
-import contextlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.load import ask
@@ -21,12 +19,9 @@ class ColdStart:
     cpu_seconds: float
 
 
-@contextlib.contextmanager
-def started_cold(target: Target, around: Neighbours) -> Iterator[tuple[Running, ColdStart]]:
-    """A target that has just answered for the first time, and what that took."""
-    with started(target, around.site(target.name)) as one:
-        seconds = ask.until_answered(lambda: one.port, target.request(target.faces[0], PLAIN))
-        yield one, ColdStart(seconds, one.cpu_seconds())
+def cold_start(one: Running) -> ColdStart:
+    """What it took this target to answer for the first time."""
+    return ColdStart(one.start_seconds, one.start_cpu_seconds)
 
 
 def import_seconds(target: Target, around: Neighbours) -> float | None:
