@@ -233,6 +233,8 @@ class Connection(asyncio.Protocol):
         self._stop_upload()
         self._ended(exc)
         self._on_lost(self)
+        # The two know each other: a circle, with the last answer in it, would wait for the garbage collector.
+        del self._parser
 
     def pause_writing(self) -> None:
         self._drained = self._loop.create_future()

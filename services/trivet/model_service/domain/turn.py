@@ -163,9 +163,11 @@ class TextFormat:
     strict: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TurnRequest:
     """One turn asked of an upstream model. None means: not given, the upstream's default.
+
+    Nobody changes it; that it is not frozen is because one with so many fields would take four times as long to make.
 
     `extra` has the parameters that no field stands for: name -> JSON text. They are passed on as they are, so that
     provider-specific parameters work; the upstream judges them. `reasoning_summary_param` is the path of that parameter
