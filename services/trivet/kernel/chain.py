@@ -87,7 +87,7 @@ class Chain:
 
     def _begin(self, call: Call) -> None:
         current_call.set(call)
-        call.task = self._running[call] = cast("asyncio.Task[Any]", asyncio.current_task())
+        call.task = self._running[call] = getattr(call.context, "task", None) or cast("asyncio.Task[Any]", asyncio.current_task())
         name(call)
 
 

@@ -6,9 +6,11 @@ import asyncio
 class Wakeup:
     """Wakes all who wait; unlike a Condition it needs no lock, and a waiter looks up itself what has changed."""
 
-    __slots__ = ("_waiters",)
+    __slots__ = ("_loop", "_waiters")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """`loop` is the one that those who wait run in; to ask for it each time takes a question to the system."""
+        self._loop = loop
         # A dict for its order: who waits longest is woken first.
         self._waiters: dict[asyncio.Future[None], None] = {}
 
@@ -28,7 +30,7 @@ class Wakeup:
 
     def next(self) -> "asyncio.Future[None]":
         """What the next `notify` sets done; for one who does not give up before that, and saves a coroutine by it."""
-        waiter = asyncio.get_running_loop().create_future()
+        waiter = (self._loop or asyncio.get_running_loop()).create_future()
         self._waiters[waiter] = None
         return waiter
 

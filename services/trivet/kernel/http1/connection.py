@@ -110,6 +110,11 @@ class Connection(asyncio.Protocol):
         return not self._closed and not self._transport.is_closing()
 
     @property
+    def idle_seconds(self) -> float:
+        """How long no call has been made, between two."""
+        return self._loop.time() - self.free_since
+
+    @property
     def has_news(self) -> bool:
         """Whether something has come that the loop has not read yet: between two calls that can only be the end."""
         waiting = select.poll()

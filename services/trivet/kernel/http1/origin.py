@@ -87,7 +87,7 @@ class Origin:
         """
         while self._free:
             connection, _ = self._free.popitem()
-            fresh = connection.is_open and connection.free_since + _IDLE_SECONDS > _now()
+            fresh = connection.is_open and connection.idle_seconds < _IDLE_SECONDS
             if fresh and not (surely and connection.has_news):
                 return connection
             connection.close()
@@ -196,10 +196,6 @@ def _infos(addresses: Sequence[str], port: int) -> list[Any]:
         (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
         for family, address in zip(families, addresses, strict=True)
     ]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _host(name: str | None) -> str:

@@ -1,5 +1,6 @@
 """The in-process channel: generated stubs call servicers of the same process through it."""
 
+import asyncio
 from collections.abc import Iterable
 from contextvars import Context, copy_context
 from typing import Any
@@ -39,6 +40,7 @@ class InProcessChannel(grpc.aio.Channel):
         self._state = _State.READY
         self._state_changed = Wakeup()
         self._draining = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def unary_unary(self, method: str, *_: Any, **__: Any) -> "_UnaryUnary":
         return _UnaryUnary(self, method)
@@ -71,6 +73,11 @@ class InProcessChannel(grpc.aio.Channel):
     async def channel_ready(self) -> None:
         """Return at once: there is nothing to connect to."""
 
+    def _bound(self) -> asyncio.AbstractEventLoop:
+        """The loop of this channel, which is that of its first call."""
+        self._loop = asyncio.get_running_loop()
+        return self._loop
+
     async def __aenter__(self) -> "InProcessChannel":
         return self
 
@@ -90,7 +97,7 @@ class InProcessChannel(grpc.aio.Channel):
         timeout, pairs = outgoing(timeout, metadata)
         parent = current_call.get()
         stream = request if isinstance(request, RequestStream) else None
-        exchange = Exchange(metadata_of(pairs), timeout, parent, stream)
+        exchange = Exchange(self._loop or self._bound(), metadata_of(pairs), timeout, parent, stream)
         if self._draining and parent is None:
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
         else:

@@ -26,6 +26,11 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
         self.parent: Call | None = exchange.parent
         """The call that made this one, None where it was made outside of any."""
 
+    @property
+    def task(self) -> "asyncio.Task[None] | None":
+        """The task that answers the call."""
+        return self._exchange.task
+
     def write(self, message: Any) -> Coroutine[Any, Any, None]:
         return self._exchange.send(message)
 

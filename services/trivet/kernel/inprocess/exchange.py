@@ -22,9 +22,9 @@ class _Window(deque[Any]):
 
     __slots__ = ("room",)
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
-        self.room = Wakeup()
+        self.room = Wakeup(loop)
 
 
 class Exchange:
@@ -36,7 +36,6 @@ class Exchange:
 
     __slots__ = (
         "_loop",
-        "_task",
         "_timer",
         "callbacks",
         "changed",
@@ -50,25 +49,27 @@ class Exchange:
         "parent",
         "requests",
         "response",
+        "task",
         "trailing",
     )
 
     def __init__(
         self,
+        loop: asyncio.AbstractEventLoop,
         metadata: Metadata,
         timeout: float | None,
         parent: Call | None = None,
         requests: RequestStream | None = None,
     ) -> None:
         """`parent` is the call that this one is made for, `requests` the request, where that is a stream."""
-        self._loop = loop = asyncio.get_running_loop()
+        self._loop = loop
         self.metadata = metadata
         self.parent = parent
         self.requests = requests
         self.response: Any = None
         self.messages: _Window | None = None
         """Made for the first message, because a unary call has none."""
-        self.changed = Wakeup()
+        self.changed = Wakeup(loop)
         """Notified of each message, of initial metadata and of the end."""
         self.initial: Metadata | None = None
         self.trailing: Metadata = ()
@@ -78,15 +79,15 @@ class Exchange:
         self.callbacks: list[Callable[[], None]] = []
         self.deadline = None if timeout is None else loop.time() + timeout
         self._timer = None if self.deadline is None else loop.call_at(self.deadline, self._expire)
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     def run(self, handler: Coroutine[Any, Any, None], context: Context) -> None:
         """Start the handler; it sees `context`, not the context variables of its caller."""
-        self._task = self._loop.create_task(handler, context=context)
+        self.task = self._loop.create_task(handler, context=context)
 
     def handler_ended(self) -> None:
         """Let go of the handler's task, which knows its call, which knows this: a circle would wait for the garbage collector."""
-        self._task = None
+        self.task = None
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline that the caller has set, never negative; None without one."""
@@ -100,7 +101,7 @@ class Exchange:
         """
         messages = self.messages
         if messages is None:
-            messages = self.messages = _Window()
+            messages = self.messages = _Window(self._loop)
         while len(messages) >= WINDOW and self.code is None:
             # Whoever cancels the handler, which is what waits here, ends the call.
             await messages.room.next()
@@ -168,5 +169,5 @@ class Exchange:
 
     def _interrupt(self, code: grpc.StatusCode, details: str) -> None:
         self.end(code, details)
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()

@@ -18,13 +18,15 @@ class Deadline:
         self._longest = longest
         self._by_default: dict[Call, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self, call: Call) -> None:
         """Let the time of a call run; a health watch that sets none goes on until its caller leaves."""
         remaining: float | None = call.context.time_remaining()
         if remaining is None and call.infrastructure:
             return
-        loop = asyncio.get_running_loop()
+        # That of the server, which has only one.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         if remaining is None:
             call.deadline = loop.time() + self._default
             self._by_default[call] = None
