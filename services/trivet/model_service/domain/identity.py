@@ -1,30 +1,10 @@
 """The ids of what is kept: responses, conversations, items, records of calls."""
 
-import os
 import secrets
 import time
 from itertools import count
-from typing import Final
 
-_AT_ONCE: Final = 200
-"""Ids for which the system is asked for chance at a time: a question costs it more than the rest of an id costs us."""
-
-
-class _Chance:
-    """Chance of the operating system's, of 36 hexadecimal digits each time; a child process has its own."""
-
-    def __init__(self) -> None:
-        self._left: list[str] = []
-        os.register_at_fork(after_in_child=self._left.clear)
-
-    def next(self) -> str:
-        if not self._left:
-            digits = secrets.token_hex(18 * _AT_ONCE)
-            self._left += [digits[start : start + 36] for start in range(0, len(digits), 36)]
-        return self._left.pop()
-
-
-_chance = _Chance()
+from trivet.kernel.chance import hex_digits
 
 
 def new_id(prefix: str) -> str:
@@ -32,7 +12,7 @@ def new_id(prefix: str) -> str:
 
     An index has ids that are made at about the same time beside each other, so that writing them changes few of its pages.
     """
-    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{_chance.next()}"
+    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{hex_digits()}"
 
 
 class CountedIds:
