@@ -160,7 +160,7 @@ class UpstreamHttp:
                 head += site.headers(headers)
             if self._sign is not None:
                 head += site.headers(self._sign(asked.method, site.url(asked), {"Content-Type": asked.content_type}, body or b""))
-            connection = site.origin.free() or await site.origin.open(self._connect_seconds())
+            connection = site.origin.free(surely=True) or await site.origin.open(self._connect_seconds())
         except HttpError as error:
             raise self._errors.from_failure(error) from error
         if body is None or upload is not None:
