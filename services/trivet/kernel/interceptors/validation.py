@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
 from trivet.kernel.call import Call
 from trivet.kernel.validation import validate
+
+_TURNS: Final = 40
+"""Turns of the loop within which grpcio tells that a caller has left, after it has told of the end of the request."""
 
 
 def validation(call: Call) -> None:
@@ -31,6 +34,7 @@ async def _first_checked(messages: AsyncIterable[Any], call: Call) -> AsyncItera
             checked = True
         yield message
     # To grpcio a caller that leaves has ended its request. Half of one must not be taken for the whole.
-    await asyncio.sleep(0)
-    if call.context.cancelled():
-        raise asyncio.CancelledError
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+        if call.context.cancelled():
+            raise asyncio.CancelledError
