@@ -8,7 +8,7 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.ports import Tokenizer
 from trivet.model_service.domain.registry import Registry
-from trivet.model_service.responses.turns.asking import Asking
+from trivet.model_service.responses.turns.asking import Asking, Layer
 from trivet.model_service.responses.turns.compaction import Compactor
 from trivet.model_service.responses.turns.context_management import CompactedTurns
 from trivet.model_service.responses.turns.reasoning import RememberedReasoning
@@ -32,7 +32,7 @@ class ManagedTurns(ModelTurns):
         fitted = FittedTurns(reasoning)
         compacted = CompactedTurns(fitted, registry, self.compactor, tokenizer)
         self._managed = CheckedTurns(compacted)
-        self._layers = (self._managed, compacted, fitted, reasoning)
+        self._layers: tuple[Layer, ...] = (self._managed, compacted, fitted, reasoning)
 
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         """See `ModelTurns.create`."""
