@@ -1,8 +1,9 @@
 """Opens the providers of the configuration: of each type, its dialect over a client of its own."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from types import MappingProxyType
 
 from trivet.model_service.adapters import anthropic, cohere, gemini
 from trivet.model_service.adapters.azure import azure_paths
@@ -109,7 +110,8 @@ def _open_local(settings: ProviderSettings, stack: AsyncExitStack) -> Provider:
     async def endpoint() -> Endpoint:
         return Endpoint(*await model.endpoint())
 
-    dialect = OpenAIChat(_http(settings, endpoint), adapt=adapt)
+    # llama.cpp closes after each stream, a moment later; a call that meets that would fail.
+    dialect = OpenAIChat(_http(settings, endpoint, headers={"Connection": "close"}), adapt=adapt)
     stack.push_async_callback(dialect.aclose)
     offered = (ModelInfo(name, description=what) for name, what in MODELS.items())
     return Provider(settings.name, dialect, tuple(offered), type=settings.type)
@@ -162,6 +164,7 @@ def _http(
     located: Callable[[], Awaitable[Endpoint]] | None = None,
     *,
     at: str = "",
+    headers: Mapping[str, str] = MappingProxyType({}),
     authorize: Authorize = bearer,
     sign: Sign | None = None,
     locate: Locate = as_named,
@@ -171,7 +174,7 @@ def _http(
     return UpstreamHttp(
         settings.name,
         located or Endpoint(at or settings.base_url or "", key),
-        headers={name: value.get_secret_value() for name, value in settings.headers.items()},
+        headers={**headers, **{name: value.get_secret_value() for name, value in settings.headers.items()}},
         limits=UpstreamLimits(timeouts.connect_seconds, timeouts.read_seconds, timeouts.total_seconds),
         authorize=authorize,
         sign=sign,

@@ -45,6 +45,15 @@ async def call(origin: Origin) -> Connection:
     return connection
 
 
+async def closed_by(upstream: ScriptedUpstream, connection: Connection) -> None:
+    for transport in upstream.transports:
+        transport.close()
+    await upstream.until(lambda: upstream.open == 0)
+    async with asyncio.timeout(30):
+        while connection.is_open:
+            await asyncio.sleep(0)
+
+
 # ---- kept connections ----------------------------------------------------------------------------------------------
 
 
@@ -74,13 +83,7 @@ async def test_as_many_calls_run_as_are_wanted(upstream: ScriptedUpstream) -> No
 async def test_a_connection_that_the_server_closed_serves_no_call(upstream: ScriptedUpstream) -> None:
     async with opened(upstream.base_url) as origin:
         upstream.play(answer({}))
-        connection = await call(origin)
-        for transport in upstream.transports:
-            transport.close()
-        await upstream.until(lambda: upstream.open == 0)
-        async with asyncio.timeout(30):
-            while connection.is_open:
-                await asyncio.sleep(0)
+        await closed_by(upstream, await call(origin))
         assert origin.free() is None
 
 
@@ -100,6 +103,19 @@ async def test_a_connection_whose_end_has_come_unread_serves_no_call_that_cannot
                 connection.release()
             assert connection.is_open
             assert origin.free(surely=True) is None
+
+
+@pytest.mark.parametrize(("warned_seconds", "kept"), [(600.0, False), (0.0, True)])
+async def test_a_server_that_closes_right_after_an_answer_gets_a_new_connection_for_each_call_for_a_while(
+    upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch, warned_seconds: float, kept: bool
+) -> None:
+    monkeypatch.setattr(origins, "_AT_ONCE_SECONDS", 600.0)
+    monkeypatch.setattr(origins, "_WARNED_SECONDS", warned_seconds)
+    async with opened(upstream.base_url) as origin:
+        for _ in range(2):
+            upstream.play(answer({}))
+        await closed_by(upstream, await call(origin))
+        assert (await call(origin)).is_open is kept
 
 
 async def test_a_connection_that_waited_too_long_serves_no_call(

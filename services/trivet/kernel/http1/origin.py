@@ -20,6 +20,13 @@ from trivet.kernel.http1.failures import LateError, UnreachableError
 # keeps a request from being sent into one that is just being closed.
 _IDLE_SECONDS: Final = 4.0
 
+# Some servers close after a stream and do not say so (llama.cpp), as soon as they come to it: a call right after it would meet that.
+_AT_ONCE_SECONDS: Final = 1.0
+"""A connection that the server closes before it was free for this long, it closed because of the answer."""
+
+_WARNED_SECONDS: Final = 60.0
+"""How long no connection is kept after that."""
+
 _NEXT_ADDRESS_SECONDS: Final = 0.25
 """After this long the next address of a name is tried beside the first, as RFC 8305 (happy eyeballs) has it."""
 
@@ -59,6 +66,7 @@ class Origin:
         self._free: dict[Connection, None] = {}
         self._opening: set[asyncio.Timeout] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        self._keeps_from = 0.0
         self._closed = False
         self._addresses: asyncio.Task[list[Any]] | None = None
         self._addresses_until = 0.0
@@ -90,6 +98,7 @@ class Origin:
             fresh = connection.is_open and connection.idle_seconds < _IDLE_SECONDS
             if fresh and not (surely and connection.has_news):
                 return connection
+            self._was_ended(connection)
             connection.close()
         return None
 
@@ -139,7 +148,7 @@ class Origin:
         return Connection(asyncio.get_running_loop(), self._patience, self._on_free, self._on_lost)
 
     def _on_free(self, connection: Connection) -> None:
-        if self._closed:
+        if self._closed or connection.free_since < self._keeps_from:
             connection.close()
             return
         self._free[connection] = None
@@ -148,7 +157,14 @@ class Origin:
 
     def _on_lost(self, connection: Connection) -> None:
         self._all.discard(connection)
-        self._free.pop(connection, None)
+        if connection in self._free:
+            del self._free[connection]
+            self._was_ended(connection)
+
+    def _was_ended(self, connection: Connection) -> None:
+        """Draws the conclusion from a free connection that is one no more."""
+        if connection.idle_seconds < _AT_ONCE_SECONDS:
+            self._keeps_from = connection.free_since + _WARNED_SECONDS
 
     def _close_idle(self) -> None:
         """Closes what nobody has used for long. They lie in the order in which they became free."""
