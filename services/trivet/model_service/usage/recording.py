@@ -42,6 +42,7 @@ class UsageRecorder(CallObserver):
         self._most = most
         self._waiting: deque[tuple[str, CallRecord]] = deque()
         self._ids = CountedIds("call")
+        self._settled = 0
         self._lost = 0
         self._hurry = asyncio.Event()
         self._tried = asyncio.Event()
@@ -58,11 +59,11 @@ class UsageRecorder(CallObserver):
         self._waiting.append((self._ids.next(), _bounded(record)))
         if self._task is None:
             self._task = asyncio.create_task(self._write())
-            self._task.add_done_callback(self._rest_is_over)
 
     async def flush(self) -> None:
-        """Store what waits, or find that the store is away."""
-        while self._task is not None:
+        """Store what waits now, or find that the store is away."""
+        last = self._settled + len(self._waiting)
+        while self._settled < last:
             self._hurry.set()
             self._tried.clear()
             await self._tried.wait()
@@ -76,31 +77,34 @@ class UsageRecorder(CallObserver):
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+            self._task = None
         self._lose(len(self._waiting))
         self._tell_lost()
 
     async def _write(self) -> None:
-        await self._gather(_GATHER_SECONDS)
         while self._waiting:
+            await self._gather(_RETRY_SECONDS if self._away else _GATHER_SECONDS)
+            await self._store_waiting()
+            self._tried.set()
+        self._task = None
+
+    async def _store_waiting(self) -> None:
+        """Store what has been gathered. What comes meanwhile is left for the next time, or each of a few would be a transaction."""
+        for _ in range(0, len(self._waiting), _AT_ONCE):
             batch = list(islice(self._waiting, _AT_ONCE))
             try:
                 await self._store.add_usage(await self._priced(batch))
             except Overloaded:
                 self._away = True
-                self._tried.set()
-                await self._gather(_RETRY_SECONDS)
-                continue
+                return
             except Exception:  # noqa: BLE001 - a supervised task: the records after these may well be stored
                 _log.exception("usage records could not be stored")
                 self._lose(len(batch))
             for _ in batch:
                 self._waiting.popleft()
+            self._settled += len(batch)
             self._away = False
             self._tell_lost()
-
-    def _rest_is_over(self, _: "asyncio.Task[None]") -> None:
-        self._task = None
-        self._tried.set()
 
     async def _priced(self, batch: list[tuple[str, CallRecord]]) -> list[UsageRecord]:
         await self._prices.ready([call for _, call in batch])
