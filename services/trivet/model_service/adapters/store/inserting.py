@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table
 
-_TOGETHER = (64, 8, 1)
+_TOGETHER = (500, 64, 8, 1)
 """The numbers of rows that statements insert: few numbers, so that few statements have to be prepared."""
 
 Row = tuple[Any, ...]
