@@ -18,6 +18,7 @@ from trivet.bridge.written import Streamed
 from trivet.kernel.catalogue import error_body, from_rpc_error
 from trivet.kernel.codec.sse import StreamCodec
 from trivet.kernel.errors import ServiceError
+from trivet.kernel.inprocess.calls import initial_pairs
 
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -118,7 +119,7 @@ class _Writing:
         try:
             frames = await events.next()
             if self._response is None:
-                await self._begin(headers.told(await events.call.initial_metadata()))
+                await self._begin(headers.told(await initial_pairs(events.call)))
             if frames == b"":
                 self._writer.send_headers()
             await self._write(frames)

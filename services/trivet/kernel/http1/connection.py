@@ -116,7 +116,6 @@ class Connection(asyncio.Protocol):
         """How long no call has been made, between two."""
         return self._loop.time() - self.free_since
 
-    @property
     def has_news(self) -> bool:
         """Whether something has come that the loop has not read yet: between two calls that can only be the end."""
         if self._socket is None:
@@ -294,15 +293,13 @@ class Connection(asyncio.Protocol):
 
     # ---- the rest --------------------------------------------------------------------------------------------------
 
-    async def _news(self) -> None:
+    def _news(self) -> "asyncio.Future[None]":
+        """What is done when something has happened."""
         self._waiter = waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        return waiter
 
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
