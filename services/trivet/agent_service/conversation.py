@@ -1,6 +1,6 @@
 """The model of a run: each turn is one StreamChatCompletion of ModelService, and the conversation grows with each."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import grpc
@@ -13,6 +13,8 @@ from trivet.model.v1 import model_service_pb2_grpc
 
 Batch = chat_completion_pb2.ChatCompletionChunkBatch
 ModelStub = model_service_pb2_grpc.ModelServiceStub
+
+_ACCEPTING_RUNS = (ACCEPTED,)
 
 # Reasons after which no call is run: the model was cut off, and so may be the arguments.
 _CUT_OFF = frozenset({"length", "content_filter"})
@@ -89,7 +91,7 @@ class ChatTurn:
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
         self._details: list[str] = []
-        self._logprobs = chat_completion_pb2.ChatLogprobs()
+        self._logprobs: chat_completion_pb2.ChatLogprobs | None = None
         self._counted = False
         self.ended = False
         self.finish_reason = ""
@@ -107,7 +109,7 @@ class ChatTurn:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """The model's chunks as they come, without the end of the answer and without usage."""
-        stream = self._stub.StreamChatCompletion(self._request, metadata=(ACCEPTED,))
+        stream = self._stub.StreamChatCompletion(self._request, metadata=_ACCEPTING_RUNS)
         last: Batch | None = None
         try:
             async for batch in stream:
@@ -148,52 +150,75 @@ class ChatTurn:
     @property
     def logprobs(self) -> chat_completion_pb2.ChatLogprobs | None:
         """The log probabilities of the whole answer, when the model told them."""
-        return self._logprobs if self._logprobs.ByteSize() else None
+        return self._logprobs if self._logprobs is not None and self._logprobs.ByteSize() else None
 
     def _passed(self, batch: Batch) -> Batch:
+        """What of a message of the model goes on to the caller, under the run's own id; itself, where that is all of it."""
+        if not self.finish_reason and _is_text(batch):
+            self._text.extend(batch.chunks[0].contents)
+            return batch
+        # What was sent is not to be changed.
         passed = Batch()
         passed.CopyFrom(batch)
-        empty = [position for position, chunk in enumerate(passed.chunks) if not self._take(chunk)]
+        passed.ClearField("id")
+        passed.ClearField("created")
+        passed.ClearField("model")
+        chunks = passed.chunks
+        empty = [position for position, chunk in enumerate(chunks) if not self._take(chunk)]
         for position in reversed(empty):
-            del passed.chunks[position]
+            del chunks[position]
         return passed
 
     def _take(self, chunk: chat_completion_pb2.ChatCompletionChunk) -> bool:
         """Gather what `chunk` adds. False: nothing is left of it to pass on."""
+        if texts := chunk.contents:
+            self._text.extend(texts)
+        choices = chunk.choices
         if chunk.HasField("usage"):
             self._conversation.add_usage(chunk.usage)
             self._counted = True
             chunk.ClearField("usage")
-            if not chunk.choices:
+            if not choices:
                 return False
-        self._text.extend(chunk.contents)
-        for choice in chunk.choices:
-            self._gather(choice.delta)
+        for choice in choices:
+            delta = choice.delta
+            self._gather(delta)
             if choice.HasField("logprobs"):
-                self._logprobs.content.tokens.extend(choice.logprobs.content.tokens)
-                self._logprobs.refusal.tokens.extend(choice.logprobs.refusal.tokens)
+                self._add_logprobs(choice.logprobs)
             if choice.HasField("finish_reason"):
                 self.finish_reason = choice.finish_reason
                 choice.ClearField("finish_reason")
-                return bool(choice.delta.ByteSize())
+                return bool(delta.ByteSize())
         return True
 
     def _gather(self, delta: chat_completion_pb2.ChatDelta) -> None:
-        if delta.content:
-            self._text.append(delta.content)
-        if delta.refusal:
-            self._refusal.append(delta.refusal)
-        if delta.reasoning_content:
-            self._reasoning.append(delta.reasoning_content)
-        self._details.extend(delta.reasoning_details)
-        for call in delta.tool_calls:
+        if calls := delta.tool_calls:
+            self._gather_calls(calls)
+        if text := delta.content:
+            self._text.append(text)
+        if text := delta.reasoning_content:
+            self._reasoning.append(text)
+        if text := delta.refusal:
+            self._refusal.append(text)
+        if details := delta.reasoning_details:
+            self._details.extend(details)
+
+    def _gather_calls(self, calls: Iterable[chat_completion_pb2.ChatToolCallDelta]) -> None:
+        for call in calls:
+            function = call.function
             parts = self._parts.get(call.index)
             if parts is None:
                 # What a provider adds to a call (a signature, say) comes with its first piece, and is wanted back.
                 parts = self._parts[call.index] = _CallParts(extra=call.extra)
             parts.id = parts.id or call.id
-            parts.name = parts.name or call.function.name
-            parts.arguments.append(call.function.arguments)
+            parts.name = parts.name or function.name
+            parts.arguments.append(function.arguments)
+
+    def _add_logprobs(self, told: chat_completion_pb2.ChatLogprobs) -> None:
+        if self._logprobs is None:
+            self._logprobs = chat_completion_pb2.ChatLogprobs()
+        self._logprobs.content.tokens.extend(told.content.tokens)
+        self._logprobs.refusal.tokens.extend(told.refusal.tokens)
 
     def _end(self) -> None:
         """The answer is complete: if it calls tools, the calls are to be run."""
@@ -216,6 +241,14 @@ class ChatTurn:
             made = message.tool_calls.add().function
             made.id, made.extra = call.id, parts.extra
             made.function.name, made.function.arguments = call.name, call.arguments
+
+
+def _is_text(batch: Batch) -> bool:
+    """Whether a message of the model is one run of text and nothing else, as nearly all are."""
+    if len(batch.ListFields()) != 1 or len(batch.chunks) != 1:
+        return False
+    (chunk,) = batch.chunks
+    return len(chunk.ListFields()) == 1 and bool(chunk.contents)
 
 
 def _add_counts(total: chat_completion_pb2.ChatUsage, usage: chat_completion_pb2.ChatUsage) -> None:

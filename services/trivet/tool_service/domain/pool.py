@@ -119,7 +119,8 @@ class ToolPool:
             for last in (False, True):
                 try:
                     with await slot.session() as live:
-                        await _find(live, tool)
+                        if (known := live.tools.known) is None or tool not in known.names:
+                            await _find(live, tool)
                         calling = live.session.call(tool, arguments, timeout or server.call_timeout)
                         async with aclosing(calling) as events:
                             async for event in events:
@@ -210,7 +211,7 @@ class ToolPool:
 
 async def _list(slot: SessionSlot) -> Listing:
     with await slot.session() as live:
-        return await live.tools.get(live.session.list_tools)
+        return live.tools.known or await live.tools.get(live.session.list_tools)
 
 
 async def _find(live: Live, tool: str) -> None:

@@ -61,7 +61,8 @@ class SessionSlot:
         Raises:
             ConnectFailed, InvalidRequest: no session can be opened now.
         """
-        return Use(self, await self._open())
+        live = self._live
+        return Use(self, live if live is not None and not live.session.closed else await self._open())
 
     async def close(self) -> None:
         """Close the session now, whoever uses it."""
