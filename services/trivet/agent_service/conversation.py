@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 import grpc
 
@@ -14,7 +15,8 @@ from trivet.model.v1 import model_service_pb2_grpc
 Batch = chat_completion_pb2.ChatCompletionChunkBatch
 ModelStub = model_service_pb2_grpc.ModelServiceStub
 
-_ACCEPTING_RUNS = (ACCEPTED,)
+_SHARED: Final[tuple[Literal["service_tier", "system_fingerprint"], ...]] = ("service_tier", "system_fingerprint")
+_ACCEPTING_RUNS: Final = (ACCEPTED,)
 
 # Reasons after which no call is run: the model was cut off, and so may be the arguments.
 _CUT_OFF = frozenset({"length", "content_filter"})
@@ -30,6 +32,7 @@ class ChatConversation:
         self._stub = stub
         self._request = request
         self._asked_with = len(request.messages)
+        self._told: dict[str, str] = {}
         self.usage: chat_completion_pb2.ChatUsage | None = None
         self.last: ChatTurn | None = None
 
@@ -45,6 +48,15 @@ class ChatConversation:
             self._request.ClearField("tool_choice")
         self.last = ChatTurn(self._stub, self._request, self)
         return self.last
+
+    def drop_what_was_told(self, batch: Batch) -> None:
+        """Leave of what all chunks share only what is new: each turn tells its caller anew, and the run has one."""
+        for name in _SHARED:
+            if batch.HasField(name):
+                said = getattr(batch, name)
+                if self._told.get(name) == said:
+                    batch.ClearField(name)
+                self._told[name] = said
 
     def begin_message(self) -> chat_message_pb2.AssistantMessage:
         """A place in the conversation for a model's message that calls tools."""
@@ -163,6 +175,7 @@ class ChatTurn:
         passed.ClearField("id")
         passed.ClearField("created")
         passed.ClearField("model")
+        self._conversation.drop_what_was_told(passed)
         chunks = passed.chunks
         empty = [position for position, chunk in enumerate(chunks) if not self._take(chunk)]
         for position in reversed(empty):
