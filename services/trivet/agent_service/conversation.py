@@ -124,7 +124,7 @@ class ChatTurn:
         stream = self._stub.StreamChatCompletion(self._request, metadata=_ACCEPTING_RUNS)
         last: Batch | None = None
         try:
-            async for batch in stream:
+            while isinstance(batch := await stream.read(), Batch):
                 passed = self._passed(batch)
                 if not passed.chunks:
                     continue

@@ -94,6 +94,8 @@ class ToolPool:
             Overloaded: every session that may be open is in use.
         """
         server = self._registry.resolve(target)
+        if (known := self._remembered(server, principal)) is not None:
+            return known
         with _Held(self, server, principal) as slot:
             try:
                 return await _list(slot)
@@ -163,6 +165,16 @@ class ToolPool:
             return ServerState(server, "unavailable", error=_sentence(server, failure))
         return ServerState(server)
 
+    def _remembered(self, server: McpServer, principal: str) -> Listing | None:
+        """The tools of a server, if it need not be asked; its slot counts as used."""
+        key = (*server.identity, principal)
+        slot = self._slots.get(key)
+        known = slot.tools_now if slot is not None else None
+        if slot is not None and known is not None:
+            self._slots.move_to_end(key)
+            slot.last_used = self._clock()
+        return known
+
     def take(self, server: McpServer, principal: str) -> SessionSlot:
         """The slot of a server for one more request of a caller. Raises Overloaded."""
         key = (*server.identity, principal)
@@ -211,7 +223,7 @@ class ToolPool:
 
 async def _list(slot: SessionSlot) -> Listing:
     with await slot.session() as live:
-        return live.tools.known or await live.tools.get(live.session.list_tools)
+        return await live.tools.get(live.session.list_tools)
 
 
 async def _find(live: Live, tool: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from trivet.kernel.errors import InvalidRequest
-from trivet.tool_service.domain.session import ConnectFailed, Connector, Interrupted, NeverReached, Session
+from trivet.tool_service.domain.session import ConnectFailed, Connector, Interrupted, Listing, NeverReached, Session
 from trivet.tool_service.domain.targets import McpServer
 from trivet.tool_service.domain.tool_list import ToolList
 
@@ -49,6 +49,11 @@ class SessionSlot:
     def session_now(self) -> Session | None:
         """The open session, if there is one."""
         return self._live.session if self._live is not None and not self._live.session.closed else None
+
+    @property
+    def tools_now(self) -> Listing | None:
+        """The tools of the open session, if there is one and they are known to be current."""
+        return self._live.tools.known if self._live is not None and not self._live.session.closed else None
 
     @property
     def failure(self) -> Exception | None:
