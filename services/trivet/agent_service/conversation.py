@@ -1,12 +1,13 @@
 """The model of a run: each turn is one StreamChatCompletion of ModelService, and the conversation grows with each."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import grpc
 
 from trivet.content.v1 import chat_completion_pb2, chat_message_pb2, chat_request_pb2
+from trivet.content.v1.chat_tool_pb2 import ToolInfo
 from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.loop import ToolCall, ToolOutcome
@@ -25,10 +26,14 @@ _CUT_OFF = frozenset({"length", "content_filter"})
 class ChatConversation:
     """A run's conversation, as the chat messages that ModelService is asked with.
 
-    `request` is the request of the first model call; it is changed as the run goes on.
+    `request` is the request of the first model call; it is changed as the run goes on. `infos` tell, by the name that the model
+    calls, what callers are told of a tool.
     """
 
-    def __init__(self, stub: ModelStub, request: chat_request_pb2.CreateChatCompletionRequest) -> None:
+    def __init__(
+        self, stub: ModelStub, request: chat_request_pb2.CreateChatCompletionRequest, infos: Mapping[str, ToolInfo]
+    ) -> None:
+        self.infos = infos
         self._stub = stub
         self._request = request
         self._asked_with = len(request.messages)
@@ -86,7 +91,7 @@ class _CallParts:
 
 
 class ChatTurn:
-    """One model call: passes on the chunks of the answer, and gathers the message that they make.
+    """One model call: passes on the chunks of the answer, with the tool behind each call, and gathers the message that they make.
 
     The chunk that ends the answer and the usage are kept back, because how the run ends them is the run's to say. `ended` says
     that no more chunks come after the batch that was yielded last.
@@ -108,11 +113,6 @@ class ChatTurn:
         self.ended = False
         self.finish_reason = ""
         self.calls: Sequence[ToolCall] = ()
-
-    @property
-    def calling(self) -> bool:
-        """Whether a call of a tool has begun."""
-        return bool(self._parts)
 
     @property
     def is_last(self) -> bool:
@@ -223,8 +223,11 @@ class ChatTurn:
             if parts is None:
                 # What a provider adds to a call (a signature, say) comes with its first piece, and is wanted back.
                 parts = self._parts[call.index] = _CallParts(extra=call.extra)
+            if name := function.name:
+                parts.name = parts.name or name
+                if (info := self._conversation.infos.get(name)) is not None:
+                    call.tool_info.CopyFrom(info)
             parts.id = parts.id or call.id
-            parts.name = parts.name or function.name
             parts.arguments.append(function.arguments)
 
     def _add_logprobs(self, told: chat_completion_pb2.ChatLogprobs) -> None:

@@ -19,7 +19,6 @@ class AgentRun:
     ) -> None:
         self._conversation = conversation
         self._tools = tools
-        self._infos = tools.offer.infos
         self._model = model
         self._limit = limit
         self._include_usage = include_usage
@@ -54,23 +53,11 @@ class AgentRun:
         return self._ended(event)
 
     def _streamed(self, batch: Batch) -> Batch | None:
-        """The model's chunks, with the tool behind each call that begins, if any has."""
         self._turn = turn = self._conversation.last
-        if turn is None:
-            raise AssertionError("what was streamed is of a turn")
-        if turn.calling:
-            self._name_calls(batch)
-        if turn.ended and not turn.calls:
+        if turn is not None and turn.ended and not turn.calls:
             self._last = batch
             return None
         return batch
-
-    def _name_calls(self, batch: Batch) -> None:
-        for chunk in batch.chunks:
-            for choice in chunk.choices:
-                for call in choice.delta.tool_calls:
-                    if (info := self._infos.get(call.function.name)) is not None:
-                        call.tool_info.CopyFrom(info)
 
     def _finished(self, call: ToolCall, outcome: ToolOutcome) -> Batch:
         """The result of a call, the first of a turn after the end of that."""
@@ -120,7 +107,7 @@ class AgentRun:
     def _name_tools(self, completion: chat_completion_pb2.ChatCompletion) -> None:
         for message in completion.messages:
             for call in message.assistant.tool_calls:
-                if (info := self._infos.get(call.function.function.name)) is not None:
+                if (info := self._conversation.infos.get(call.function.function.name)) is not None:
                     call.function.tool_info.CopyFrom(info)
 
 

@@ -49,5 +49,5 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         tools = await self._tools.gather(request.mcp_servers, headers, self._settings.max_parallel_tool_calls)
         chat.tools.extend(tools.offer.definitions)
         limit = request.iteration_limit if request.HasField("iteration_limit") else requests.DEFAULT_ITERATION_LIMIT
-        conversation = ChatConversation(self._models, chat)
+        conversation = ChatConversation(self._models, chat, tools.offer.infos)
         return AgentRun(conversation, tools, request.model, limit, include_usage=request.stream_options.include_usage)
