@@ -55,7 +55,7 @@ class ChatConversation:
         return self.last
 
     def drop_what_was_told(self, batch: Batch) -> None:
-        """Leave of what all chunks share only what is new: each turn tells its caller anew, and the run has one."""
+        """Leave of what all chunks share only what is new: each turn says it anew, and the caller has heard it."""
         for name in _SHARED:
             if batch.HasField(name):
                 said = getattr(batch, name)
@@ -175,11 +175,12 @@ class ChatTurn:
         passed.ClearField("id")
         passed.ClearField("created")
         passed.ClearField("model")
-        self._conversation.drop_what_was_told(passed)
         chunks = passed.chunks
         empty = [position for position, chunk in enumerate(chunks) if not self._take(chunk)]
         for position in reversed(empty):
             del chunks[position]
+        if chunks:
+            self._conversation.drop_what_was_told(passed)
         return passed
 
     def _take(self, chunk: chat_completion_pb2.ChatCompletionChunk) -> bool:
