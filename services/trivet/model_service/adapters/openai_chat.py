@@ -259,8 +259,12 @@ class _Common:
         if self._sent:
             news = {key: head[key] for key in _CHANGING if head.get(key) and head[key] != self._sent.get(key)}
         else:
-            told = {key: value for key, value in head.items() if value}
-            news = {"id": _new_id(), "created": int(time.time())} | told | {"model": self._model}
+            news = {key: value for key, value in head.items() if value}
+            news["model"] = self._model
+            if "id" not in news:
+                news["id"] = _new_id()
+            if "created" not in news:
+                news["created"] = int(time.time())
         self._sent |= news
         return news
 
