@@ -44,7 +44,7 @@ def _unchanged(body: Body) -> Body:
 
 
 class OpenAIChat:
-    """A `Dialect`, a `NativeChat` and a `CountsTokens` over one provider.
+    """A `Dialect`, an `AnswersWhole`, a `NativeChat` and a `CountsTokens` over one provider.
 
     `adapt` has the last word on every body, for an engine that needs more than its API says. With `merge_text`, pieces of text that
     come together go on as one.
@@ -68,16 +68,24 @@ class OpenAIChat:
 
     async def turn(self, request: TurnRequest) -> AsyncGenerator[list[TurnEvent]]:
         """See `Dialect.turn`."""
-        body = chat_body(request, self._flavor)
         if not request.stream:
-            yield await self._single(body)
+            yield await self.whole_turn(request)
             return
         reader = ChunkReader()
-        async with aclosing(self._stream(body)) as batches:
+        async with aclosing(self._stream(chat_body(request, self._flavor))) as batches:
             async for batch in batches:
                 if events := [event for told in batch for event in _events(reader, told)]:
                     yield events
         yield list(reader.finish())
+
+    async def whole_turn(self, request: TurnRequest) -> list[TurnEvent]:
+        """See `AnswersWhole.whole_turn`."""
+        answer = await self._completion(chat_body(request, self._flavor))
+        if plain := plain_events(answer):
+            return plain
+        as_chunk(answer)
+        reader = ChunkReader()
+        return [*reader.read(*self._split(answer)), *reader.finish()]
 
     async def count_tokens(self, request: TurnRequest) -> int | None:
         """See `CountsTokens.count_tokens`; llama.cpp is a server that does."""
@@ -148,14 +156,6 @@ class OpenAIChat:
             raise self._http.invalid("answered without a choice")
         repair_completion(answer, functions=functions)
         return answer
-
-    async def _single(self, body: Body) -> list[TurnEvent]:
-        answer = await self._completion(body)
-        if plain := plain_events(answer):
-            return plain
-        as_chunk(answer)
-        reader = ChunkReader()
-        return [*reader.read(*self._split(answer)), *reader.finish()]
 
     async def _stream(self, body: Body, *, functions: bool = False) -> AsyncGenerator[list[_Told]]:
         """Batches of repaired chunks; unless it raises, every choice that began has ended when it ends."""

@@ -45,6 +45,15 @@ class Dialect(Protocol):
 
 
 @runtime_checkable
+class AnswersWhole(Protocol):
+    """A dialect that tells a turn which is no stream at once, where an iterator would have one batch to give."""
+
+    async def whole_turn(self, request: TurnRequest) -> list[TurnEvent]:
+        """All events of the turn. Raises as `turn` does."""
+        ...
+
+
+@runtime_checkable
 class CountsTokens(Protocol):
     """A dialect whose servers may count what a turn would bring to the model."""
 

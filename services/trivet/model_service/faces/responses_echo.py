@@ -40,6 +40,9 @@ _REPEATED: Final = frozenset(
 )
 """What a response has as its request gave it."""
 
+_COMPLETED: Final = frozenset({"tools", "reasoning", "text"})
+"""What of it `complete` adds to."""
+
 
 def new_response_id() -> str:
     """A fresh id of a response, which nobody can guess."""
@@ -62,7 +65,8 @@ def begin(request: request_pb.CreateResponseRequest, provider: str) -> pb.Respon
     if request.HasField("conversation"):
         reference = request.conversation
         response.conversation.id = reference.id or reference.conversation.id
-    complete(response)
+    if not _COMPLETED.isdisjoint(given):
+        complete(response)
     return response
 
 
