@@ -8,13 +8,13 @@ from typing import Self
 from google.protobuf.message import Message
 
 from trivet.kernel.address_guard import AddressGuard
-from trivet.kernel.errors import UnsupportedParameter
+from trivet.kernel.errors import ServiceError, UnsupportedParameter
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.registry import Registry, Served
 from trivet.model_service.faces import responses
-from trivet.model_service.faces.native import answers_whole, is_native_responses
+from trivet.model_service.faces.native import is_native_responses, tells_turns
 from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_request import parse
 from trivet.model_service.faces.responses_tools import namespaced
@@ -89,7 +89,7 @@ class ModelTurns:
                 return await dialect.create_response(asked, target.model, begun)
             turn = parse(asked, target.model, stream=False)
             whole = WholeResponse(begun, namespaced(asked.tools) if asked.tools else {})
-            if answers_whole(dialect):
+            if tells_turns(dialect):
                 whole.add(await dialect.whole_turn(turn))
                 return whole.response
             return await responses.collect(whole, dialect.turn(turn))
@@ -109,11 +109,22 @@ class ModelTurns:
             if is_native_responses(dialect):
                 return dialect.stream_response(asked, target.model, begun, ending)
             turn = parse(asked, target.model, stream=True)
-            return responses.stream(ResponseRenderer(begun, namespaced(asked.tools)), dialect.turn(turn), ending)
+            renderer = ResponseRenderer(begun, namespaced(asked.tools) if asked.tools else {})
+            if tells_turns(dialect):
+                ending.fail = renderer.fail
+                return dialect.turn_as(turn, renderer.batch)
+            return responses.stream(renderer, dialect.turn(turn), ending)
 
-        async with aclosing(responses.ended(self._router.stream("responses", request.model, asking), ending)) as batches:
-            async for batch in batches:
-                yield batch
+        begun = False
+        async with aclosing(self._router.stream("responses", request.model, asking)) as batches:
+            try:
+                async for batch in batches:
+                    begun = True
+                    yield batch
+            except ServiceError as error:
+                if not begun or ending.fail is None:
+                    raise
+                yield ResponseEventBatch(events=ending.fail(error))
 
     async def check(self, request: CreateResponseRequest) -> None:
         """Find fault with a request as far as that can be done without asking its provider. Raises as `create` does.

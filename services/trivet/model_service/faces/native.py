@@ -20,7 +20,7 @@ from trivet.model.v1.response_context_pb2 import CompactedResponse
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
-from trivet.model_service.domain.ports import AnswersWhole
+from trivet.model_service.domain.ports import TellsTurns
 from trivet.model_service.faces.responses import Ending
 
 
@@ -104,9 +104,9 @@ def is_native_responses(dialect: Any) -> TypeGuard[NativeResponses]:
     return _fills(type(dialect), NativeResponses)
 
 
-def answers_whole(dialect: Any) -> TypeGuard[AnswersWhole]:
-    """Whether a dialect is an `AnswersWhole`."""
-    return _fills(type(dialect), AnswersWhole)
+def tells_turns(dialect: Any) -> TypeGuard[TellsTurns]:
+    """Whether a dialect is a `TellsTurns`."""
+    return _fills(type(dialect), TellsTurns)
 
 
 def is_native_messages(dialect: Any) -> TypeGuard[NativeMessages]:

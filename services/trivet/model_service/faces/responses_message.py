@@ -98,8 +98,9 @@ class MessageOutput(OutputItem):
         run.item_id = self.item_id
         run.output_index = self.output_index
         run.content_index = self._index
-        # Each of the texts but the first takes a number of its own.
-        deque(islice(self._sequence, len(texts) - 1), maxlen=0)
+        if len(texts) > 1:
+            # Each of the texts but the first takes a number of its own.
+            deque(islice(self._sequence, len(texts) - 1), maxlen=0)
 
     def _text_run(self, event: TextRun) -> ResponseEvent:
         told = ResponseEvent()

@@ -60,13 +60,12 @@ class Shown:
 
     def batch(self, batch: ResponseEventBatch) -> ResponseEventBatch:
         """The events for the caller."""
-        if self._all or not any(map(_has_hidden_in, batch.events)):
+        if self._all:
             return batch
-        shown = ResponseEventBatch()
-        shown.CopyFrom(batch)
-        for event in shown.events:
-            _hide(_items_of(event))
-        return shown
+        for event in batch.events:
+            if event.WhichOneof("event") in _WITH_ANY and _has_hidden(_items_of(event)):
+                return _hidden(batch)
+        return batch
 
     def page(self, page: ItemPage) -> ItemPage:
         """The page of items for the caller."""
@@ -81,16 +80,20 @@ class Shown:
 _NOTHING_MORE: Final = Shown(())
 
 
+def _hidden(batch: ResponseEventBatch) -> ResponseEventBatch:
+    shown = ResponseEventBatch()
+    shown.CopyFrom(batch)
+    for event in shown.events:
+        _hide(_items_of(event))
+    return shown
+
+
 def _items_of(event: ResponseEvent) -> Iterable[Item]:
     kind = event.WhichOneof("event")
     said: Any = getattr(event, kind) if kind in _WITH_ITEM or kind in _WITH_RESPONSE else None
     if said is None:
         return ()
     return [said.item] if kind in _WITH_ITEM else said.response.output
-
-
-def _has_hidden_in(event: ResponseEvent) -> bool:
-    return event.WhichOneof("event") in _WITH_ANY and _has_hidden(_items_of(event))
 
 
 def _has_hidden(items: Iterable[Item]) -> bool:
