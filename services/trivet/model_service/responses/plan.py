@@ -1,9 +1,8 @@
 """What is to be asked for a response: its request, with all that it goes on from looked up."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -13,7 +12,7 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.seals import is_seal
 from trivet.model_service.domain.store import Store, StoredResponse
-from trivet.model_service.faces.responses_echo import begin
+from trivet.model_service.faces.responses_echo import begin_with
 from trivet.model_service.responses.assembly import unmake
 from trivet.model_service.responses.background_options import check_background_options
 from trivet.model_service.responses.history import History, own_input, pack_input
@@ -100,14 +99,14 @@ class Planner:
             UnsupportedParameter: it asks for what only other providers have, or none.
         """
         serving = self._turns.serving(request.model)
-        given = {field.name for field, _ in request.ListFields()}
+        given: dict[str, Any] = {field.name: value for field, value in request.ListFields()}
         if "metadata" in given:
             check_metadata(request.metadata)
         is_text = request.input.WhichOneof("kind") == "text"
-        is_plain = is_text and given <= _PLAIN and not serving.native.alone
+        is_plain = is_text and given.keys() <= _PLAIN and not serving.native.alone
         if not is_plain:
             _judge(request, given, serving)
-        told = begin(request, serving.provider)
+        told = begin_with(given, serving.provider)
         if "store" not in given:
             told.store = True
         if is_plain:
@@ -154,7 +153,7 @@ class Planner:
         return []
 
 
-def _judge(request: CreateResponseRequest, given: AbstractSet[str], serving: Serving) -> None:
+def _judge(request: CreateResponseRequest, given: Container[str], serving: Serving) -> None:
     """Find fault with parameters that don't go together."""
     if "background_options" in given:
         check_background_options(request.background_options)
