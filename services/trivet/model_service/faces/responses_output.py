@@ -3,7 +3,6 @@
 An item is opened, fed and closed, and is whole afterwards: `item` then is what the stream said.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
@@ -27,7 +26,7 @@ def is_object(pieces: Sequence[str]) -> bool:
         return False
 
 
-class OutputItem(ABC):
+class OutputItem:
     """An item that comes. `sequence` numbers the events of the stream; `waiting` is for events that come too early."""
 
     def __init__(self, sequence: Iterator[int], item: pb.Item, item_id: str) -> None:
@@ -61,17 +60,17 @@ class OutputItem(ABC):
         self.output_index = output_index
         yield ResponseEvent(output_item_added=self._whole())
 
-    @abstractmethod
     def feed(self, event: TurnEvent) -> Iterator[ResponseEvent]:
         """The events for one that belongs to this item."""
+        raise NotImplementedError
 
     def close(self, status: str) -> Iterator[ResponseEvent]:
         """The events that end the item with this status."""
         yield from self._end(status)
         yield ResponseEvent(output_item_done=self._whole())
 
-    @abstractmethod
-    def _end(self, status: str) -> Iterator[ResponseEvent]: ...
+    def _end(self, status: str) -> Iterator[ResponseEvent]:
+        raise NotImplementedError
 
     def _item_delta(self, delta: str) -> tool_body.ItemDeltaEvent:
         return tool_body.ItemDeltaEvent(
