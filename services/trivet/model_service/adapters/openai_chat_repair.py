@@ -28,7 +28,7 @@ class ChunkRepair:
     @property
     def finished(self) -> bool:
         """Whether there was a choice, and each has its finish reason."""
-        return self.begun and not self._going
+        return bool(self._choices) and not self._going
 
     def repair(self, chunk: dict[str, Any]) -> bool:
         """Repairs the next chunk; False if it says nothing, being of choices that have ended."""
