@@ -38,7 +38,7 @@ class Answer:
         if self.continued and isinstance(response, dict):
             response["previous_response_id"] = self.continued
         self._begun = True
-        self._numbering.passed([event])
+        self._numbering.passed(1, event)
         await self._say(value)
 
     async def failure(self, error: ServiceError) -> None:

@@ -1,6 +1,5 @@
 """The numbers of a stream's events, for the one that the bridge has to add when a stream breaks."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -20,11 +19,10 @@ class Numbering:
         self._next = seen + 1
         self._last: Message | None = None
 
-    def passed(self, events: Sequence[Message]) -> None:
-        """Note that these events went out."""
-        if events:
-            self._next += self._runs.count(events)
-            self._last = events[-1]
+    def passed(self, count: int, last: Message | None) -> None:
+        """Note that so many events went out, and which was the last."""
+        self._next += count
+        self._last = last
 
     @property
     def next(self) -> int:

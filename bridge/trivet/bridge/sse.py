@@ -44,16 +44,13 @@ class Events:
         self.call = call
         self._codec = codec
         self._stream = codec.open()
-        # Only events that have names have numbers.
-        self._numbering = Numbering(codec, seen) if codec.discriminator else None
+        self._seen = seen
 
     async def next(self) -> bytes | None:
         """The events of the next message; None when there are no more. Raises AioRpcError."""
         batch = await self.call.read()
         if not isinstance(batch, Message):
             return None
-        if self._numbering is not None:
-            self._numbering.passed(getattr(batch, self._codec.events_name))
         return self._stream.frames(batch)
 
     @property
@@ -63,9 +60,12 @@ class Events:
 
     def failure(self, error: ServiceError) -> bytes:
         """The event that tells of an error in the middle of the stream, in the dialect of the stream."""
-        if self._numbering is None:
+        # Only events that have names have numbers.
+        if not self._codec.discriminator:
             return b"data: " + orjson.dumps(error_body(error)[1]) + b"\n\n"
-        return b"event: error\ndata: " + orjson.dumps(self._numbering.failure(error)) + b"\n\n"
+        numbering = Numbering(self._codec, self._seen)
+        numbering.passed(self._stream.count, self._stream.last)
+        return b"event: error\ndata: " + orjson.dumps(numbering.failure(error)) + b"\n\n"
 
     @property
     def end(self) -> bytes:

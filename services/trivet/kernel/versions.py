@@ -62,7 +62,8 @@ class Versions(Generic[T]):
     def _release(self, root: Call) -> None:
         version = self._held.pop(root)
         version.calls -= 1
-        self._end_if_left(version)
+        if version is not self._latest:
+            self._end_if_left(version)
 
     def _end_if_left(self, version: _Version[T]) -> None:
         if not version.calls and version is not self._latest:

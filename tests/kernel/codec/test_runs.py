@@ -78,12 +78,14 @@ def test_what_only_callers_over_grpc_see_is_in_no_frame() -> None:
 
 @pytest.mark.parametrize("texts", [["a"], ["a", "b", "c"]])
 def test_an_error_after_a_run_has_the_number_after_its_last_event(texts: list[str]) -> None:
-    numbering = Numbering(RESPONSES)
-    numbering.passed(responses(*texts, first=5).events)
+    stream, numbering = RESPONSES.open(), Numbering(RESPONSES)
+    stream.frames(responses(*texts, first=5))
+    numbering.passed(stream.count, stream.last)
     assert numbering.failure(UpstreamFailed("It broke."))["sequence_number"] == 5 + len(texts)
 
-    unnumbered = Numbering(CHAT)
-    unnumbered.passed(chat(*texts).chunks)
+    stream, unnumbered = CHAT.open(), Numbering(CHAT)
+    stream.frames(chat(*texts))
+    unnumbered.passed(stream.count, stream.last)
     assert unnumbered.next == len(texts)
 
 

@@ -40,6 +40,8 @@ class _Run:
     name: str
     path: tuple[str, ...]
     counted_by: str
+    own: frozenset[int]
+    """The numbers of the fields that differ from event to event."""
 
     def single(self, holder: Any, text: str, offset: int) -> None:
         """Make the message, a copy, the event of the run at `offset`."""
@@ -55,8 +57,7 @@ class _Run:
 
     def head(self, holder: Message) -> tuple[object, ...]:
         """What the events of a run have in common, without the text and the number; the same for the next run of the same text."""
-        own = self.name, self.counted_by
-        return tuple([(field.number, value) for field, value in holder.ListFields() if field.name not in own])
+        return tuple([(number, value) for field, value in holder.ListFields() if (number := field.number) not in self.own])
 
 
 class Runs:
@@ -126,6 +127,8 @@ class RunFrames:
         self._runs = runs
         self._head: object = None
         self._render: _Render | None = None
+        self.count = 0
+        """How many single events have been written."""
 
     def forget(self) -> None:
         """Frames look different from now on."""
@@ -135,14 +138,17 @@ class RunFrames:
         """The frames of an event, of each that it stands for."""
         found = self._runs.found_in(event)
         if found is None:
+            self.count += 1
             return frame(event)
         holder, run = found
+        texts = getattr(holder, run.name)
+        self.count += len(texts)
         head = (run.name, run.head(holder))
         if head != self._head:
             self._head, self._render = head, self._template(event, run, frame)
         if self._render is None:
             return b"".join(map(frame, self._runs.singles(event)))
-        return self._render(getattr(holder, run.name), getattr(holder, run.counted_by) if run.counted_by else 0)
+        return self._render(texts, getattr(holder, run.counted_by) if run.counted_by else 0)
 
     def _template(self, event: Message, run: _Run, frame: _Frame) -> _Render | None:
         """None if it cannot be told from the frame of one event."""
@@ -210,4 +216,5 @@ def _run_in(message: Descriptor) -> _Run | None:
         raise ShapeError(message.full_name, "a run is one hidden field, of many strings")
     if options.run.counted_by and options.run.counted_by not in message.fields_by_name:
         raise ShapeError(message.full_name, "a run is counted by a field beside it")
-    return _Run(field.name, tuple(options.run.at.split(".")), options.run.counted_by)
+    own = {number.number for name, number in message.fields_by_name.items() if name in (field.name, options.run.counted_by)}
+    return _Run(field.name, tuple(options.run.at.split(".")), options.run.counted_by, frozenset(own))

@@ -70,6 +70,17 @@ class EventStream:
         self._common = codec.batch_class()
         self._front = codec.front
         self._runs = RunFrames(codec.runs)
+        self._last: Message | None = None
+
+    @property
+    def count(self) -> int:
+        """How many events have been written."""
+        return self._runs.count
+
+    @property
+    def last(self) -> Message | None:
+        """The event that was written last."""
+        return None if self._last is None else getattr(self._last, self._codec.events_name)[-1]
 
     @property
     def end(self) -> bytes:
@@ -85,7 +96,10 @@ class EventStream:
         if len(said) != 1 or said[0][0].name != self._codec.events_name:
             self._learn(said)
         frame, of = self._frame, self._runs.of
-        return _without_odd_breaks(b"".join([of(event, frame) for event in getattr(batch, self._codec.events_name)]))
+        written = [of(event, frame) for event in getattr(batch, self._codec.events_name)]
+        if written:
+            self._last = batch
+        return _without_odd_breaks(written[0] if len(written) == 1 else b"".join(written))
 
     def _frame(self, event: Message) -> bytes:
         codec = self._codec

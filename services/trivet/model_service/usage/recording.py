@@ -56,7 +56,7 @@ class UsageRecorder(CallObserver):
             self._lose(1)
             return
         # The id is made once: where nobody knows whether a record was stored, it is stored again under the same one.
-        self._waiting.append((self._ids.next(), _bounded(record)))
+        self._waiting.append((self._ids.next(), _shortened(record) if len(record.model) > _LONGEST_NAME else record))
         if self._task is None:
             self._task = asyncio.create_task(self._write())
 
@@ -111,6 +111,7 @@ class UsageRecorder(CallObserver):
         return [self._record(identity, call) for identity, call in batch]
 
     def _record(self, identity: str, call: CallRecord) -> UsageRecord:
+        call = _plausible(call)
         cost = self._prices.cost(call)
         return UsageRecord(identity, call, cost, unpriced=cost is None and may_have_cost(call))
 
@@ -131,17 +132,20 @@ class UsageRecorder(CallObserver):
         self._lost = 0
 
 
-def _bounded(call: CallRecord) -> CallRecord:
-    """The call without what callers and upstreams may have made too large."""
-    if len(call.model) > _LONGEST_NAME:
-        # The name at the provider is part of it, where the caller chose that.
-        attempts = tuple(replace(attempt, target=attempt.target[:_LONGEST_NAME]) for attempt in call.attempts)
-        model, upstream = call.model[:_LONGEST_NAME], call.upstream_model[:_LONGEST_NAME]
-        call = replace(call, model=model, upstream_model=upstream, attempts=attempts)
+def _shortened(call: CallRecord) -> CallRecord:
+    """The call without what its caller made too long."""
+    # The name at the provider is part of it, where the caller chose that.
+    attempts = tuple(replace(attempt, target=attempt.target[:_LONGEST_NAME]) for attempt in call.attempts)
+    model, upstream = call.model[:_LONGEST_NAME], call.upstream_model[:_LONGEST_NAME]
+    return replace(call, model=model, upstream_model=upstream, attempts=attempts)
+
+
+def _plausible(call: CallRecord) -> CallRecord:
+    """The call without what an upstream may have made too large."""
     used = call.usage
-    if used is not None and not _is_possible(used):
-        call = replace(call, usage=Usage(*(min(max(count, 0), _MOST_TOKENS) for count in astuple(used))))
-    return call
+    if used is None or _is_possible(used):
+        return call
+    return replace(call, usage=Usage(*(min(max(count, 0), _MOST_TOKENS) for count in astuple(used))))
 
 
 def _is_possible(used: Usage) -> bool:
