@@ -48,15 +48,11 @@ class Events:
 
     async def next(self) -> bytes | None:
         """The events of the next message; None when there are no more. Raises AioRpcError."""
-        batch = await self.call.read()
-        if not isinstance(batch, Message):
-            return None
-        return self._stream.frames(batch)
+        return self.frames(await self.call.read())
 
-    @property
-    def are_all_read(self) -> bool:
-        """Whether it is known already that nothing but the end comes next."""
-        return self.call.done()
+    def frames(self, batch: object) -> bytes | None:
+        """The events of a message; None for what is none, because there are no more."""
+        return self._stream.frames(batch) if isinstance(batch, Message) else None
 
     def failure(self, error: ServiceError) -> bytes:
         """The event that tells of an error in the middle of the stream, in the dialect of the stream."""
@@ -149,15 +145,15 @@ class _Writing:
             self._meanwhile.cancel()
 
     async def _write(self, frames: bytes | None) -> None:
-        write, events, now = self._writer.write, self._events, self._loop.time
+        call, frames_of, write, now = self._events.call, self._events.frames, self._writer.write, self._loop.time
         while frames is not None:
-            if events.are_all_read:
-                # It leaves in one write with the end.
+            if call.done():
+                # What is known to be the last of it leaves in one write with the end.
                 self._held += frames
             elif frames:
                 self._written_at = now()
                 await write(frames)
-            frames = await events.next()
+            frames = frames_of(await call.read())
 
     async def _begin(self, told: dict[str, str]) -> None:
         self._timer.cancel()

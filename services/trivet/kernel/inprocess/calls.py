@@ -42,7 +42,8 @@ class InProcessCall(grpc.aio.Call):
         return self._exchange.code is grpc.StatusCode.CANCELLED
 
     def done(self) -> bool:
-        return self._exchange.settled
+        exchange = self._exchange
+        return exchange.code is not None and not exchange.messages
 
     def time_remaining(self) -> float | None:
         return self._exchange.time_remaining()

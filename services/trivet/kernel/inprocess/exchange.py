@@ -39,6 +39,7 @@ class Exchange:
         "_handler",
         "_interrupted",
         "_loop",
+        "_stalled",
         "_timer",
         "callbacks",
         "changed",
@@ -85,6 +86,7 @@ class Exchange:
         self.task: asyncio.Task[Any] | None = None
         self._handler: tuple[Coroutine[Any, Any, None], Context] | None = None
         self._interrupted = False
+        self._stalled = False
 
     def run(self, handler: Coroutine[Any, Any, None], context: Context) -> None:
         """Start the handler; it sees `context`, not the context variables of its caller."""
@@ -142,6 +144,7 @@ class Exchange:
             messages = self.messages = _Window(self._loop)
         while len(messages) >= WINDOW and self.code is None:
             # Whoever cancels the handler, which is what waits here, ends the call.
+            self._stalled = True
             await messages.room.next()
         if self.code is not None:
             raise grpc.aio.InternalError("The call has ended: nobody reads this message.")
@@ -154,7 +157,9 @@ class Exchange:
     def take(self, messages: _Window) -> Any:
         """The next one of `messages`, which there is, for the reader."""
         message = messages.popleft()
-        messages.room.notify()
+        if self._stalled:
+            self._stalled = False
+            messages.room.notify()
         if self.callbacks:
             self._call_back_if_settled()
         return message
