@@ -115,16 +115,16 @@ async def test_a_client_that_leaves_mid_stream_cancels_the_model() -> None:
 
 async def test_an_answer_that_cannot_be_written_ends_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
-    following = sse.Events.next
+    frames = sse.Events.frames
 
-    async def unwritable(events: sse.Events) -> bytes | None:
+    def unwritable(events: sse.Events, batch: object) -> bytes | None:
         if held:
             raise ValueError("unwritable")
         held.append(events.call)
-        return await following(events)
+        return frames(events, batch)
 
-    monkeypatch.setattr(sse.Events, "next", unwritable)
-    models = ScriptedModels([[role(), asyncio.Event()]])
+    monkeypatch.setattr(sse.Events, "frames", unwritable)
+    models = ScriptedModels([[role(), text("a"), asyncio.Event()]])
     async with bridge(models, ScriptedTools(TOOLS)) as rig, asyncio.timeout(BOUND_SECONDS):
         with pytest.raises(aiohttp.ClientError):
             await rig.raw(PATH, RUN)
