@@ -48,7 +48,10 @@ class Methods(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """The wrapped handler, as grpcio asks for it."""
-        method = handler_call_details.method
+        return self.handler(handler_call_details.method)
+
+    def handler(self, method: str) -> Handler:
+        """The wrapped handler of a call that comes over the wire."""
         if self._draining and not is_infrastructure(method):
             return self._refusal(method, _refuse_draining)
         return self._handlers.get(method) or self._unknown(method)

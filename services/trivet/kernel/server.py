@@ -6,18 +6,17 @@ from collections.abc import Awaitable, Callable, Iterable
 from importlib import import_module
 from typing import Any, Self, TypeVar
 
-import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.call import Judge
-from trivet.kernel.chain import CLEANUP_SECONDS, Chain
+from trivet.kernel.chain import Chain
 from trivet.kernel.health import SERVER, Health
+from trivet.kernel.http2.serving import WireServer
 from trivet.kernel.inprocess.channel import InProcessChannel
 from trivet.kernel.methods import Methods
-from trivet.kernel.rpc import METADATA_BYTES
-from trivet.kernel.settings import ServerSettings, split_host_port
+from trivet.kernel.settings import ServerSettings
 
 Servicer = TypeVar("Servicer")
 
@@ -40,7 +39,7 @@ class Server:
         self._settings = settings
         self._chain = Chain(settings, keys, judges)
         self._methods = Methods(self._chain)
-        self._grpc = grpc.aio.server(handlers=(self._methods,), options=_options(settings))
+        self._wire = WireServer(self._methods.handler, settings.max_message_bytes)
         self._address = ""
         self.channel = InProcessChannel(self._methods)
         self.health = Health()
@@ -65,8 +64,7 @@ class Server:
         """
         names = [*self._methods.services, reflection.SERVICE_NAME]
         self.add(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, reflection.aio.ReflectionServicer(names))
-        self._address = self._bind(self._settings.grpc)
-        await self._grpc.start()
+        self._address = await self._listen(self._settings.grpc)
         for service in (SERVER, *self._methods.services):
             self.health.set(service, serving=True)
 
@@ -80,15 +78,11 @@ class Server:
         self._methods.drain()
         self.health.drain()
         self.channel.drain()
-        closing = asyncio.ensure_future(self._grpc.stop(grace + CLEANUP_SECONDS))
-        try:
-            # The chain cancels first and tells the callers why; grpcio would only cut their streams.
-            await self._chain.drain(grace)
-            # No handler runs any more. grpcio may still hold a stream whose handler was cancelled while it wrote, which
-            # nothing will ever end, and last bytes that are on their way: those get a moment.
-            await self._grpc.stop(_FAREWELL_SECONDS)
-        finally:
-            closing.cancel()
+        self._wire.leave()
+        # The callers are told why their calls end, instead of losing their streams.
+        await self._chain.drain(grace)
+        # No handler runs any more; last bytes that are on their way get a moment.
+        await self._wire.close(_FAREWELL_SECONDS)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -97,29 +91,11 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    def _bind(self, address: str) -> str:
+    async def _listen(self, address: str) -> str:
         try:
-            port = self._grpc.add_insecure_port(address)
-        except RuntimeError as failure:
+            return await self._wire.listen(address, shares_ports=self._settings.shares_ports)
+        except OSError as failure:
             raise CannotListen(f"cannot listen on {address}: is it in use, or not an address of this host?") from failure
-        if address.startswith("unix:"):
-            return address
-        host, _ = split_host_port(address)
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
-    return [
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.max_metadata_size", METADATA_BYTES),
-        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
-        # Unless it is meant, a second process would silently share the port.
-        ("grpc.so_reuseport", int(settings.shares_ports)),
-        # Our clients ping idle connections every 30 s, which grpcio would take for abuse.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-    ]
 
 
 async def run_until_signal(

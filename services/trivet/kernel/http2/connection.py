@@ -1,0 +1,335 @@
+"""One connection of HTTP/2, of whichever end: frames, windows, and the streams that are open on it."""
+
+import asyncio
+from typing import Final, cast
+
+from trivet.kernel.http2 import frames
+from trivet.kernel.http2.frames import (
+    DATA,
+    FRAME_BYTES,
+    HEAD_BYTES,
+    LARGEST_WINDOW,
+    MESSAGE_HEAD_BYTES,
+    WINDOW_BYTES,
+    ConnectionFault,
+    Fault,
+)
+from trivet.kernel.http2.hpack import Decoder, Fields, MalformedBlock
+from trivet.kernel.rpc import METADATA_BYTES
+from trivet.kernel.wakeup import Wakeup
+
+STREAM_WINDOW: Final = 1024 * 1024
+"""What a peer may send on one stream before it is read."""
+
+_CONNECTION_WINDOW: Final = 1024 * STREAM_WINDOW
+"""On all of them: as good as no limit, for that of each stream is one."""
+
+_MOST_BLOCK_BYTES: Final = 2 * METADATA_BYTES
+_FAULTS: Final = {fault.value: fault for fault in Fault}
+_MOST_REPLIES: Final = 1000
+"""How many replies to pings and settings may wait for a peer that does not read them."""
+
+
+class Stream:
+    """One call on a connection, as that sees it."""
+
+    id = 0
+    window = 0
+    """How many bytes may still be sent on it."""
+    room: Wakeup | None = None
+    """Notified when there may be more; made when it is first waited for."""
+
+    def headers(self, fields: Fields, *, ended: bool) -> None:
+        """Fields have come; `ended`: and nothing will any more."""
+        raise NotImplementedError
+
+    def data(self, data: bytes, *, ended: bool) -> None:
+        """Data have come."""
+        raise NotImplementedError
+
+    def broken(self, fault: Fault, text: str) -> None:
+        """The peer has ended it, or the connection is lost."""
+        raise NotImplementedError
+
+
+class Connection(asyncio.Protocol):
+    """What both ends have in common; `loop` is that of everything here."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.streams: dict[int, Stream] = {}
+        self.lost = False
+        self.heard = False
+        """Whether anything has come since this was last set to False."""
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._decoder = Decoder()
+        self._rest = b""
+        self._block: tuple[int, int, bytearray] | None = None
+        self._window = WINDOW_BYTES
+        self._peer_window = WINDOW_BYTES
+        self._consumed = 0
+        self._writable: Wakeup | None = None
+        self._replies = 0
+
+    # What the two ends do differently.
+
+    def opened(self, stream: int, fields: Fields, *, ended: bool) -> None:
+        """A stream that is not open begins."""
+        raise ConnectionFault(Fault.PROTOCOL, "headers of no stream")
+
+    def leaving(self, last: int) -> None:
+        """The peer takes no more streams than those up to `last`."""
+
+    def emptied(self) -> None:
+        """The last stream has ended."""
+
+    # Writing.
+
+    def begin(self, opening: bytes, settings: dict[int, int]) -> None:
+        """Say what is said first."""
+        settings = {**settings, frames.INITIAL_WINDOW: STREAM_WINDOW, frames.MAX_HEADERS: METADATA_BYTES}
+        more = frames.window_update(0, _CONNECTION_WINDOW - WINDOW_BYTES)
+        self.transport.write(opening + frames.settings(settings) + more)
+
+    def add(self, stream: Stream) -> None:
+        """Take in a stream that begins."""
+        stream.window = self._peer_window
+        self.streams[stream.id] = stream
+
+    def remove(self, stream: Stream) -> None:
+        """Forget a stream that is over."""
+        if self.streams.pop(stream.id, None) is not None and not self.streams:
+            self.emptied()
+
+    def fits(self, stream: Stream, length: int) -> bool:
+        """Whether a message of so many bytes can go out now, in one frame."""
+        length += MESSAGE_HEAD_BYTES
+        return length <= FRAME_BYTES and length <= stream.window and length <= self._window and self._writable is None
+
+    def message(self, stream: Stream, data: bytes, flags: int = 0) -> bytes:
+        """The frame of a message that fits."""
+        taken = len(data) + MESSAGE_HEAD_BYTES
+        stream.window -= taken
+        self._window -= taken
+        return frames.message(stream.id, data, flags)
+
+    async def send(self, stream: Stream, data: bytes, flags: int = 0) -> None:
+        """Send a message as the peer has room for it; return before that if the stream ends."""
+        rest = memoryview(frames.message_head(len(data)) + data)
+        while rest and self.streams.get(stream.id) is stream:
+            if self._writable is not None:
+                await self._writable.wait()
+            elif (room := min(len(rest), FRAME_BYTES, stream.window, self._window)) <= 0:
+                if stream.room is None:
+                    stream.room = Wakeup(self.loop)
+                await stream.room.wait()
+            else:
+                part, rest = rest[:room], rest[room:]
+                stream.window -= room
+                self._window -= room
+                self.transport.write(frames.frame(DATA, 0 if rest else flags, stream.id, bytes(part)))
+
+    def pause_writing(self) -> None:
+        self._writable = self._writable or Wakeup(self.loop)
+
+    def resume_writing(self) -> None:
+        waiting, self._writable, self._replies = self._writable, None, 0
+        if waiting is not None:
+            waiting.notify()
+
+    def abandon(self, fault: Fault, text: str) -> None:
+        """End the connection, and tell the peer why."""
+        if not self.lost:
+            self.transport.write(frames.goaway(0, fault, text))
+            self.transport.close()
+            self.connection_lost(None)
+
+    # Reading.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.lost:
+            return
+        self.lost = True
+        self.resume_writing()
+        for stream in list(self.streams.values()):
+            self._end(stream, Fault.NONE, "The connection was lost.")
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = True
+        if self.lost:
+            return
+        try:
+            self._read(self._rest + data if self._rest else data)
+        except ConnectionFault as failure:
+            self.abandon(failure.fault, str(failure))
+        except MalformedBlock as failure:
+            self.abandon(Fault.COMPRESSION, str(failure))
+
+    def _read(self, buffer: bytes) -> None:
+        position, end = 0, len(buffer)
+        while end - position >= HEAD_BYTES and not self.lost:
+            length = buffer[position] << 16 | buffer[position + 1] << 8 | buffer[position + 2]
+            if length > FRAME_BYTES:
+                raise ConnectionFault(Fault.FRAME_SIZE, "a frame is too large")
+            begin = position + HEAD_BYTES
+            if end - begin < length:
+                break
+            kind, flags = buffer[position + 3], buffer[position + 4]
+            stream = int.from_bytes(buffer[position + 5 : begin], "big") & LARGEST_WINDOW
+            position = begin + length
+            payload = buffer[begin:position]
+            if self._block is not None and kind != frames.CONTINUATION:
+                raise ConnectionFault(Fault.PROTOCOL, "a header block is interrupted")
+            if kind == DATA:
+                self._data(flags, stream, payload)
+            elif kind == frames.HEADERS:
+                self._headers(flags, stream, payload)
+            else:
+                self._other(kind, flags, stream, payload)
+        self._rest = buffer[position:]
+
+    def _data(self, flags: int, number: int, payload: bytes) -> None:
+        self._consumed += len(payload)
+        if self._consumed >= _CONNECTION_WINDOW // 2:
+            self.transport.write(frames.window_update(0, self._consumed))
+            self._consumed = 0
+        stream = self.streams.get(number)
+        if flags & frames.PADDED:
+            length, payload = len(payload), _unpadded(payload)
+            if stream is not None:
+                self.transport.write(frames.window_update(number, length - len(payload)))
+        if stream is not None:
+            stream.data(payload, ended=bool(flags & frames.END_STREAM))
+
+    def _headers(self, flags: int, number: int, payload: bytes) -> None:
+        if flags & frames.PADDED:
+            payload = _unpadded(payload)
+        if flags & frames.PRIORITIZED:
+            payload = payload[5:]
+        if flags & frames.END_HEADERS:
+            self._complete(number, flags, payload)
+        else:
+            self._block = (number, flags, bytearray(payload))
+
+    def _continuation(self, flags: int, number: int, payload: bytes) -> None:
+        if self._block is None or self._block[0] != number:
+            raise ConnectionFault(Fault.PROTOCOL, "a continuation of nothing")
+        _, first_flags, block = self._block
+        block += payload
+        # An empty one is of no use but to keep us busy.
+        if len(block) > _MOST_BLOCK_BYTES or not payload:
+            raise ConnectionFault(Fault.ENHANCE_YOUR_CALM, "a header block is too large")
+        if flags & frames.END_HEADERS:
+            self._block = None
+            self._complete(number, first_flags, bytes(block))
+
+    def _complete(self, number: int, flags: int, block: bytes) -> None:
+        fields = self._decoder.decode(block, METADATA_BYTES)
+        ended = bool(flags & frames.END_STREAM)
+        stream = self.streams.get(number)
+        if stream is None:
+            self.opened(number, fields, ended=ended)
+        else:
+            stream.headers(fields, ended=ended)
+
+    def _other(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if kind == frames.WINDOW_UPDATE:
+            self._more_room(stream, frames.word(payload) & LARGEST_WINDOW)
+        elif kind == frames.RESET:
+            if (broken := self.streams.get(stream)) is not None:
+                fault = frames.word(payload)
+                self._end(broken, _FAULTS.get(fault, Fault.INTERNAL), "The stream was reset.")
+        elif kind == frames.CONTINUATION:
+            self._continuation(flags, stream, payload)
+        elif kind == frames.SETTINGS and not flags & frames.ACK:
+            self._settings(payload)
+        elif kind == frames.PING and not flags & frames.ACK:
+            self._reply(frames.frame(frames.PING, frames.ACK, 0, payload))
+        elif kind == frames.GOAWAY:
+            self.leaving(frames.word(payload) & LARGEST_WINDOW)
+
+    def _end(self, stream: Stream, fault: Fault, text: str) -> None:
+        self.remove(stream)
+        if stream.room is not None:
+            stream.room.notify()
+        stream.broken(fault, text)
+
+    def _reply(self, reply: bytes) -> None:
+        if self._writable is not None:
+            self._replies += 1
+            if self._replies > _MOST_REPLIES:
+                raise ConnectionFault(Fault.ENHANCE_YOUR_CALM, "asks and does not read")
+        self.transport.write(reply)
+
+    def _settings(self, payload: bytes) -> None:
+        for position in range(0, len(payload) - 5, 6):
+            if int.from_bytes(payload[position : position + 2], "big") == frames.INITIAL_WINDOW:
+                window = frames.word(payload, position + 2)
+                if window > LARGEST_WINDOW:
+                    raise ConnectionFault(Fault.FLOW_CONTROL, "a window is too large")
+                change, self._peer_window = window - self._peer_window, window
+                for stream in self.streams.values():
+                    stream.window += change
+                    _notify(stream)
+        self._reply(frames.frame(frames.SETTINGS, frames.ACK, 0))
+
+    def _more_room(self, number: int, more: int) -> None:
+        if number == 0:
+            self._window += more
+            if self._window > LARGEST_WINDOW:
+                raise ConnectionFault(Fault.FLOW_CONTROL, "a window is too large")
+            for stream in self.streams.values():
+                _notify(stream)
+        elif (stream := self.streams.get(number)) is not None:
+            stream.window += more
+            if stream.window > LARGEST_WINDOW:
+                raise ConnectionFault(Fault.FLOW_CONTROL, "a window is too large")
+            _notify(stream)
+
+
+class Receiving:
+    """What has come on a stream, and when its sender may go on: everything is taken but messages that nobody reads."""
+
+    __slots__ = ("_connection", "_held", "_owed", "_stream")
+
+    def __init__(self, connection: Connection, stream: Stream) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._owed = 0
+        self._held = 0
+
+    def came(self, length: int) -> None:
+        """So many bytes have come."""
+        self._owed += length
+        if self._owed > STREAM_WINDOW:
+            raise ConnectionFault(Fault.FLOW_CONTROL, "more than there was room for")
+
+    def complete(self, length: int) -> None:
+        """A message of so many bytes waits to be read."""
+        self._held += length
+
+    def read(self, length: int) -> None:
+        """It was."""
+        self._held -= length
+        self.settle()
+
+    def settle(self) -> None:
+        """Let the sender go on, if it is worth a frame."""
+        more = self._owed - self._held
+        if more >= STREAM_WINDOW // 2 and not self._connection.lost:
+            self._owed = self._held
+            self._connection.transport.write(frames.window_update(self._stream.id, more))
+
+
+def _notify(stream: Stream) -> None:
+    if stream.room is not None:
+        stream.room.notify()
+
+
+def _unpadded(payload: bytes) -> bytes:
+    if not payload or payload[0] >= len(payload):
+        raise ConnectionFault(Fault.PROTOCOL, "more padding than frame")
+    return payload[1 : len(payload) - payload[0]]

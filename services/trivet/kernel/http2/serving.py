@@ -1,0 +1,169 @@
+"""The listening end: connections of callers, and the server that has them."""
+
+import asyncio
+import contextvars
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import grpc
+
+from trivet.kernel.http2 import frames
+from trivet.kernel.http2.connection import Connection
+from trivet.kernel.http2.context import ServedCall
+from trivet.kernel.http2.frames import PREFACE, ConnectionFault, Fault
+from trivet.kernel.http2.hpack import TOO_LARGE, Fields
+from trivet.kernel.http2.messages import Refused, metadata_of, timeout_of
+from trivet.kernel.rpc import Handler
+from trivet.kernel.settings import split_host_port
+
+_BACKLOG: Final = 1024
+_PREFACE_SECONDS: Final = 20.0
+"""How long a connection may say nothing before it is closed."""
+
+
+class ServingConnection(Connection):
+    """A caller's connection; `find` gives the handler of a method, `most` is what a message may hold."""
+
+    def __init__(self, server: "WireServer") -> None:
+        super().__init__(asyncio.get_running_loop())
+        self._server = server
+        self.most = server.most
+        self.context = server.context
+        self.peer = ""
+        self.sending: set[asyncio.Task[None]] = set()
+        self._greeted = False
+        self._last = 0
+        self._left = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.peer = _peer(transport)
+        self._timer = self.loop.call_later(_PREFACE_SECONDS, self.transport.abort)
+        self._server.connections.add(self)
+        self.begin(b"", {})
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._server.connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self._greeted:
+            super().data_received(data)
+            return
+        data = self._rest + data
+        if not PREFACE.startswith(data[: len(PREFACE)]):
+            self.abandon(Fault.PROTOCOL, "this is a port of gRPC")
+        elif len(data) < len(PREFACE):
+            self._rest = data
+        else:
+            self._greeted, self._rest = True, b""
+            if self._timer is not None:
+                self._timer.cancel()
+            super().data_received(data[len(PREFACE) :])
+
+    def opened(self, stream: int, fields: Fields, *, ended: bool) -> None:
+        if stream <= self._last:
+            return  # trailers of a request that was answered before its end
+        if not stream & 1:
+            raise ConnectionFault(Fault.PROTOCOL, "an even stream")
+        if self._left:
+            self.transport.write(frames.reset(stream, Fault.REFUSED_STREAM))
+            return
+        self._last = stream
+        given = dict(fields)
+        call = ServedCall(self, stream, self._server.find(given.get(":path", "")))
+        self.add(call)
+        try:
+            _check(given)
+            timeout = given.get("grpc-timeout")
+            call.start(metadata_of(fields), given.get("grpc-encoding", ""), None if timeout is None else timeout_of(timeout))
+        except Refused as refusal:
+            call.refuse(refusal)
+            return
+        if ended:
+            call.headers([], ended=True)
+
+    def leave(self) -> None:
+        """Take no more calls; the connection ends with the last that runs."""
+        if not self._left and not self.lost:
+            self._left = True
+            self.transport.write(frames.goaway(self._last, Fault.NONE))
+            if not self.streams:
+                self.transport.close()
+
+    def emptied(self) -> None:
+        if self._left:
+            self.transport.close()
+
+
+def _check(given: dict[str, str]) -> None:
+    if TOO_LARGE[0] in given:
+        raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "The metadata are too large.")
+    if given.get(":method") != "POST" or not given.get("content-type", "").startswith("application/grpc"):
+        raise Refused(grpc.StatusCode.INTERNAL, "This is no call of gRPC.")
+
+
+def _peer(transport: asyncio.BaseTransport) -> str:
+    name: Any = transport.get_extra_info("peername")
+    if not isinstance(name, tuple):
+        return "unix:"
+    return f"ipv6:[{name[0]}]:{name[1]}" if ":" in name[0] else f"ipv4:{name[0]}:{name[1]}"
+
+
+class WireServer:
+    """Listens, and serves what `find` finds."""
+
+    def __init__(self, find: Callable[[str], Handler], most: int) -> None:
+        self.find = find
+        self.most = most
+        self.context = contextvars.copy_context()
+        self.connections: set[ServingConnection] = set()
+        self._listening: list[asyncio.AbstractServer] = []
+
+    async def listen(self, address: str, *, shares_ports: bool) -> str:
+        """Listen on `HOST:PORT` or `unix:PATH`; the address, with the port that was taken. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        if address.startswith("unix:"):
+            path = address.removeprefix("unix:").removeprefix("//")
+            self._listening.append(await loop.create_unix_server(self._connection, path, backlog=_BACKLOG))
+            return address
+        host, port = split_host_port(address)
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, ip in dict.fromkeys((entry[0], entry[4][0]) for entry in found):
+            bound = _bound(family, (str(ip), port), shares_ports=shares_ports)
+            port = bound.getsockname()[1]
+            self._listening.append(await loop.create_server(self._connection, sock=bound, backlog=_BACKLOG))
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def leave(self) -> None:
+        """Take no more connections, and no more calls on those that there are."""
+        for listening in self._listening:
+            listening.close()
+        for connection in list(self.connections):
+            connection.leave()
+
+    async def close(self, seconds: float) -> None:
+        """Wait so long for what is still on its way to its reader, then cut it off."""
+        self.leave()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.connections:
+                    await asyncio.sleep(_LOOK_SECONDS)
+        for connection in list(self.connections):
+            connection.transport.abort()
+
+    def _connection(self) -> ServingConnection:
+        return ServingConnection(self)
+
+
+_LOOK_SECONDS: Final = 0.005
+
+
+def _bound(family: int, address: tuple[str, int], *, shares_ports: bool) -> socket.socket:
+    both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=shares_ports, dualstack_ipv6=both)
