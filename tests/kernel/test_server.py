@@ -17,10 +17,7 @@ from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_s
 from trivet.kernel import catalogue, errors
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.call import Call
-from trivet.kernel.chain import Chain
 from trivet.kernel.client import connect
-from trivet.kernel.health import Health
-from trivet.kernel.methods import Methods
 from trivet.kernel.server import CannotListen, Server, run_until_signal
 from trivet.kernel.settings import AuthSettings, ServerSettings
 from trivet.kernel.testing import Transport, serving
@@ -158,23 +155,19 @@ async def test_running_calls_end_well_within_the_grace(transport: Transport):
             await stopping
 
 
-async def test_no_call_is_taken_over_the_wire_while_grpcio_has_yet_to_close_its_port():
-    methods = Methods(Chain(LOOPBACK, None))
-    add_probe_to_server(Probe(), methods)
-    health_pb2_grpc.add_HealthServicer_to_server(Health(), methods)
-    server = grpc.aio.server(handlers=(methods,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with connect(f"127.0.0.1:{port}") as wire:
-            assert (await ProbeStub(wire).Echo(ASKED)).value == "hello"
-            methods.drain()
-            assert isinstance(await error_of(ProbeStub(wire).Echo(ASKED)), errors.Overloaded)
-            assert isinstance(await error_of(ProbeStub(wire).CountThenWait(ASKED).read()), errors.Overloaded)
-            answer = await health_pb2_grpc.HealthStub(wire).Check(health_pb2.HealthCheckRequest())
-            assert answer.status == _Health.NOT_SERVING
-    finally:
-        await server.stop(0)
+async def test_no_call_is_taken_over_the_wire_once_the_server_stops():
+    probe = Probe()
+    async with new_server(probe=probe) as server, connect(server.address) as wire:
+        call = ProbeStub(wire).CountThenWait(ASKED)
+        assert (await call.read()).value == "0"
+        await happens(probe.entered)
+        stopping = asyncio.create_task(server.stop(60))
+        await asyncio.sleep(0)
+        assert isinstance(await error_of(ProbeStub(wire).Echo(ASKED)), errors.Overloaded)
+        probe.proceed.set()
+        assert await call.read() is grpc.aio.EOF
+        async with asyncio.timeout(30):
+            await stopping
 
 
 async def test_calls_that_outlast_the_grace_are_told_why_they_end(transport: Transport):

@@ -8,9 +8,7 @@ from trivet.kernel.settings import ServerSettings
 _DEFAULT_MESSAGE_BYTES: int = ServerSettings().max_message_bytes
 
 
-def connect(
-    address: str, *, idempotent: Iterable[str] = (), max_message_bytes: int = _DEFAULT_MESSAGE_BYTES
-) -> WireChannel:
+def connect(address: str, *, idempotent: Iterable[str] = (), max_message_bytes: int = _DEFAULT_MESSAGE_BYTES) -> WireChannel:
     """A channel to `HOST:PORT`, `dns:///NAME:PORT` or `unix:PATH`; it connects when first used, and again when lost.
 
     All addresses behind a name are used in turn. Methods in `idempotent` (`package.Service/Method`) are tried up to

@@ -6,12 +6,11 @@ from typing import Any
 import grpc
 
 from trivet.kernel import errors
-from trivet.kernel.call import is_infrastructure
 from trivet.kernel.chain import Chain
 from trivet.kernel.rpc import Behaviour, Context, Handler, behaviour_of
 
 
-class Methods(grpc.GenericRpcHandler):
+class Methods:
     """Looks methods up by name; each is wrapped in the chain once, when it is registered.
 
     A method that does not exist is served too, by a refusal that goes through the chain: it is logged, needs a key and
@@ -22,7 +21,6 @@ class Methods(grpc.GenericRpcHandler):
         self._chain = chain
         self._handlers: dict[str, Handler] = {}
         self._behaviours: dict[str, Behaviour] = {}
-        self._draining = False
         self.services: list[str] = []
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
@@ -46,31 +44,14 @@ class Methods(grpc.GenericRpcHandler):
         """The wrapped behaviour of `/package.Service/Method`, for who needs nothing else of its handler."""
         return self._behaviours.get(method) or behaviour_of(self._unknown(method))
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
-        """The wrapped handler, as grpcio asks for it."""
-        return self.handler(handler_call_details.method)
-
     def handler(self, method: str) -> Handler:
-        """The wrapped handler of a call that comes over the wire."""
-        if self._draining and not is_infrastructure(method):
-            return self._refusal(method, _refuse_draining)
+        """The wrapped handler of `/package.Service/Method`."""
         return self._handlers.get(method) or self._unknown(method)
 
-    def drain(self) -> None:
-        """Refuse what comes over the wire from now on: it takes grpcio a moment to close its port."""
-        self._draining = True
-
     def _unknown(self, method: str) -> Handler:
-        return self._refusal(method, _refuse_unknown)
-
-    def _refusal(self, method: str, refuse: Behaviour) -> Handler:
         # A streaming shape reads nothing before it refuses: a caller of any shape gets its answer.
-        return self._chain.wrap(method, grpc.stream_stream_rpc_method_handler(refuse))
+        return self._chain.wrap(method, grpc.stream_stream_rpc_method_handler(_refuse_unknown))
 
 
 async def _refuse_unknown(_: Any, context: Context) -> None:
     raise errors.restore("ROUTE_NOT_FOUND", "The server does not offer this operation.")
-
-
-async def _refuse_draining(_: Any, context: Context) -> None:
-    raise errors.Overloaded("The server is shutting down; try again.")

@@ -75,10 +75,9 @@ class Server:
         """
         grace = self._settings.grace_seconds if grace is None else grace
         # First, so that no call is taken after somebody has heard NOT_SERVING.
-        self._methods.drain()
+        self._wire.leave()
         self.health.drain()
         self.channel.drain()
-        self._wire.leave()
         # The callers are told why their calls end, instead of losing their streams.
         await self._chain.drain(grace)
         # No handler runs any more; last bytes that are on their way get a moment.

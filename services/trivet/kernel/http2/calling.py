@@ -10,8 +10,8 @@ import grpc
 from trivet.kernel.http2 import frames
 from trivet.kernel.http2.connection import Connection, Receiving, Stream
 from trivet.kernel.http2.frames import END_STREAM, PREFACE, Fault
-from trivet.kernel.http2.hpack import Fields
-from trivet.kernel.http2.messages import Refused, Splitter, metadata_of, status_of
+from trivet.kernel.http2.hpack import TOO_LARGE, Fields
+from trivet.kernel.http2.messages import Refused, Splitter, larger, metadata_of, status_of
 from trivet.kernel.inprocess.exchange import Exchange, Window
 from trivet.kernel.inprocess.requests import RequestStream
 
@@ -36,7 +36,19 @@ class MadeCall(Exchange):
     `block` are its header fields without a deadline; `request` is the message in bytes, None where that is a stream.
     """
 
-    __slots__ = ("attempts", "block", "channel", "lengths", "parse", "request", "serialize", "single", "stream", "writing")
+    __slots__ = (
+        "attempts",
+        "block",
+        "channel",
+        "lengths",
+        "parse",
+        "refused",
+        "request",
+        "serialize",
+        "single",
+        "stream",
+        "writing",
+    )
 
     def __init__(self, channel: "WireChannel", timeout: float | None, requests: RequestStream | None) -> None:
         super().__init__(channel.loop, (), timeout, None, requests)
@@ -49,6 +61,8 @@ class MadeCall(Exchange):
         """Whether one message answers."""
         self.attempts = 0
         """How often it may be tried again where the server was unavailable."""
+        self.refused = False
+        """Whether a server did not take it."""
         self.stream: _CallStream | None = None
         self.writing: asyncio.Task[None] | None = None
         self.lengths: deque[int]
@@ -86,19 +100,21 @@ class MadeCall(Exchange):
 class _CallStream(Stream):
     """A call on a connection: one attempt at it."""
 
-    __slots__ = ("_connection", "_exchange", "_headed", "_splitter", "id", "receiving", "room", "window")
+    __slots__ = ("_connection", "_exchange", "_headed", "_splitter", "receiving")
 
     def __init__(self, connection: "CallingConnection", exchange: MadeCall) -> None:
-        self.room = None
+        super().__init__()
         self._connection = connection
         self._exchange = exchange
         self._headed = False
         self._splitter = Splitter(exchange.channel.most)
-        self.receiving = Receiving(connection, self)
+        self.receiving = Receiving(connection, self, exchange.channel.most)
 
     def headers(self, fields: Fields, *, ended: bool) -> None:
         exchange = self._exchange
         try:
+            if TOO_LARGE in fields:
+                raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "The metadata of the answer are too large.")
             if ended:
                 self._over(fields)
             elif not self._headed and dict(fields).get(":status") == "200":
@@ -127,7 +143,9 @@ class _CallStream(Stream):
 
     def broken(self, fault: Fault, text: str) -> None:
         exchange = self._exchange
-        if fault is Fault.REFUSED_STREAM and not self._headed and exchange.request is not None:
+        if fault is Fault.REFUSED_STREAM and not exchange.refused and exchange.request is not None:
+            # Nothing was done about it, so it may be asked of another, whatever it is.
+            exchange.refused = True
             exchange.stream = None
             exchange.channel.begin(exchange)
             return
@@ -164,9 +182,8 @@ class _CallStream(Stream):
         exchange = self._exchange
         self._connection.remove(self)
         exchange.trailing = metadata_of(fields)
-        if code is grpc.StatusCode.OK:
-            if not self._splitter.empty or (exchange.single and exchange.response is None):
-                code, details = grpc.StatusCode.INTERNAL, "The answer is not complete."
+        if code is grpc.StatusCode.OK and (not self._splitter.empty or (exchange.single and exchange.response is None)):
+            code, details = grpc.StatusCode.INTERNAL, "The answer is not complete."
         self._settle(code, details)
 
     def _settle(self, code: grpc.StatusCode, details: str) -> None:
@@ -180,11 +197,13 @@ class _CallStream(Stream):
 
 
 class CallingConnection(Connection):
-    """A connection to a server; `left` is called when no new call can go over it."""
+    """A connection to a server; `left` is called when no new call can go over it, `freed` when another one can."""
 
-    def __init__(self, left: Callable[["CallingConnection"], None]) -> None:
+    def __init__(self, left: Callable[["CallingConnection"], None], freed: Callable[[], None]) -> None:
         super().__init__(asyncio.get_running_loop())
         self._left = left
+        self._freed = freed
+        self._most = frames.LARGEST_WINDOW
         self._next = 1
         self._leaving = False
         self._keepalive: asyncio.TimerHandle | None = None
@@ -209,8 +228,18 @@ class CallingConnection(Connection):
         if not self.streams:
             self.transport.close()
 
-    def emptied(self) -> None:
-        if self._leaving:
+    @property
+    def full(self) -> bool:
+        """Whether the server takes no more calls at a time."""
+        return len(self.streams) >= self._most
+
+    def limited(self, most: int) -> None:
+        self._most = most
+
+    def ended(self) -> None:
+        if not self._leaving:
+            self._freed()
+        elif not self.streams:
             self.transport.close()
 
     def call(self, exchange: MadeCall, block: bytes) -> None:
@@ -236,7 +265,16 @@ class CallingConnection(Connection):
         requests = exchange.requests
         assert requests is not None
         while (message := await requests.read()) is not grpc.aio.EOF:
-            await self.send(stream, message if exchange.serialize is None else exchange.serialize(message))
+            try:
+                data = message if exchange.serialize is None else exchange.serialize(message)
+            except Exception as failure:  # noqa: BLE001 - whatever a serializer raises
+                exchange.end(grpc.StatusCode.INTERNAL, f"The request can't be sent: {type(failure).__name__}.")
+                return
+            if len(data) > exchange.channel.most:
+                refusal = larger("Sent", len(data), exchange.channel.most)
+                exchange.end(refusal.code, refusal.details)
+                return
+            await self.send(stream, data)
         if self.streams.get(stream.id) is stream:
             self.transport.write(frames.frame(frames.DATA, END_STREAM, stream.id))
 

@@ -62,16 +62,24 @@ class WireChannel(grpc.aio.Channel):
 
     # What grpc.aio.Channel has.
 
-    def unary_unary(self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any) -> Any:
+    def unary_unary(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
+    ) -> Any:
         return _Caller(self, method, request_serializer, response_deserializer, InProcessUnaryCall).one
 
-    def unary_stream(self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any) -> Any:
+    def unary_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
+    ) -> Any:
         return _Caller(self, method, request_serializer, response_deserializer, InProcessStreamCall).one
 
-    def stream_unary(self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any) -> Any:
+    def stream_unary(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
+    ) -> Any:
         return _Caller(self, method, request_serializer, response_deserializer, InProcessUploadCall).many
 
-    def stream_stream(self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any) -> Any:
+    def stream_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
+    ) -> Any:
         return _Caller(self, method, request_serializer, response_deserializer, InProcessDuplexCall).many
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
@@ -143,14 +151,13 @@ class WireChannel(grpc.aio.Channel):
         """Make a call, now or when there is a connection."""
         if exchange.code is not None:
             return
-        ready = self._ready
-        if not ready:
+        connection = self._next()
+        if connection is None:
             self._wait(exchange)
             return
-        self._turn = turn = (self._turn + 1) % len(ready)
         remaining = exchange.time_remaining()
         block = exchange.block if remaining is None else exchange.block + hpack.field("grpc-timeout", timeout_text(remaining))
-        ready[turn].call(exchange, block)
+        connection.call(exchange, block)
 
     def again(self, exchange: MadeCall) -> bool:
         """Make a call once more, a little later, if it may be."""
@@ -164,7 +171,19 @@ class WireChannel(grpc.aio.Channel):
 
     # Connections.
 
+    def _next(self) -> CallingConnection | None:
+        """The connection whose turn it is, of those that have room."""
+        ready = self._ready
+        for _ in ready:
+            self._turn = turn = (self._turn + 1) % len(ready)
+            if not ready[turn].full:
+                return ready[turn]
+        return None
+
     def _wait(self, exchange: MadeCall) -> None:
+        if self._ready:
+            self._waiting.append(exchange)
+            return
         if self._connecting is None and self.loop.time() < self._not_before:
             self._fail(exchange)
             return
@@ -221,12 +240,16 @@ class WireChannel(grpc.aio.Channel):
         self._ready.append(connection)
         self._pause = 0.0
         self._become(_State.READY)
-        waiting, self._waiting = self._waiting, []
-        for exchange in waiting:
-            self.begin(exchange)
+        self._freed()
+
+    def _freed(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for exchange in waiting:
+                self.begin(exchange)
 
     def _connection(self) -> CallingConnection:
-        return CallingConnection(self._left)
+        return CallingConnection(self._left, self._freed)
 
     def _left(self, connection: CallingConnection) -> None:
         if connection not in self._ready:
@@ -236,7 +259,7 @@ class WireChannel(grpc.aio.Channel):
         if self._state is not _State.SHUTDOWN:
             if not self._ready:
                 self._become(_State.IDLE)
-            else:
+            if self._ready or self._waiting:
                 self._connect()
 
     def _become(self, state: grpc.ChannelConnectivity) -> None:

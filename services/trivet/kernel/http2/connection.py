@@ -3,6 +3,8 @@
 import asyncio
 from typing import Final, cast
 
+import grpc
+
 from trivet.kernel.http2 import frames
 from trivet.kernel.http2.frames import (
     DATA,
@@ -15,6 +17,7 @@ from trivet.kernel.http2.frames import (
     Fault,
 )
 from trivet.kernel.http2.hpack import Decoder, Fields, MalformedBlock
+from trivet.kernel.http2.messages import Refused
 from trivet.kernel.rpc import METADATA_BYTES
 from trivet.kernel.wakeup import Wakeup
 
@@ -24,6 +27,7 @@ STREAM_WINDOW: Final = 1024 * 1024
 _CONNECTION_WINDOW: Final = 1024 * STREAM_WINDOW
 """On all of them: as good as no limit, for that of each stream is one."""
 
+_FAREWELL_SECONDS: Final = 5.0
 _MOST_BLOCK_BYTES: Final = 2 * METADATA_BYTES
 _FAULTS: Final = {fault.value: fault for fault in Fault}
 _MOST_REPLIES: Final = 1000
@@ -33,11 +37,16 @@ _MOST_REPLIES: Final = 1000
 class Stream:
     """One call on a connection, as that sees it."""
 
-    id = 0
-    window = 0
-    """How many bytes may still be sent on it."""
-    room: Wakeup | None = None
-    """Notified when there may be more; made when it is first waited for."""
+    __slots__ = ("id", "room", "window", "writing")
+
+    def __init__(self) -> None:
+        self.id = 0
+        self.window = 0
+        """How many bytes may still be sent on it."""
+        self.room: Wakeup | None = None
+        """Notified when there may be more; made when it is first waited for."""
+        self.writing = False
+        """Whether a message is under way that did not fit."""
 
     def headers(self, fields: Fields, *, ended: bool) -> None:
         """Fields have come; `ended`: and nothing will any more."""
@@ -80,8 +89,11 @@ class Connection(asyncio.Protocol):
     def leaving(self, last: int) -> None:
         """The peer takes no more streams than those up to `last`."""
 
-    def emptied(self) -> None:
-        """The last stream has ended."""
+    def ended(self) -> None:
+        """A stream has ended."""
+
+    def limited(self, most: int) -> None:
+        """The peer takes so many streams at a time."""
 
     # Writing.
 
@@ -98,13 +110,15 @@ class Connection(asyncio.Protocol):
 
     def remove(self, stream: Stream) -> None:
         """Forget a stream that is over."""
-        if self.streams.pop(stream.id, None) is not None and not self.streams:
-            self.emptied()
+        if self.streams.pop(stream.id, None) is not None:
+            self.ended()
 
     def fits(self, stream: Stream, length: int) -> bool:
         """Whether a message of so many bytes can go out now, in one frame."""
         length += MESSAGE_HEAD_BYTES
-        return length <= FRAME_BYTES and length <= stream.window and length <= self._window and self._writable is None
+        if length > FRAME_BYTES or length > stream.window or length > self._window:
+            return False
+        return self._writable is None and not stream.writing
 
     def message(self, stream: Stream, data: bytes, flags: int = 0) -> bytes:
         """The frame of a message that fits."""
@@ -115,19 +129,31 @@ class Connection(asyncio.Protocol):
 
     async def send(self, stream: Stream, data: bytes, flags: int = 0) -> None:
         """Send a message as the peer has room for it; return before that if the stream ends."""
-        rest = memoryview(frames.message_head(len(data)) + data)
+        while stream.writing:
+            await self._room(stream).wait()
+        stream.writing = True
+        try:
+            await self._send(stream, memoryview(frames.message_head(len(data)) + data), flags)
+        finally:
+            stream.writing = False
+            _notify(stream)
+
+    async def _send(self, stream: Stream, rest: memoryview, flags: int) -> None:
         while rest and self.streams.get(stream.id) is stream:
             if self._writable is not None:
                 await self._writable.wait()
             elif (room := min(len(rest), FRAME_BYTES, stream.window, self._window)) <= 0:
-                if stream.room is None:
-                    stream.room = Wakeup(self.loop)
-                await stream.room.wait()
+                await self._room(stream).wait()
             else:
                 part, rest = rest[:room], rest[room:]
                 stream.window -= room
                 self._window -= room
                 self.transport.write(frames.frame(DATA, 0 if rest else flags, stream.id, bytes(part)))
+
+    def _room(self, stream: Stream) -> Wakeup:
+        if stream.room is None:
+            stream.room = Wakeup(self.loop)
+        return stream.room
 
     def pause_writing(self) -> None:
         self._writable = self._writable or Wakeup(self.loop)
@@ -139,10 +165,14 @@ class Connection(asyncio.Protocol):
 
     def abandon(self, fault: Fault, text: str) -> None:
         """End the connection, and tell the peer why."""
-        if not self.lost:
+        if self.lost:
+            return
+        if self._writable is None:
             self.transport.write(frames.goaway(0, fault, text))
             self.transport.close()
-            self.connection_lost(None)
+        # Who does not read would not read that either.
+        self.loop.call_later(0 if self._writable else _FAREWELL_SECONDS, self.transport.abort)
+        self.connection_lost(None)
 
     # Reading.
 
@@ -266,15 +296,20 @@ class Connection(asyncio.Protocol):
 
     def _settings(self, payload: bytes) -> None:
         for position in range(0, len(payload) - 5, 6):
-            if int.from_bytes(payload[position : position + 2], "big") == frames.INITIAL_WINDOW:
-                window = frames.word(payload, position + 2)
-                if window > LARGEST_WINDOW:
-                    raise ConnectionFault(Fault.FLOW_CONTROL, "a window is too large")
-                change, self._peer_window = window - self._peer_window, window
-                for stream in self.streams.values():
-                    stream.window += change
-                    _notify(stream)
+            setting, value = int.from_bytes(payload[position : position + 2], "big"), frames.word(payload, position + 2)
+            if setting == frames.INITIAL_WINDOW:
+                self._change_windows(value)
+            elif setting == frames.MAX_CONCURRENT_STREAMS:
+                self.limited(value)
         self._reply(frames.frame(frames.SETTINGS, frames.ACK, 0))
+
+    def _change_windows(self, window: int) -> None:
+        if window > LARGEST_WINDOW:
+            raise ConnectionFault(Fault.FLOW_CONTROL, "a window is too large")
+        change, self._peer_window = window - self._peer_window, window
+        for stream in self.streams.values():
+            stream.window += change
+            _notify(stream)
 
     def _more_room(self, number: int, more: int) -> None:
         if number == 0:
@@ -283,23 +318,25 @@ class Connection(asyncio.Protocol):
                 raise ConnectionFault(Fault.FLOW_CONTROL, "a window is too large")
             for stream in self.streams.values():
                 _notify(stream)
-        elif (stream := self.streams.get(number)) is not None:
-            stream.window += more
-            if stream.window > LARGEST_WINDOW:
+        elif (known := self.streams.get(number)) is not None:
+            known.window += more
+            if known.window > LARGEST_WINDOW:
                 raise ConnectionFault(Fault.FLOW_CONTROL, "a window is too large")
-            _notify(stream)
+            _notify(known)
 
 
 class Receiving:
     """What has come on a stream, and when its sender may go on: everything is taken but messages that nobody reads."""
 
-    __slots__ = ("_connection", "_held", "_owed", "_stream")
+    __slots__ = ("_connection", "_held", "_most", "_owed", "_stream")
 
-    def __init__(self, connection: Connection, stream: Stream) -> None:
+    def __init__(self, connection: Connection, stream: Stream, most: int) -> None:
+        """`most` is what a message may hold."""
         self._connection = connection
         self._stream = stream
         self._owed = 0
         self._held = 0
+        self._most = most + 2 * STREAM_WINDOW
 
     def came(self, length: int) -> None:
         """So many bytes have come."""
@@ -308,12 +345,18 @@ class Receiving:
             raise ConnectionFault(Fault.FLOW_CONTROL, "more than there was room for")
 
     def complete(self, length: int) -> None:
-        """A message of so many bytes waits to be read."""
-        self._held += length
+        """A message of so many bytes waits to be read.
+
+        Raises:
+            Refused: it was compressed, and with it there are more than anybody could have sent as they are.
+        """
+        self._held += length + MESSAGE_HEAD_BYTES
+        if self._held > self._most:
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "More is sent than is read.")
 
     def read(self, length: int) -> None:
         """It was."""
-        self._held -= length
+        self._held -= length + MESSAGE_HEAD_BYTES
         self.settle()
 
     def settle(self) -> None:

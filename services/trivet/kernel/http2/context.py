@@ -47,6 +47,7 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
     """Everything of `grpc.aio.ServicerContext` that means something to us, and the state of the call."""
 
     def __init__(self, connection: "ServingConnection", number: int, handler: Handler) -> None:
+        Stream.__init__(self)
         self.id = number
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
@@ -55,7 +56,7 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
         self._metadata: Metadata = ()
         self._deadline: float | None = None
         self._splitter = Splitter(connection.most)
-        self._receiving = Receiving(connection, self)
+        self._receiving = Receiving(connection, self, connection.most)
         self._requests: _Requests | None = None
         self._message: bytes | None = None
         self._complete = False
@@ -136,7 +137,9 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
     def _run(self, request: Any) -> None:
         connection = self._connection
         self._message = None
-        self.task = connection.loop.create_task(self._serve(behaviour_of(self._handler), request), context=connection.context.copy())
+        self.task = connection.loop.create_task(
+            self._serve(behaviour_of(self._handler), request), context=connection.context.copy()
+        )
 
     async def _serve(self, run: Behaviour, request: Any) -> None:
         try:

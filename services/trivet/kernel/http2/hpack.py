@@ -8,17 +8,17 @@ from trivet.kernel.http2 import huffman
 
 Fields = list[tuple[str, str]]
 
-_STATIC_TEXT: Final = (
-    ":authority||:method|GET|:method|POST|:path|/|:path|/index.html|:scheme|http|:scheme|https|:status|200|:status|204|"
-    ":status|206|:status|304|:status|400|:status|404|:status|500|accept-charset||accept-encoding|gzip, deflate|"
-    "accept-language||accept-ranges||accept||access-control-allow-origin||age||allow||authorization||cache-control||"
-    "content-disposition||content-encoding||content-language||content-length||content-location||content-range||"
-    "content-type||cookie||date||etag||expect||expires||from||host||if-match||if-modified-since||if-none-match||if-range||"
-    "if-unmodified-since||last-modified||link||location||max-forwards||proxy-authenticate||proxy-authorization||range||"
-    "referer||refresh||retry-after||server||set-cookie||strict-transport-security||transfer-encoding||user-agent||vary||"
-    "via||www-authenticate|"
-).split("|")
-_STATIC: Final = (("", ""), *zip(_STATIC_TEXT[::2], _STATIC_TEXT[1::2], strict=True))
+_TABLE_TEXT: Final = """
+:authority=|:method=GET|:method=POST|:path=/|:path=/index.html|:scheme=http|:scheme=https|:status=200|:status=204|:status=206|
+:status=304|:status=400|:status=404|:status=500|accept-charset=|accept-encoding=gzip, deflate|accept-language=|accept-ranges=|
+accept=|access-control-allow-origin=|age=|allow=|authorization=|cache-control=|content-disposition=|content-encoding=|
+content-language=|content-length=|content-location=|content-range=|content-type=|cookie=|date=|etag=|expect=|expires=|from=|
+host=|if-match=|if-modified-since=|if-none-match=|if-range=|if-unmodified-since=|last-modified=|link=|location=|max-forwards=|
+proxy-authenticate=|proxy-authorization=|range=|referer=|refresh=|retry-after=|server=|set-cookie=|strict-transport-security=|
+transfer-encoding=|user-agent=|vary=|via=|www-authenticate=
+"""
+_STATIC: Final = (("", ""), *(entry.strip().partition("=")[::2] for entry in _TABLE_TEXT.split("|")))
+"""The table of the standard, whose first entry has the number 1."""
 _NAMES: Final = {name: index for index, (name, _) in reversed(list(enumerate(_STATIC))) if index}
 _PAIRS: Final = {pair: index for index, pair in enumerate(_STATIC) if index}
 
@@ -30,7 +30,7 @@ _LONGEST_NUMBER: Final = 28
 _INDEXED, _ADDED, _RESIZED, _NEVER_INDEXED, _HUFFMAN = 0x80, 0x40, 0x20, 0x10, 0x80
 
 
-class MalformedBlock(ValueError):
+class MalformedBlock(ValueError):  # noqa: N818 - says what happened
     """Bytes that are no header block, after which nothing of the connection can be understood."""
 
 

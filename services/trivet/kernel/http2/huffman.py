@@ -3,6 +3,7 @@
 It is canonical: the codes of a length follow each other in the order of their symbols, so their lengths tell all of it.
 """
 
+from functools import lru_cache
 from typing import Final
 
 _LENGTHS: Final = bytes.fromhex(
@@ -29,8 +30,11 @@ def _table() -> dict[tuple[int, int], int]:
 
 
 _SYMBOLS: Final = _table()
-_STEPS: Final = tuple(sorted(set(_LENGTHS)))
+_LONGEST: Final = max(_LENGTHS)
 _LONGEST_PADDING: Final = 7
+
+_State = tuple[int, int]
+"""A code that is not complete: its length, and its bits so far."""
 
 
 def decode(coded: bytes) -> bytes:
@@ -39,24 +43,28 @@ def decode(coded: bytes) -> bytes:
     Raises:
         ValueError: these bytes are no text in this code.
     """
-    text = bytearray()
-    bits, left = int.from_bytes(coded, "big"), 8 * len(coded)
-    while left:
-        for length in _STEPS:
-            if length > left:
-                return _padded(text, bits, left)
-            symbol = _SYMBOLS.get((length, bits >> (left - length)))
-            if symbol is not None:
-                text.append(symbol)
-                left -= length
-                bits &= (1 << left) - 1
-                break
-        else:
-            raise ValueError("not in the Huffman code")
-    return bytes(text)
-
-
-def _padded(text: bytearray, bits: int, left: int) -> bytes:
-    if left > _LONGEST_PADDING or bits != (1 << left) - 1:
+    text: list[bytes] = []
+    state: _State = (0, 0)
+    for byte in coded:
+        symbols, state = _step(state, byte)
+        text.append(symbols)
+    length, bits = state
+    if length > _LONGEST_PADDING or bits != (1 << length) - 1:
         raise ValueError("wrong padding after a text in the Huffman code")
-    return bytes(text)
+    return b"".join(text)
+
+
+# Header fields repeat themselves, and so do these steps. Bounded, for who sends headers is anybody.
+@lru_cache(maxsize=16_384)
+def _step(state: _State, byte: int) -> tuple[bytes, _State]:
+    symbols = bytearray()
+    length, bits = state
+    for shift in range(7, -1, -1):
+        length, bits = length + 1, bits << 1 | byte >> shift & 1
+        symbol = _SYMBOLS.get((length, bits))
+        if symbol is not None:
+            symbols.append(symbol)
+            length = bits = 0
+    if length > _LONGEST:
+        raise ValueError("not in the Huffman code")
+    return bytes(symbols), (length, bits)

@@ -16,7 +16,16 @@ _CODES: Final = {str(code.value[0]): code for code in grpc.StatusCode}
 _NUMBERS: Final = {code: number for number, code in _CODES.items()}
 
 _TRANSPORT: Final = frozenset(
-    {"te", "content-type", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding", "accept-encoding", "grpc-status", "grpc-message"}
+    {
+        "te",
+        "content-type",
+        "grpc-timeout",
+        "grpc-encoding",
+        "grpc-accept-encoding",
+        "accept-encoding",
+        "grpc-status",
+        "grpc-message",
+    }
 )
 """What is said by gRPC itself and not by its users."""
 
@@ -185,5 +194,3 @@ def status_of(fields: hpack.Fields) -> tuple[grpc.StatusCode, str]:
         http = given.get(":status", "")
         return _OF_HTTP.get(http, grpc.StatusCode.UNKNOWN), f"The answer is none of gRPC: HTTP status {http or 'missing'}."
     return _CODES.get(number, grpc.StatusCode.UNKNOWN), unquote(given.get("grpc-message", ""))
-
-

@@ -17,6 +17,7 @@ from trivet.kernel.http2.hpack import TOO_LARGE, Fields
 from trivet.kernel.http2.messages import Refused, metadata_of, timeout_of
 from trivet.kernel.rpc import Handler
 from trivet.kernel.settings import split_host_port
+from trivet.kernel.wakeup import Wakeup
 
 _BACKLOG: Final = 1024
 _PREFACE_SECONDS: Final = 20.0
@@ -47,7 +48,7 @@ class ServingConnection(Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._server.connections.discard(self)
+        self._server.lost(self)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -96,8 +97,8 @@ class ServingConnection(Connection):
             if not self.streams:
                 self.transport.close()
 
-    def emptied(self) -> None:
-        if self._left:
+    def ended(self) -> None:
+        if self._left and not self.streams:
             self.transport.close()
 
 
@@ -123,6 +124,7 @@ class WireServer:
         self.most = most
         self.context = contextvars.copy_context()
         self.connections: set[ServingConnection] = set()
+        self._changed = Wakeup()
         self._listening: list[asyncio.AbstractServer] = []
 
     async def listen(self, address: str, *, shares_ports: bool) -> str:
@@ -153,15 +155,17 @@ class WireServer:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.connections:
-                    await asyncio.sleep(_LOOK_SECONDS)
+                    await self._changed.wait()
         for connection in list(self.connections):
             connection.transport.abort()
 
+    def lost(self, connection: ServingConnection) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        self._changed.notify()
+
     def _connection(self) -> ServingConnection:
         return ServingConnection(self)
-
-
-_LOOK_SECONDS: Final = 0.005
 
 
 def _bound(family: int, address: tuple[str, int], *, shares_ports: bool) -> socket.socket:

@@ -1,0 +1,87 @@
+"""How a channel finds its servers, loses them and finds them again."""
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+
+from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_server
+from tests.kernel.test_transports import failure_of, happens
+from trivet.kernel.client import connect
+from trivet.kernel.server import Server
+from trivet.kernel.settings import ServerSettings
+
+ASKED = StringValue(value="hello")
+
+
+def new_server(address: str = "127.0.0.1:0", probe: Probe | None = None) -> Server:
+    server = Server(ServerSettings(grpc=address), None)
+    server.add(add_probe_to_server, probe or Probe())
+    return server
+
+
+async def test_a_server_that_comes_back_is_found_again():
+    async with new_server() as first:
+        address = first.address
+        channel = connect(address)
+        assert (await ProbeStub(channel).Echo(ASKED)).value == "hello"
+    assert await ProbeStub(channel).Echo(ASKED).code() is grpc.StatusCode.UNAVAILABLE
+    async with new_server(address), asyncio.timeout(30):
+        while await ProbeStub(channel).Echo(ASKED).code() is grpc.StatusCode.UNAVAILABLE:
+            await asyncio.sleep(0)
+        assert (await ProbeStub(channel).Echo(ASKED)).value == "hello"
+        await channel.close()
+
+
+async def test_an_idempotent_call_waits_for_a_server_that_is_just_starting(tmp_path: Path):
+    address = f"unix:{tmp_path / 'late.sock'}"
+    async with connect(address, idempotent=[f"{SERVICE}/Echo"]) as channel:
+        call = ProbeStub(channel).Echo(ASKED)
+        assert await ProbeStub(channel).Metadata(ASKED).code() is grpc.StatusCode.UNAVAILABLE
+        async with new_server(address), asyncio.timeout(30):
+            assert (await call).value == "hello"
+
+
+async def test_calls_made_before_there_is_a_connection_share_the_first():
+    async with new_server() as server, connect(server.address) as channel:
+        answers = await asyncio.gather(*[ProbeStub(channel).Echo(ASKED) for _ in range(20)])
+    assert len(answers) == 20
+
+
+async def test_a_call_fails_with_its_connection(probe: Probe):
+    server = new_server(probe=probe)
+    await server.start()
+    async with connect(server.address) as channel:
+        call = ProbeStub(channel).Wait(ASKED)
+        await happens(probe.entered)
+        await server.stop(0)
+        assert (await failure_of(call)).code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_closing_a_channel_cancels_its_calls(probe: Probe):
+    async with new_server(probe=probe) as server:
+        channel = connect(server.address)
+        call = ProbeStub(channel).Wait(ASKED)
+        await happens(probe.entered)
+        await channel.close()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await happens(probe.left)
+
+
+async def test_the_state_of_a_channel_can_be_followed():
+    async with new_server() as server, connect(f"dns:///{server.address}") as channel, asyncio.timeout(30):
+        assert channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY
+        await channel.channel_ready()
+        assert channel.get_state() is grpc.ChannelConnectivity.READY
+        await server.stop(0)
+        await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+
+
+async def test_metadata_that_can_not_be_sent_are_refused_at_once():
+    async with connect("127.0.0.1:1") as channel:
+        for name, value in (("X-Key", "1"), ("x-key", "two\nlines"), ("x-key", "ż")):
+            with pytest.raises(ValueError, match=r"(?i)x-key|ascii"):
+                ProbeStub(channel).Echo(ASKED, metadata=((name, value),))
