@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from trivet.kernel.http2 import frames
 from trivet.kernel.http2.connection import Connection, Receiving, Stream
@@ -167,7 +168,7 @@ class _CallStream(Stream):
         exchange = self._exchange
         try:
             message = data if exchange.parse is None else exchange.parse(data)
-        except Exception as failure:  # noqa: BLE001 - whatever a deserializer raises
+        except (DecodeError, ValueError) as failure:
             raise Refused(grpc.StatusCode.INTERNAL, f"The answer is not understood: {type(failure).__name__}.") from None
         if exchange.single:
             if exchange.response is not None:
@@ -264,19 +265,19 @@ class CallingConnection(Connection):
     async def _write(self, exchange: MadeCall, stream: Stream) -> None:
         requests = exchange.requests
         assert requests is not None
-        while (message := await requests.read()) is not grpc.aio.EOF:
-            try:
+        try:
+            while (message := await requests.read()) is not grpc.aio.EOF:
                 data = message if exchange.serialize is None else exchange.serialize(message)
-            except Exception as failure:  # noqa: BLE001 - whatever a serializer raises
-                exchange.end(grpc.StatusCode.INTERNAL, f"The request can't be sent: {type(failure).__name__}.")
-                return
-            if len(data) > exchange.channel.most:
-                refusal = larger("Sent", len(data), exchange.channel.most)
-                exchange.end(refusal.code, refusal.details)
-                return
-            await self.send(stream, data)
-        if self.streams.get(stream.id) is stream:
-            self.transport.write(frames.frame(frames.DATA, END_STREAM, stream.id))
+                if len(data) > exchange.channel.most:
+                    refusal = larger("Sent", len(data), exchange.channel.most)
+                    exchange.end(refusal.code, refusal.details)
+                    return
+                await self.send(stream, data)
+            if self.streams.get(stream.id) is stream:
+                self.transport.write(frames.frame(frames.DATA, END_STREAM, stream.id))
+        finally:
+            if not requests.complete:
+                exchange.end(grpc.StatusCode.INTERNAL, "The request can't be sent.")
 
     def close(self) -> None:
         """End the connection, and the calls on it."""
