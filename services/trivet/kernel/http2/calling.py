@@ -161,7 +161,7 @@ class _CallStream(Stream):
         """Nobody waits any more."""
         connection = self._connection
         if connection.streams.get(self.id) is self:
-            connection.transport.write(frames.reset(self.id, Fault.CANCEL))
+            connection.write(frames.reset(self.id, Fault.CANCEL))
             connection.remove(self)
 
     def _take(self, data: bytes) -> None:
@@ -227,7 +227,7 @@ class CallingConnection(Connection):
             if number > last:
                 self._end(stream, Fault.REFUSED_STREAM, "The server is shutting down.")
         if not self.streams:
-            self.transport.close()
+            self.close()
 
     @property
     def full(self) -> bool:
@@ -241,7 +241,7 @@ class CallingConnection(Connection):
         if not self._leaving:
             self._freed()
         elif not self.streams:
-            self.transport.close()
+            self.close()
 
     def call(self, exchange: MadeCall, block: bytes) -> None:
         """Make a call, with these header fields."""
@@ -254,12 +254,12 @@ class CallingConnection(Connection):
         head = frames.headers(stream.id, block)
         request = exchange.request
         if request is None:
-            self.transport.write(head)
+            self.write(head)
             exchange.writing = self.loop.create_task(self._write(exchange, stream))
         elif self.fits(stream, len(request)):
-            self.transport.write(head + self.message(stream, request, END_STREAM))
+            self.write(head + self.message(stream, request, END_STREAM))
         else:
-            self.transport.write(head)
+            self.write(head)
             exchange.writing = self.loop.create_task(self.send(stream, request, END_STREAM))
 
     async def _write(self, exchange: MadeCall, stream: Stream) -> None:
@@ -274,17 +274,17 @@ class CallingConnection(Connection):
                     return
                 await self.send(stream, data)
             if self.streams.get(stream.id) is stream:
-                self.transport.write(frames.frame(frames.DATA, END_STREAM, stream.id))
+                self.write(frames.frame(frames.DATA, END_STREAM, stream.id))
         finally:
             if not requests.complete:
                 exchange.end(grpc.StatusCode.INTERNAL, "The request can't be sent.")
 
-    def close(self) -> None:
+    def cancel(self) -> None:
         """End the connection, and the calls on it."""
         for stream in list(self.streams.values()):
             assert isinstance(stream, _CallStream)
             stream.cancelled("Channel is closed.")
-        self.transport.close()
+        self.close()
 
     def _depart(self) -> None:
         if not self._leaving:
@@ -297,7 +297,7 @@ class CallingConnection(Connection):
             self.heard = False
             self._keepalive = self.loop.call_later(_KEEPALIVE_SECONDS, self._look)
             return
-        self.transport.write(_PING)
+        self.write(_PING)
         self._keepalive = self.loop.call_later(_KEEPALIVE_PATIENCE, self._judge)
 
     def _judge(self) -> None:

@@ -110,7 +110,7 @@ class WireChannel(grpc.aio.Channel):
         for exchange in self._waiting:
             exchange.cancel("Channel is closed.")
         for connection in list(self._connections.values()):
-            connection.close()
+            connection.cancel()
 
     async def __aenter__(self) -> "WireChannel":
         return self

@@ -30,6 +30,7 @@ _CONNECTION_WINDOW: Final = 1024 * STREAM_WINDOW
 _FAREWELL_SECONDS: Final = 5.0
 _MOST_BLOCK_BYTES: Final = 2 * METADATA_BYTES
 _FAULTS: Final = {fault.value: fault for fault in Fault}
+_MOST_UNSENT_BYTES: Final = 65_536
 _MOST_REPLIES: Final = 1000
 """How many replies to pings and settings may wait for a peer that does not read them."""
 
@@ -79,6 +80,8 @@ class Connection(asyncio.Protocol):
         self._consumed = 0
         self._writable: Wakeup | None = None
         self._replies = 0
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
 
     # What the two ends do differently.
 
@@ -97,11 +100,32 @@ class Connection(asyncio.Protocol):
 
     # Writing.
 
+    def write(self, data: bytes) -> None:
+        """Have something written with all else that is said in this turn of the loop: a write costs more than what is in it."""
+        if not self._unsent:
+            self.loop.call_soon(self._flush)
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes > _MOST_UNSENT_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """End the connection when all is written."""
+        self._flush()
+        self.transport.close()
+
+    def _flush(self) -> None:
+        unsent = self._unsent
+        if unsent and not self.transport.is_closing():
+            self.transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
+        unsent.clear()
+        self._unsent_bytes = 0
+
     def begin(self, opening: bytes, settings: dict[int, int]) -> None:
         """Say what is said first."""
         settings = {**settings, frames.INITIAL_WINDOW: STREAM_WINDOW, frames.MAX_HEADERS: METADATA_BYTES}
         more = frames.window_update(0, _CONNECTION_WINDOW - WINDOW_BYTES)
-        self.transport.write(opening + frames.settings(settings) + more)
+        self.write(opening + frames.settings(settings) + more)
 
     def add(self, stream: Stream) -> None:
         """Take in a stream that begins."""
@@ -148,7 +172,7 @@ class Connection(asyncio.Protocol):
                 part, rest = rest[:room], rest[room:]
                 stream.window -= room
                 self._window -= room
-                self.transport.write(frames.frame(DATA, 0 if rest else flags, stream.id, bytes(part)))
+                self.write(frames.frame(DATA, 0 if rest else flags, stream.id, bytes(part)))
 
     def _room(self, stream: Stream) -> Wakeup:
         if stream.room is None:
@@ -168,8 +192,8 @@ class Connection(asyncio.Protocol):
         if self.lost:
             return
         if self._writable is None:
-            self.transport.write(frames.goaway(0, fault, text))
-            self.transport.close()
+            self.write(frames.goaway(0, fault, text))
+            self.close()
         # Who does not read would not read that either.
         self.loop.call_later(0 if self._writable else _FAREWELL_SECONDS, self.transport.abort)
         self.connection_lost(None)
@@ -224,13 +248,13 @@ class Connection(asyncio.Protocol):
     def _data(self, flags: int, number: int, payload: bytes) -> None:
         self._consumed += len(payload)
         if self._consumed >= _CONNECTION_WINDOW // 2:
-            self.transport.write(frames.window_update(0, self._consumed))
+            self.write(frames.window_update(0, self._consumed))
             self._consumed = 0
         stream = self.streams.get(number)
         if flags & frames.PADDED:
             length, payload = len(payload), _unpadded(payload)
             if stream is not None:
-                self.transport.write(frames.window_update(number, length - len(payload)))
+                self.write(frames.window_update(number, length - len(payload)))
         if stream is not None:
             stream.data(payload, ended=bool(flags & frames.END_STREAM))
 
@@ -292,7 +316,7 @@ class Connection(asyncio.Protocol):
             self._replies += 1
             if self._replies > _MOST_REPLIES:
                 raise ConnectionFault(Fault.ENHANCE_YOUR_CALM, "asks and does not read")
-        self.transport.write(reply)
+        self.write(reply)
 
     def _settings(self, payload: bytes) -> None:
         for position in range(0, len(payload) - 5, 6):
@@ -364,7 +388,7 @@ class Receiving:
         more = self._owed - self._held
         if more >= STREAM_WINDOW // 2 and not self._connection.lost:
             self._owed = self._held
-            self._connection.transport.write(frames.window_update(self._stream.id, more))
+            self._connection.write(frames.window_update(self._stream.id, more))
 
 
 def _notify(stream: Stream) -> None:

@@ -175,14 +175,14 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
         head = frames.headers(self.id, _ANSWER + (self._head or b"")) if self._head is not None else b""
         self._head = None
         end = frames.headers(self.id, trailers(code, self._details, self._trailing), END_STREAM)
-        connection.transport.write(head + connection.message(self, data) + end + self._rest_of_request())
+        connection.write(head + connection.message(self, data) + end + self._rest_of_request())
         self._close()
 
     async def _send_rest(self, data: bytes) -> None:
         await self._connection.send(self, data)
         if self._connection.streams.get(self.id) is self:
             end = frames.headers(self.id, trailers(self._code or _OK, self._details, self._trailing), END_STREAM)
-            self._connection.transport.write(end + self._rest_of_request())
+            self._connection.write(end + self._rest_of_request())
             self._connection.remove(self)
 
     def _finish(self, code: grpc.StatusCode, details: str) -> None:
@@ -193,7 +193,7 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
         block = trailers(code, details, self._trailing)
         if self._head is not None:
             block = _ANSWER + self._head + block
-        self._connection.transport.write(frames.headers(self.id, block, END_STREAM) + self._rest_of_request())
+        self._connection.write(frames.headers(self.id, block, END_STREAM) + self._rest_of_request())
         self._close()
 
     def _rest_of_request(self) -> bytes:
@@ -218,7 +218,7 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
     def _head_sent(self) -> None:
         head, self._head = self._head, None
         if head is not None:
-            self._connection.transport.write(frames.headers(self.id, _ANSWER + head))
+            self._connection.write(frames.headers(self.id, _ANSWER + head))
 
     # What servicers use.
 
@@ -230,10 +230,10 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
         head, self._head = self._head, None
         first = b"" if head is None else frames.headers(self.id, _ANSWER + head)
         if connection.fits(self, len(data)):
-            connection.transport.write(first + connection.message(self, data))
+            connection.write(first + connection.message(self, data))
             return
         if first:
-            connection.transport.write(first)
+            connection.write(first)
         await connection.send(self, data)
         if self._ended:
             raise grpc.aio.InternalError("The call has ended: nobody reads this message.")

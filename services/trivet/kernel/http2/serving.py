@@ -73,7 +73,7 @@ class ServingConnection(Connection):
         if not stream & 1:
             raise ConnectionFault(Fault.PROTOCOL, "an even stream")
         if self._left:
-            self.transport.write(frames.reset(stream, Fault.REFUSED_STREAM))
+            self.write(frames.reset(stream, Fault.REFUSED_STREAM))
             return
         self._last = stream
         given = dict(fields)
@@ -93,13 +93,13 @@ class ServingConnection(Connection):
         """Take no more calls; the connection ends with the last that runs."""
         if not self._left and not self.lost:
             self._left = True
-            self.transport.write(frames.goaway(self._last, Fault.NONE))
+            self.write(frames.goaway(self._last, Fault.NONE))
             if not self.streams:
-                self.transport.close()
+                self.close()
 
     def ended(self) -> None:
         if self._left and not self.streams:
-            self.transport.close()
+            self.close()
 
 
 def _check(given: dict[str, str]) -> None:
