@@ -10,10 +10,14 @@ from google.protobuf.wrappers_pb2 import StringValue
 from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_server
 from tests.kernel.test_transports import failure_of, happens
 from trivet.kernel.client import connect
+from trivet.kernel.http2 import frames, hpack
+from trivet.kernel.http2.frames import END_STREAM, Fault
 from trivet.kernel.server import Server
 from trivet.kernel.settings import ServerSettings
 
 ASKED = StringValue(value="hello")
+ANSWER = hpack.block((":status", "200"), ("content-type", "application/grpc"))
+OK = hpack.block(("grpc-status", "0"))
 
 
 def new_server(address: str = "127.0.0.1:0", probe: Probe | None = None) -> Server:
@@ -69,6 +73,28 @@ async def test_closing_a_channel_cancels_its_calls(probe: Probe):
         with pytest.raises(asyncio.CancelledError):
             await call
         await happens(probe.left)
+
+
+async def test_what_comes_of_a_call_that_was_cancelled_disturbs_no_other():
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard = b""
+        writer.write(frames.settings({}))
+        while frames.reset(1, Fault.CANCEL) not in heard:
+            heard += await reader.read(65_536)
+        late = frames.headers(1, ANSWER) + frames.message(1, b"") + frames.headers(1, OK, END_STREAM)
+        writer.write(
+            late + frames.headers(3, ANSWER) + frames.message(3, ASKED.SerializeToString()) + frames.headers(3, OK, END_STREAM)
+        )
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server, connect(f"{host}:{port}") as channel, asyncio.timeout(30):
+        await channel.channel_ready()
+        left, kept = ProbeStub(channel).Echo(ASKED), ProbeStub(channel).Echo(ASKED)
+        left.cancel()
+        assert (await kept).value == "hello"
 
 
 async def test_the_state_of_a_channel_can_be_followed():

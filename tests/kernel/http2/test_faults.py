@@ -5,14 +5,16 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_server
 from trivet.kernel.client import connect
-from trivet.kernel.http2 import frames, hpack
+from trivet.kernel.http2 import frames, hpack, serving
 from trivet.kernel.http2.frames import END_STREAM, PREFACE, Fault
 from trivet.kernel.http2.messages import timeout_text
+from trivet.kernel.rpc import Context
 from trivet.kernel.server import Server
 from trivet.kernel.settings import ServerSettings
 
@@ -172,3 +174,24 @@ async def test_a_call_in_pieces_of_a_byte_is_answered(caller: Caller):
 @pytest.mark.parametrize(("seconds", "told"), [(0.0001, b"1m"), (1.5, b"1501m"), (200_000.0, b"200001S"), (1e12, b"99999999S")])
 def test_a_timeout_is_never_told_shorter_than_it_is(seconds: float, told: bytes):
     assert timeout_text(seconds) == told
+
+
+async def test_more_calls_than_are_taken_at_a_time_are_refused_one_by_one(caller: Caller, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(serving, "_MOST_STREAMS", 2)
+    caller.writer.write(call(1) + call(3) + call(5))
+    _, _, stream, payload = await caller.until(frames.RESET)
+    assert (stream, frames.word(payload)) == (5, Fault.REFUSED_STREAM)
+    caller.writer.write(frames.message(1, ASKED.SerializeToString(), END_STREAM))
+    assert (await caller.until(frames.DATA))[2] == 1
+
+
+async def test_trailing_metadata_that_can_not_be_sent_end_the_call_all_the_same():
+    class Careless(Probe):
+        async def Echo(self, request: StringValue, context: Context) -> StringValue:
+            context.set_trailing_metadata((("x-own", "two\nlines"),))
+            return request
+
+    server = Server(ServerSettings(grpc="127.0.0.1:0"), None)
+    server.add(add_probe_to_server, Careless())
+    async with server, connect(server.address) as channel:
+        assert await ProbeStub(channel).Echo(ASKED).code() is grpc.StatusCode.INTERNAL

@@ -9,10 +9,11 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from trivet.kernel.http2 import frames
-from trivet.kernel.http2.connection import Connection, Receiving, Stream
-from trivet.kernel.http2.frames import END_STREAM, PREFACE, Fault
+from trivet.kernel.http2.connection import Connection, Stream
+from trivet.kernel.http2.frames import END_STREAM, PREFACE, ConnectionFault, Fault
 from trivet.kernel.http2.hpack import TOO_LARGE, Fields
 from trivet.kernel.http2.messages import Refused, Splitter, larger, metadata_of, status_of
+from trivet.kernel.http2.receiving import Receiving
 from trivet.kernel.inprocess.exchange import Exchange, Window
 from trivet.kernel.inprocess.requests import RequestStream
 
@@ -103,13 +104,13 @@ class _CallStream(Stream):
 
     __slots__ = ("_connection", "_exchange", "_headed", "_splitter", "receiving")
 
-    def __init__(self, connection: "CallingConnection", exchange: MadeCall) -> None:
-        super().__init__()
+    def __init__(self, connection: "CallingConnection", exchange: MadeCall, number: int) -> None:
+        super().__init__(number)
         self._connection = connection
         self._exchange = exchange
         self._headed = False
         self._splitter = Splitter(exchange.channel.most)
-        self.receiving = Receiving(connection, self, exchange.channel.most)
+        self.receiving = Receiving(connection, number, exchange.channel.most)
 
     def headers(self, fields: Fields, *, ended: bool) -> None:
         exchange = self._exchange
@@ -118,9 +119,9 @@ class _CallStream(Stream):
                 raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "The metadata of the answer are too large.")
             if ended:
                 self._over(fields)
-            elif not self._headed and dict(fields).get(":status") == "200":
+            elif not self._headed and (given := dict(fields)).get(":status") == "200":
                 self._headed = True
-                encoding = dict(fields).get("grpc-encoding", "identity")
+                encoding = given.get("grpc-encoding", "identity")
                 if encoding != "identity":
                     self._splitter = Splitter(exchange.channel.most, encoding)
                 exchange.initial = metadata_of(fields)
@@ -221,6 +222,10 @@ class CallingConnection(Connection):
                 self._keepalive.cancel()
         super().connection_lost(exc)
 
+    def opened(self, stream: int, fields: Fields, *, ended: bool) -> None:
+        if stream >= self._next or not stream & 1:
+            raise ConnectionFault(Fault.PROTOCOL, "headers of no stream")
+
     def leaving(self, last: int) -> None:
         self._depart()
         for number, stream in list(self.streams.items()):
@@ -245,8 +250,7 @@ class CallingConnection(Connection):
 
     def call(self, exchange: MadeCall, block: bytes) -> None:
         """Make a call, with these header fields."""
-        stream = exchange.stream = _CallStream(self, exchange)
-        stream.id = self._next
+        stream = exchange.stream = _CallStream(self, exchange, self._next)
         self._next += 2
         if self._next > frames.LARGEST_WINDOW:
             self._depart()

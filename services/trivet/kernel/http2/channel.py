@@ -49,7 +49,9 @@ class WireChannel(grpc.aio.Channel):
         self.most = most
         self._idempotent = frozenset(f"/{name}" for name in idempotent)
         self._target = address.removeprefix(_DNS)
-        self._authority = "localhost" if address.startswith(_UNIX) else self._target
+        local = address.startswith(_UNIX)
+        self._name = None if local else split_host_port(self._target)
+        self._authority = "localhost" if local else self._target
         self._ready: list[CallingConnection] = []
         self._connections: dict[_Address, CallingConnection] = {}
         self._turn = 0
@@ -220,9 +222,9 @@ class WireChannel(grpc.aio.Channel):
             self._fail(exchange)
 
     async def _addresses(self) -> list[_Address]:
-        if self._target.startswith(_UNIX):
+        if self._name is None:
             return [(self._target, 0)]
-        host, port = split_host_port(self._target)
+        host, port = self._name
         found = await self.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys((str(entry[4][0]), port) for entry in found))
 

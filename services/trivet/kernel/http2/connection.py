@@ -3,8 +3,6 @@
 import asyncio
 from typing import Final, cast
 
-import grpc
-
 from trivet.kernel.http2 import frames
 from trivet.kernel.http2.frames import (
     DATA,
@@ -17,12 +15,9 @@ from trivet.kernel.http2.frames import (
     Fault,
 )
 from trivet.kernel.http2.hpack import Decoder, Fields, MalformedBlock
-from trivet.kernel.http2.messages import Refused
+from trivet.kernel.http2.receiving import STREAM_WINDOW
 from trivet.kernel.rpc import METADATA_BYTES
 from trivet.kernel.wakeup import Wakeup
-
-STREAM_WINDOW: Final = 1024 * 1024
-"""What a peer may send on one stream before it is read."""
 
 _CONNECTION_WINDOW: Final = 1024 * STREAM_WINDOW
 """On all of them: as good as no limit, for that of each stream is one."""
@@ -40,8 +35,8 @@ class Stream:
 
     __slots__ = ("id", "room", "window", "writing")
 
-    def __init__(self) -> None:
-        self.id = 0
+    def __init__(self, number: int) -> None:
+        self.id = number
         self.window = 0
         """How many bytes may still be sent on it."""
         self.room: Wakeup | None = None
@@ -86,8 +81,8 @@ class Connection(asyncio.Protocol):
     # What the two ends do differently.
 
     def opened(self, stream: int, fields: Fields, *, ended: bool) -> None:
-        """A stream that is not open begins."""
-        raise ConnectionFault(Fault.PROTOCOL, "headers of no stream")
+        """Headers have come of a stream that is not open: it begins, or it is over and they were on their way."""
+        raise NotImplementedError
 
     def leaving(self, last: int) -> None:
         """The peer takes no more streams than those up to `last`."""
@@ -135,6 +130,7 @@ class Connection(asyncio.Protocol):
     def remove(self, stream: Stream) -> None:
         """Forget a stream that is over."""
         if self.streams.pop(stream.id, None) is not None:
+            _notify(stream)
             self.ended()
 
     def fits(self, stream: Stream, length: int) -> bool:
@@ -307,8 +303,6 @@ class Connection(asyncio.Protocol):
 
     def _end(self, stream: Stream, fault: Fault, text: str) -> None:
         self.remove(stream)
-        if stream.room is not None:
-            stream.room.notify()
         stream.broken(fault, text)
 
     def _reply(self, reply: bytes) -> None:
@@ -347,48 +341,6 @@ class Connection(asyncio.Protocol):
             if known.window > LARGEST_WINDOW:
                 raise ConnectionFault(Fault.FLOW_CONTROL, "a window is too large")
             _notify(known)
-
-
-class Receiving:
-    """What has come on a stream, and when its sender may go on: everything is taken but messages that nobody reads."""
-
-    __slots__ = ("_connection", "_held", "_most", "_owed", "_stream")
-
-    def __init__(self, connection: Connection, stream: Stream, most: int) -> None:
-        """`most` is what a message may hold."""
-        self._connection = connection
-        self._stream = stream
-        self._owed = 0
-        self._held = 0
-        self._most = most + 2 * STREAM_WINDOW
-
-    def came(self, length: int) -> None:
-        """So many bytes have come."""
-        self._owed += length
-        if self._owed > STREAM_WINDOW:
-            raise ConnectionFault(Fault.FLOW_CONTROL, "more than there was room for")
-
-    def complete(self, length: int) -> None:
-        """A message of so many bytes waits to be read.
-
-        Raises:
-            Refused: it was compressed, and with it there are more than anybody could have sent as they are.
-        """
-        self._held += length + MESSAGE_HEAD_BYTES
-        if self._held > self._most:
-            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "More is sent than is read.")
-
-    def read(self, length: int) -> None:
-        """It was."""
-        self._held -= length + MESSAGE_HEAD_BYTES
-        self.settle()
-
-    def settle(self) -> None:
-        """Let the sender go on, if it is worth a frame."""
-        more = self._owed - self._held
-        if more >= STREAM_WINDOW // 2 and not self._connection.lost:
-            self._owed = self._held
-            self._connection.write(frames.window_update(self._stream.id, more))
 
 
 def _notify(stream: Stream) -> None:

@@ -1,15 +1,17 @@
 """A call that came over the wire: a stream of a connection, and the context that a servicer's method gets."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
 from trivet.kernel.http2 import frames, hpack
-from trivet.kernel.http2.connection import Receiving, Stream
+from trivet.kernel.http2.connection import Stream
 from trivet.kernel.http2.frames import END_STREAM, Fault
 from trivet.kernel.http2.messages import Refused, Splitter, encoded, larger, trailers
+from trivet.kernel.http2.receiving import Receiving
 from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.rpc import Behaviour, Handler, Metadata, behaviour_of
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 _ANSWER = hpack.block((":status", "200"), ("content-type", "application/grpc"))
 _OK = grpc.StatusCode.OK
+_log = logging.getLogger("trivet.wire")
 
 
 class _Requests(RequestStream):
@@ -47,8 +50,7 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
     """Everything of `grpc.aio.ServicerContext` that means something to us, and the state of the call."""
 
     def __init__(self, connection: "ServingConnection", number: int, handler: Handler) -> None:
-        Stream.__init__(self)
-        self.id = number
+        Stream.__init__(self, number)
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
         self._handler = handler
@@ -56,7 +58,7 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
         self._metadata: Metadata = ()
         self._deadline: float | None = None
         self._splitter = Splitter(connection.most)
-        self._receiving = Receiving(connection, self, connection.most)
+        self._receiving = Receiving(connection, number, connection.most)
         self._requests: _Requests | None = None
         self._message: bytes | None = None
         self._complete = False
@@ -174,14 +176,14 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
             return
         head = frames.headers(self.id, _ANSWER + (self._head or b"")) if self._head is not None else b""
         self._head = None
-        end = frames.headers(self.id, trailers(code, self._details, self._trailing), END_STREAM)
+        end = frames.headers(self.id, self._status(code, self._details), END_STREAM)
         connection.write(head + connection.message(self, data) + end + self._rest_of_request())
         self._close()
 
     async def _send_rest(self, data: bytes) -> None:
         await self._connection.send(self, data)
         if self._connection.streams.get(self.id) is self:
-            end = frames.headers(self.id, trailers(self._code or _OK, self._details, self._trailing), END_STREAM)
+            end = frames.headers(self.id, self._status(self._code or _OK, self._details), END_STREAM)
             self._connection.write(end + self._rest_of_request())
             self._connection.remove(self)
 
@@ -190,11 +192,18 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
         if self._ended:
             return
         self._code, self._details = code, details
-        block = trailers(code, details, self._trailing)
+        block = self._status(code, details)
         if self._head is not None:
             block = _ANSWER + self._head + block
         self._connection.write(frames.headers(self.id, block, END_STREAM) + self._rest_of_request())
         self._close()
+
+    def _status(self, code: grpc.StatusCode, details: str) -> bytes:
+        try:
+            return trailers(code, details, self._trailing)
+        except ValueError:
+            _log.exception("what a servicer has set as trailing metadata can't be sent")
+            return trailers(grpc.StatusCode.INTERNAL, "The trailing metadata can't be sent.", ())
 
     def _rest_of_request(self) -> bytes:
         """What tells the caller not to go on."""

@@ -13,7 +13,7 @@ from trivet.kernel.http2.frames import MESSAGE_HEAD_BYTES
 from trivet.kernel.rpc import Metadata
 
 _CODES: Final = {str(code.value[0]): code for code in grpc.StatusCode}
-_NUMBERS: Final = {code: number for number, code in _CODES.items()}
+_STATUSES: Final = {code: hpack.field("grpc-status", number.encode()) for number, code in _CODES.items()}
 
 _TRANSPORT: Final = frozenset(
     {
@@ -180,7 +180,7 @@ def timeout_text(seconds: float) -> bytes:
 
 def trailers(code: grpc.StatusCode, details: str, metadata: Metadata) -> bytes:
     """The header block that ends an answer."""
-    status = hpack.field("grpc-status", _NUMBERS[code].encode())
+    status = _STATUSES[code]
     if details:
         status += hpack.field("grpc-message", quote(details, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}").encode())
     return status + encoded(metadata)

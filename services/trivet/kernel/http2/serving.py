@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import re
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +20,10 @@ from trivet.kernel.rpc import Handler
 from trivet.kernel.settings import split_host_port
 from trivet.kernel.wakeup import Wakeup
 
+_IS_GRPC: Final = re.compile(r"application/grpc(?:[+;]|$)").match
 _BACKLOG: Final = 1024
+_MOST_STREAMS: Final = 10_000
+"""How many calls may run at a time on one connection."""
 _PREFACE_SECONDS: Final = 20.0
 """How long a connection may say nothing before it is closed."""
 
@@ -44,7 +48,7 @@ class ServingConnection(Connection):
         self.peer = _peer(transport)
         self._timer = self.loop.call_later(_PREFACE_SECONDS, self.transport.abort)
         self._server.connections.add(self)
-        self.begin(b"", {})
+        self.begin(b"", {frames.MAX_CONCURRENT_STREAMS: _MOST_STREAMS})
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -72,7 +76,7 @@ class ServingConnection(Connection):
             return  # trailers of a request that was answered before its end
         if not stream & 1:
             raise ConnectionFault(Fault.PROTOCOL, "an even stream")
-        if self._left:
+        if self._left or len(self.streams) >= _MOST_STREAMS:
             self.write(frames.reset(stream, Fault.REFUSED_STREAM))
             return
         self._last = stream
@@ -105,7 +109,7 @@ class ServingConnection(Connection):
 def _check(given: dict[str, str]) -> None:
     if TOO_LARGE[0] in given:
         raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "The metadata are too large.")
-    if given.get(":method") != "POST" or not given.get("content-type", "").startswith("application/grpc"):
+    if given.get(":method") != "POST" or not _IS_GRPC(given.get("content-type", "")):
         raise Refused(grpc.StatusCode.INTERNAL, "This is no call of gRPC.")
 
 
