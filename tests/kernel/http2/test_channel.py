@@ -76,6 +76,8 @@ async def test_closing_a_channel_cancels_its_calls(probe: Probe):
 
 
 async def test_what_comes_of_a_call_that_was_cancelled_disturbs_no_other():
+    over = asyncio.Event()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard = b""
         writer.write(frames.settings({}))
@@ -87,14 +89,17 @@ async def test_what_comes_of_a_call_that_was_cancelled_disturbs_no_other():
         )
         await reader.read()
         writer.close()
+        over.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
-    async with server, connect(f"{host}:{port}") as channel, asyncio.timeout(30):
-        await channel.channel_ready()
-        left, kept = ProbeStub(channel).Echo(ASKED), ProbeStub(channel).Echo(ASKED)
-        left.cancel()
-        assert (await kept).value == "hello"
+    async with server, asyncio.timeout(30):
+        async with connect(f"{host}:{port}") as channel:
+            await channel.channel_ready()
+            left, kept = ProbeStub(channel).Echo(ASKED), ProbeStub(channel).Echo(ASKED)
+            left.cancel()
+            assert (await kept).value == "hello"
+        await over.wait()
 
 
 async def test_the_state_of_a_channel_can_be_followed():
