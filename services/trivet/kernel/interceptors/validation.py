@@ -1,16 +1,12 @@
 """Refuses requests that break the rules of the contract, before a servicer sees them."""
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import Any, Final
+from typing import Any
 
 from google.protobuf.message import Message
 
 from trivet.kernel.call import Call
 from trivet.kernel.validation import validate
-
-_TURNS: Final = 40
-"""Turns of the loop within which grpcio tells that a caller has left, after it has told of the end of the request."""
 
 
 def validation(call: Call) -> None:
@@ -23,18 +19,13 @@ def validation(call: Call) -> None:
     if isinstance(request, Message):
         validate(request)
     elif isinstance(request, AsyncIterable):
-        call.request = _first_checked(request, call)
+        call.request = _first_checked(request)
 
 
-async def _first_checked(messages: AsyncIterable[Any], call: Call) -> AsyncIterator[Any]:
+async def _first_checked(messages: AsyncIterable[Any]) -> AsyncIterator[Any]:
     checked = False
     async for message in messages:
         if not checked:
             validate(message)
             checked = True
         yield message
-    # To grpcio a caller that leaves has ended its request. Half of one must not be taken for the whole.
-    for _ in range(_TURNS):
-        await asyncio.sleep(0)
-        if call.context.cancelled():
-            raise asyncio.CancelledError
