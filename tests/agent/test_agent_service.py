@@ -98,6 +98,14 @@ async def test_what_comes_together_goes_together() -> None:
     assert batches[-1].chunks[-1].run.stopped_by == "model"
 
 
+async def test_what_all_chunks_share_is_said_once_though_each_turn_says_it() -> None:
+    async with agent(ScriptedModels(TWO_TURNS), ScriptedTools({"files": ["read"]})) as stub:
+        first, *later = [batch async for batch in stub.StreamAgentResponse(request())]
+
+    assert (first.model, first.service_tier) == ("lab/m", "default")
+    assert {field.name for batch in later for field, _ in batch.ListFields()} == {"chunks"}
+
+
 async def test_an_answer_whose_end_fails_has_come_all_the_same() -> None:
     models = ScriptedModels([[*TWO_TURNS[1], UpstreamFailed("The provider broke off.")]], together=True)
     seen: list[Any] = []

@@ -41,7 +41,7 @@ async def test_a_turn_that_is_closed_ends_its_model_call() -> None:
     ):
         method = model_service_pb2_grpc.ModelServiceStub(channel).StreamChatCompletion
         stub = cast("ModelStub", SimpleNamespace(StreamChatCompletion=remembered(method, calls)))
-        batches = ChatConversation(stub, chat_request_pb2.CreateChatCompletionRequest(model="lab/m")).turn().batches()
+        batches = ChatConversation(stub, chat_request_pb2.CreateChatCompletionRequest(model="lab/m"), {}).turn().batches()
         await anext(batches)
         await batches.aclose()
         await models.cancelled.wait()

@@ -101,6 +101,18 @@ async def test_a_stream_leaves_the_connection_to_the_next_request(rig: Rig) -> N
             assert b"data: [DONE]\n\n" in raw
 
 
+async def test_the_last_events_of_a_stream_leave_with_its_end(rig: Rig) -> None:
+    async with talk(rig) as client:
+        client.ask({**RUN, "stream": True})
+        await client.head()
+        raw = await client.reader.readuntil(b"\r\n0\r\n\r\n")
+
+    # A write is a chunk of HTTP.
+    last = raw.removesuffix(b"\r\n0\r\n\r\n").rpartition(b"\r\n")[2]
+    assert b'"finish_reason":"stop"' in last
+    assert last.endswith(b"data: [DONE]\n\n")
+
+
 async def test_a_client_that_asks_whether_to_send_its_body_is_told_so(rig: Rig) -> None:
     body = orjson.dumps({**RUN, "stream": False})
     async with talk(rig) as client:

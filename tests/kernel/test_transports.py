@@ -268,6 +268,7 @@ async def test_calls_without_a_deadline_expire_in_their_order_and_those_that_end
             calls.append(stub.Wait(text(name)))
             while name not in waiting:
                 await stub.Echo(ASKED)
+                await asyncio.sleep(0)
         calls[0].cancel()
         for call in calls[1:]:
             assert isinstance(catalogue.from_rpc_error(await failure_of(call)), errors.RequestTimeout)
@@ -283,6 +284,7 @@ async def test_a_slow_reader_stalls_the_handler(stub: ProbeStub, probe: Probe):
         while sent != probe.sent:
             sent = probe.sent
             await stub.Echo(ASKED)
+            await asyncio.sleep(0)
     # 100 MB; gRPC's window grows with the bandwidth that it measures, to some 20 MB on loopback.
     assert probe.sent < 1000
     for _ in range(probe.sent + 10):

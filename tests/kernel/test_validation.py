@@ -69,6 +69,15 @@ def test_a_broken_rule_is_told_with_its_place(fields: dict[str, Any], param: str
     assert problem in caught.value.message
 
 
+def test_what_is_no_json_is_refused_each_time() -> None:
+    for text in ("{", "{}", "{"):
+        if text == "{}":
+            validate(REQUEST(**GOOD, schema=text))
+        else:
+            with pytest.raises(InvalidRequest):
+                validate(REQUEST(**GOOD, schema=text))
+
+
 def test_a_message_without_rules_is_not_looked_into() -> None:
     validate(sample.message("Filter")(filters=[{"filters": [{}]}]))
 

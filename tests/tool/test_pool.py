@@ -288,6 +288,16 @@ async def test_unused_sessions_close_in_time(rig: Rig) -> None:
     assert await rig.list("s") == 1
 
 
+async def test_a_session_whose_tools_are_told_from_memory_is_in_use(rig: Rig) -> None:
+    for _ in range(4):
+        await rig.list()
+        rig.clock.now += 40
+        rig.pool.close_idle()
+    await settled()
+
+    assert [session.closed for session in rig.connector.sessions] == [False]
+
+
 async def test_a_running_call_is_not_idle(rig: Rig) -> None:
     await rig.list()
     rig.session.gate = asyncio.Event()

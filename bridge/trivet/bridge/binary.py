@@ -10,6 +10,7 @@ from trivet.bridge.request import Request
 from trivet.bridge.sse import StreamCall
 from trivet.bridge.written import Streamed
 from trivet.kernel.errors import UpstreamFailed
+from trivet.kernel.inprocess.calls import initial_pairs
 
 _ANY_TYPE = "application/octet-stream"
 
@@ -28,7 +29,7 @@ async def respond(request: Request, call: StreamCall) -> web.StreamResponse:
     first = await call.read()
     if not isinstance(first, HttpBody):
         raise UpstreamFailed("The provider answered with nothing.")
-    told = headers.told(await call.initial_metadata())
+    told = headers.told(await initial_pairs(call))
     about = {"Content-Type": content_type(first), "X-Accel-Buffering": "no"}
     response = Streamed({**told, **request.marks, **about})
     writer = await response.begin(request)

@@ -21,6 +21,7 @@ from trivet.kernel.codec import text
 from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.codec.sse import stream_codec
 from trivet.kernel.errors import InvalidKey, InvalidRequest, RequestTimeout, UnsupportedMediaType
+from trivet.kernel.inprocess.calls import initial_pairs
 
 _MODELS: Final = frozenset(f"trivet.model.v1.{name}Service" for name in ("Model", "Message", "Audio"))
 """Services that hold to `x-trivet-request-timeout` themselves: there it bounds each attempt at a model, not the whole call."""
@@ -169,7 +170,7 @@ class Gateway:
 async def _whole(rpc: Rpc, call: Any) -> web.StreamResponse:
     begun = time.perf_counter()
     answer = await call
-    told = headers.told(await call.initial_metadata())
+    told = headers.told(await initial_pairs(call))
     body = rpc.body_of(answer)
     if body is not None:
         content, content_type = body.data, binary.content_type(body)

@@ -18,6 +18,7 @@ from trivet.bridge.written import Streamed
 from trivet.kernel.catalogue import error_body, from_rpc_error
 from trivet.kernel.codec.sse import StreamCodec
 from trivet.kernel.errors import ServiceError
+from trivet.kernel.inprocess.calls import initial_pairs
 
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -32,6 +33,7 @@ class StreamCall(Protocol):
 
     async def read(self) -> Any: ...
     def cancel(self) -> bool: ...
+    def done(self) -> bool: ...
     async def initial_metadata(self) -> Any: ...
 
 
@@ -53,6 +55,11 @@ class Events:
         if self._numbering is not None:
             self._numbering.passed(getattr(batch, self._codec.events_name))
         return self._stream.frames(batch)
+
+    @property
+    def are_all_read(self) -> bool:
+        """Whether it is known already that nothing but the end comes next."""
+        return self.call.done()
 
     def failure(self, error: ServiceError) -> bytes:
         """The event that tells of an error in the middle of the stream, in the dialect of the stream."""
@@ -91,6 +98,7 @@ class _Writing:
     __slots__ = (
         "_events",
         "_heartbeat_seconds",
+        "_held",
         "_loop",
         "_meanwhile",
         "_request",
@@ -110,15 +118,15 @@ class _Writing:
         self._response: Streamed | None = None
         self._writer = request.writer
         self._written_at = 0.0
+        self._held = b""
 
     async def run(self) -> web.StreamResponse:
         """Write it all. Raises what goes wrong before anything was written."""
-        events = self._events
-        last = b""
+        events, last = self._events, b""
         try:
             frames = await events.next()
             if self._response is None:
-                await self._begin(headers.told(await events.call.initial_metadata()))
+                await self._begin(headers.told(await initial_pairs(events.call)))
             if frames == b"":
                 self._writer.send_headers()
             await self._write(frames)
@@ -131,7 +139,7 @@ class _Writing:
                 raise
             last = events.failure(interrupted)
         assert self._response is not None
-        await self._writer.write_eof(last + events.end)
+        await self._writer.write_eof(self._held + last + events.end)
         return self._response
 
     def stop(self) -> None:
@@ -141,12 +149,15 @@ class _Writing:
             self._meanwhile.cancel()
 
     async def _write(self, frames: bytes | None) -> None:
-        write, following, now = self._writer.write, self._events.next, self._loop.time
+        write, events, now = self._writer.write, self._events, self._loop.time
         while frames is not None:
-            if frames:
+            if events.are_all_read:
+                # It leaves in one write with the end.
+                self._held += frames
+            elif frames:
                 self._written_at = now()
                 await write(frames)
-            frames = await following()
+            frames = await events.next()
 
     async def _begin(self, told: dict[str, str]) -> None:
         self._timer.cancel()

@@ -1,11 +1,13 @@
 """The model of a run: each turn is one StreamChatCompletion of ModelService, and the conversation grows with each."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 import grpc
 
 from trivet.content.v1 import chat_completion_pb2, chat_message_pb2, chat_request_pb2
+from trivet.content.v1.chat_tool_pb2 import ToolInfo
 from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.loop import ToolCall, ToolOutcome
@@ -14,6 +16,9 @@ from trivet.model.v1 import model_service_pb2_grpc
 Batch = chat_completion_pb2.ChatCompletionChunkBatch
 ModelStub = model_service_pb2_grpc.ModelServiceStub
 
+_SHARED: Final[tuple[Literal["service_tier", "system_fingerprint"], ...]] = ("service_tier", "system_fingerprint")
+_ACCEPTING_RUNS: Final = (ACCEPTED,)
+
 # Reasons after which no call is run: the model was cut off, and so may be the arguments.
 _CUT_OFF = frozenset({"length", "content_filter"})
 
@@ -21,13 +26,18 @@ _CUT_OFF = frozenset({"length", "content_filter"})
 class ChatConversation:
     """A run's conversation, as the chat messages that ModelService is asked with.
 
-    `request` is the request of the first model call; it is changed as the run goes on.
+    `request` is the request of the first model call; it is changed as the run goes on. `infos` tell, by the name that the model
+    calls, what callers are told of a tool.
     """
 
-    def __init__(self, stub: ModelStub, request: chat_request_pb2.CreateChatCompletionRequest) -> None:
+    def __init__(
+        self, stub: ModelStub, request: chat_request_pb2.CreateChatCompletionRequest, infos: Mapping[str, ToolInfo]
+    ) -> None:
+        self.infos = infos
         self._stub = stub
         self._request = request
         self._asked_with = len(request.messages)
+        self._told: dict[str, str] = {}
         self.usage: chat_completion_pb2.ChatUsage | None = None
         self.last: ChatTurn | None = None
 
@@ -43,6 +53,15 @@ class ChatConversation:
             self._request.ClearField("tool_choice")
         self.last = ChatTurn(self._stub, self._request, self)
         return self.last
+
+    def drop_what_was_told(self, batch: Batch) -> None:
+        """Leave of what all chunks share only what is new: each turn says it anew, and the caller has heard it."""
+        for name in _SHARED:
+            if batch.HasField(name):
+                said = getattr(batch, name)
+                if self._told.get(name) == said:
+                    batch.ClearField(name)
+                self._told[name] = said
 
     def begin_message(self) -> chat_message_pb2.AssistantMessage:
         """A place in the conversation for a model's message that calls tools."""
@@ -72,7 +91,7 @@ class _CallParts:
 
 
 class ChatTurn:
-    """One model call: passes on the chunks of the answer, and gathers the message that they make.
+    """One model call: passes on the chunks of the answer, with the tool behind each call, and gathers the message that they make.
 
     The chunk that ends the answer and the usage are kept back, because how the run ends them is the run's to say. `ended` says
     that no more chunks come after the batch that was yielded last.
@@ -89,16 +108,11 @@ class ChatTurn:
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
         self._details: list[str] = []
-        self._logprobs = chat_completion_pb2.ChatLogprobs()
+        self._logprobs: chat_completion_pb2.ChatLogprobs | None = None
         self._counted = False
         self.ended = False
         self.finish_reason = ""
         self.calls: Sequence[ToolCall] = ()
-
-    @property
-    def calling(self) -> bool:
-        """Whether a call of a tool has begun."""
-        return bool(self._parts)
 
     @property
     def is_last(self) -> bool:
@@ -107,10 +121,10 @@ class ChatTurn:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """The model's chunks as they come, without the end of the answer and without usage."""
-        stream = self._stub.StreamChatCompletion(self._request, metadata=(ACCEPTED,))
+        stream = self._stub.StreamChatCompletion(self._request, metadata=_ACCEPTING_RUNS)
         last: Batch | None = None
         try:
-            async for batch in stream:
+            while isinstance(batch := await stream.read(), Batch):
                 passed = self._passed(batch)
                 if not passed.chunks:
                     continue
@@ -148,52 +162,80 @@ class ChatTurn:
     @property
     def logprobs(self) -> chat_completion_pb2.ChatLogprobs | None:
         """The log probabilities of the whole answer, when the model told them."""
-        return self._logprobs if self._logprobs.ByteSize() else None
+        return self._logprobs if self._logprobs is not None and self._logprobs.ByteSize() else None
 
     def _passed(self, batch: Batch) -> Batch:
+        """What of a message of the model goes on to the caller, under the run's own id; itself, where that is all of it."""
+        if not self.finish_reason and _is_text(batch):
+            self._text.extend(batch.chunks[0].contents)
+            return batch
+        # What was sent is not to be changed.
         passed = Batch()
         passed.CopyFrom(batch)
-        empty = [position for position, chunk in enumerate(passed.chunks) if not self._take(chunk)]
+        passed.ClearField("id")
+        passed.ClearField("created")
+        passed.ClearField("model")
+        chunks = passed.chunks
+        empty = [position for position, chunk in enumerate(chunks) if not self._take(chunk)]
         for position in reversed(empty):
-            del passed.chunks[position]
+            del chunks[position]
+        if chunks:
+            self._conversation.drop_what_was_told(passed)
         return passed
 
     def _take(self, chunk: chat_completion_pb2.ChatCompletionChunk) -> bool:
         """Gather what `chunk` adds. False: nothing is left of it to pass on."""
+        if texts := chunk.contents:
+            self._text.extend(texts)
+        choices = chunk.choices
         if chunk.HasField("usage"):
             self._conversation.add_usage(chunk.usage)
             self._counted = True
             chunk.ClearField("usage")
-            if not chunk.choices:
+            if not choices:
                 return False
-        self._text.extend(chunk.contents)
-        for choice in chunk.choices:
-            self._gather(choice.delta)
+        for choice in choices:
+            delta = choice.delta
+            self._gather(delta)
             if choice.HasField("logprobs"):
-                self._logprobs.content.tokens.extend(choice.logprobs.content.tokens)
-                self._logprobs.refusal.tokens.extend(choice.logprobs.refusal.tokens)
+                self._add_logprobs(choice.logprobs)
             if choice.HasField("finish_reason"):
                 self.finish_reason = choice.finish_reason
                 choice.ClearField("finish_reason")
-                return bool(choice.delta.ByteSize())
+                return bool(delta.ByteSize())
         return True
 
     def _gather(self, delta: chat_completion_pb2.ChatDelta) -> None:
-        if delta.content:
-            self._text.append(delta.content)
-        if delta.refusal:
-            self._refusal.append(delta.refusal)
-        if delta.reasoning_content:
-            self._reasoning.append(delta.reasoning_content)
-        self._details.extend(delta.reasoning_details)
-        for call in delta.tool_calls:
+        if calls := delta.tool_calls:
+            self._gather_calls(calls)
+        if text := delta.content:
+            self._text.append(text)
+        if text := delta.reasoning_content:
+            self._reasoning.append(text)
+        if text := delta.refusal:
+            self._refusal.append(text)
+        if details := delta.reasoning_details:
+            self._details.extend(details)
+
+    def _gather_calls(self, calls: Iterable[chat_completion_pb2.ChatToolCallDelta]) -> None:
+        for call in calls:
+            function = call.function
             parts = self._parts.get(call.index)
             if parts is None:
                 # What a provider adds to a call (a signature, say) comes with its first piece, and is wanted back.
                 parts = self._parts[call.index] = _CallParts(extra=call.extra)
+            if name := function.name:
+                parts.name = parts.name or name
+                if (info := self._conversation.infos.get(name)) is not None:
+                    call.tool_info.CopyFrom(info)
             parts.id = parts.id or call.id
-            parts.name = parts.name or call.function.name
-            parts.arguments.append(call.function.arguments)
+            parts.arguments.append(function.arguments)
+
+    def _add_logprobs(self, told: chat_completion_pb2.ChatLogprobs) -> None:
+        if self._logprobs is None:
+            self._logprobs = chat_completion_pb2.ChatLogprobs()
+        self._logprobs.content.tokens.extend(told.content.tokens)
+        self._logprobs.refusal.tokens.extend(told.refusal.tokens)
 
     def _end(self) -> None:
         """The answer is complete: if it calls tools, the calls are to be run."""
@@ -216,6 +258,14 @@ class ChatTurn:
             made = message.tool_calls.add().function
             made.id, made.extra = call.id, parts.extra
             made.function.name, made.function.arguments = call.name, call.arguments
+
+
+def _is_text(batch: Batch) -> bool:
+    """Whether a message of the model is one run of text and nothing else, as nearly all are."""
+    if len(batch.ListFields()) != 1 or len(batch.chunks) != 1:
+        return False
+    (chunk,) = batch.chunks
+    return len(chunk.ListFields()) == 1 and bool(chunk.contents)
 
 
 def _add_counts(total: chat_completion_pb2.ChatUsage, usage: chat_completion_pb2.ChatUsage) -> None:

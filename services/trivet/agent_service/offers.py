@@ -2,13 +2,18 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Final
+from operator import is_
+from typing import Final, Generic, TypeVar
 
 from trivet.agent.v1 import agent_service_pb2
 from trivet.content.v1 import chat_tool_pb2
 from trivet.kernel.errors import ToolNotFound
 from trivet.kernel.tools.names import ToolKey, wire_names
 from trivet.tool.v1 import tool_pb2, tool_service_pb2
+
+V = TypeVar("V")
+
+Listed = tool_service_pb2.ListToolsResponse
 
 _MOST_REMEMBERED: Final = 64
 
@@ -28,34 +33,60 @@ class Offer:
 
 
 class Offers:
-    """The offers that were made of late."""
+    """The offers that were made of late.
+
+    A list of tools that has not changed is the very same message when it was told in this process, so it is looked into only where
+    it is not. Over the wire it is another one each time, of the same content.
+    """
 
     def __init__(self) -> None:
-        self._made: OrderedDict[tuple[object, ...], Offer] = OrderedDict()
+        self._made: _Recent[Offer] = _Recent()
+        self._last: _Recent[tuple[Sequence[Listed], Offer]] = _Recent()
 
-    def of(self, servers: Sequence[agent_service_pb2.McpServer], listed: Sequence[tool_service_pb2.ListToolsResponse]) -> Offer:
+    def of(self, servers: Sequence[agent_service_pb2.McpServer], listed: Sequence[Listed]) -> Offer:
         """What `servers` of a request, which have listed these tools, offer. Raises ToolNotFound, with the path of the field."""
-        key = tuple(_asked(server, found) for server, found in zip(servers, listed, strict=True))
+        asked = tuple(map(_asked, servers))
+        last = self._last.get(asked)
+        if last is not None and all(map(is_, last[0], listed)):
+            return last[1]
+        key = (asked, *(found.SerializeToString(deterministic=True) for found in listed))
         offer = self._made.get(key)
         if offer is None:
-            if len(self._made) >= _MOST_REMEMBERED:
-                self._made.popitem(last=False)
-            offer = self._made[key] = _offer(servers, listed)
-        self._made.move_to_end(key)
+            offer = _offer(servers, listed)
+            self._made.put(key, offer)
+        self._last.put(asked, (listed, offer))
         return offer
 
 
-def _asked(server: agent_service_pb2.McpServer, listed: tool_service_pb2.ListToolsResponse) -> tuple[object, ...]:
-    """All that an offer depends on."""
+class _Recent(Generic[V]):
+    """What was used of late; the rest is forgotten."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[tuple[object, ...], V] = OrderedDict()
+
+    def get(self, key: tuple[object, ...]) -> V | None:
+        found = self._found.get(key)
+        if found is not None:
+            self._found.move_to_end(key)
+        return found
+
+    def put(self, key: tuple[object, ...], found: V) -> None:
+        self._found[key] = found
+        if len(self._found) > _MOST_REMEMBERED:
+            self._found.popitem(last=False)
+
+
+def _asked(server: agent_service_pb2.McpServer) -> tuple[object, ...]:
+    """All of a request that an offer depends on."""
     everything = server.enable_all_tools if server.HasField("enable_all_tools") else None
-    return _name(server), everything, tuple(tool.name for tool in server.tools), listed.SerializeToString(deterministic=True)
+    return _name(server), everything, tuple(tool.name for tool in server.tools)
 
 
 def _name(server: agent_service_pb2.McpServer) -> str:
     return server.integration_fqn or server.url
 
 
-def _offer(servers: Sequence[agent_service_pb2.McpServer], listed: Sequence[tool_service_pb2.ListToolsResponse]) -> Offer:
+def _offer(servers: Sequence[agent_service_pb2.McpServer], listed: Sequence[Listed]) -> Offer:
     tools: dict[ToolKey, tool_pb2.Tool] = {}
     for index, (server, found) in enumerate(zip(servers, listed, strict=True)):
         for tool in _enabled(index, server, found.data):

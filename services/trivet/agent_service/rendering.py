@@ -1,6 +1,5 @@
 """Renders a run as its caller sees it: a stream of chat chunks extended with tool results, or one whole completion."""
 
-import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,49 +7,77 @@ from contextlib import aclosing
 from trivet.agent_service.conversation import Batch, ChatConversation, ChatTurn
 from trivet.agent_service.toolbox import RunTools
 from trivet.content.v1 import chat_completion_pb2
-from trivet.kernel.loop import CallFinished, RunFinished, Streamed, run
+from trivet.kernel.chance import hex_digits
+from trivet.kernel.loop import CallFinished, LoopEvent, RunFinished, Streamed, ToolCall, ToolOutcome, run
 
 
 class AgentRun:
-    """One run: `stream` or `complete` it, once."""
+    """One run: its `events` rendered as `chunks`, or `complete` it, once."""
 
-    def __init__(self, conversation: ChatConversation, tools: RunTools, model: str, limit: int) -> None:
+    def __init__(
+        self, conversation: ChatConversation, tools: RunTools, model: str, limit: int, *, include_usage: bool = False
+    ) -> None:
         self._conversation = conversation
         self._tools = tools
-        self._infos = tools.offer.infos
         self._model = model
         self._limit = limit
-        self._id = "chatcmpl-" + secrets.token_hex(16)
+        self._include_usage = include_usage
+        self._id = f"chatcmpl-{hex_digits()}"
         self._created = int(time.time())
+        self._begun = False
+        self._turn: ChatTurn | None = None
+        self._last: Batch | None = None
 
-    async def stream(self, *, include_usage: bool) -> AsyncGenerator[Batch]:
-        """The run as batches of chunks, in the order of the contract; the last chunk tells how the run went."""
-        begun = False
-        turn: ChatTurn | None = None
-        last = Batch()
-        async with aclosing(run(self._conversation, self._tools, self._limit)) as events:
-            async for event in events:
-                match event:
-                    case Streamed(batch):
-                        turn = self._conversation.last
-                        out = self._chunks(batch, calling=turn is not None and turn.calling)
-                        if turn is not None and turn.ended and not turn.calls:
-                            last = out
-                            continue
-                    case CallFinished(call, outcome):
-                        out = Batch()
-                        if turn is not None:
-                            _finish(out, turn)
-                            turn = None
-                        delta = out.chunks.add().choices.add().delta
-                        delta.role, delta.tool_call_id, delta.content = "tool", call.id, outcome.content
-                    case RunFinished():
-                        out = last
-                        self._end(out, event, include_usage=include_usage)
-                if not begun:
-                    out.id, out.created, out.model = self._id, self._created, self._model
-                    begun = True
-                yield out
+    def events(self) -> AsyncGenerator[LoopEvent[Batch, ToolOutcome]]:
+        """What happens in the run, in the order of the contract. Closing the iterator ends it."""
+        return run(self._conversation, self._tools, self._limit)
+
+    def chunks(self, event: LoopEvent[Batch, ToolOutcome]) -> Batch | None:
+        """What its caller is told of the next one of `events`; None if that is told with what comes next.
+
+        The last chunk tells how the run went.
+        """
+        told = self._told(event)
+        if told is None or self._begun:
+            return told
+        self._begun = True
+        first = Batch(id=self._id, created=self._created, model=self._model)
+        first.MergeFrom(told)
+        return first
+
+    def _told(self, event: LoopEvent[Batch, ToolOutcome]) -> Batch | None:
+        if isinstance(event, Streamed):
+            return self._streamed(event.batch)
+        if isinstance(event, CallFinished):
+            return self._finished(event.call, event.outcome)
+        return self._ended(event)
+
+    def _streamed(self, batch: Batch) -> Batch | None:
+        self._turn = turn = self._conversation.last
+        if turn is not None and turn.ended and not turn.calls:
+            self._last = batch
+            return None
+        return batch
+
+    def _finished(self, call: ToolCall, outcome: ToolOutcome) -> Batch:
+        """The result of a call, the first of a turn after the end of that."""
+        out = Batch()
+        if self._turn is not None:
+            _finish(out, self._turn.finish_reason)
+            self._turn = None
+        delta = out.chunks.add().choices.add().delta
+        delta.role, delta.tool_call_id, delta.content = "tool", call.id, outcome.content
+        return out
+
+    def _ended(self, ended: RunFinished) -> Batch:
+        """How the run ended, behind what was kept back for that."""
+        out = self._last or Batch()
+        last = _finish(out, _finish_reason(ended, self._conversation.last))
+        if self._include_usage and self._conversation.usage is not None:
+            last = out.chunks.add()
+            last.usage.CopyFrom(self._conversation.usage)
+        last.run.CopyFrom(_run_info(ended))
+        return out
 
     async def complete(self) -> chat_completion_pb2.ChatCompletion:
         """The run to its end: the final message, with the run's earlier messages beside it."""
@@ -77,42 +104,20 @@ class AgentRun:
         completion.run.CopyFrom(_run_info(ended))
         return completion
 
-    def _chunks(self, batch: Batch, *, calling: bool) -> Batch:
-        """The model's chunks under the run's own id, with the tool behind each call that begins, if any has."""
-        for name in ("id", "created", "model"):
-            batch.ClearField(name)
-        for chunk in batch.chunks if calling else ():
-            for choice in chunk.choices:
-                for call in choice.delta.tool_calls:
-                    if (info := self._infos.get(call.function.name)) is not None:
-                        call.tool_info.CopyFrom(info)
-        return batch
-
-    def _end(self, out: Batch, ended: RunFinished, *, include_usage: bool) -> None:
-        """Adds to the run's last message how it ended."""
-        turn = self._conversation.last
-        last = out.chunks.add()
-        choice = last.choices.add()
-        choice.delta.SetInParent()
-        choice.finish_reason = _finish_reason(ended, turn)
-        usage = self._conversation.usage
-        if include_usage and usage is not None:
-            last = out.chunks.add()
-            last.usage.CopyFrom(usage)
-        last.run.CopyFrom(_run_info(ended))
-
     def _name_tools(self, completion: chat_completion_pb2.ChatCompletion) -> None:
         for message in completion.messages:
             for call in message.assistant.tool_calls:
-                if (info := self._infos.get(call.function.function.name)) is not None:
+                if (info := self._conversation.infos.get(call.function.function.name)) is not None:
                     call.function.tool_info.CopyFrom(info)
 
 
-def _finish(out: Batch, turn: ChatTurn) -> None:
-    """Ends a turn that calls tools, before the first result."""
-    choice = out.chunks.add().choices.add()
+def _finish(out: Batch, reason: str) -> chat_completion_pb2.ChatCompletionChunk:
+    """Adds the chunk that ends a message."""
+    chunk = out.chunks.add()
+    choice = chunk.choices.add()
     choice.delta.SetInParent()
-    choice.finish_reason = turn.finish_reason
+    choice.finish_reason = reason
+    return chunk
 
 
 def _finish_reason(ended: RunFinished, turn: ChatTurn | None) -> str:

@@ -38,9 +38,10 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         """Run, and stream what happens."""
         run = await self._run(request, context)
         accepts_runs = are_accepted()
-        async with aclosing(run.stream(include_usage=request.stream_options.include_usage)) as batches:
-            async for batch in batches:
-                yield batch if accepts_runs else without_runs(batch, "chunks")
+        async with aclosing(run.events()) as events:
+            async for event in events:
+                if (batch := run.chunks(event)) is not None:
+                    yield batch if accepts_runs else without_runs(batch, "chunks")
 
     async def _run(self, request: Request, context: Any) -> AgentRun:
         chat = requests.chat_request(request)
@@ -48,4 +49,5 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         tools = await self._tools.gather(request.mcp_servers, headers, self._settings.max_parallel_tool_calls)
         chat.tools.extend(tools.offer.definitions)
         limit = request.iteration_limit if request.HasField("iteration_limit") else requests.DEFAULT_ITERATION_LIMIT
-        return AgentRun(ChatConversation(self._models, chat), tools, request.model, limit)
+        conversation = ChatConversation(self._models, chat, tools.offer.infos)
+        return AgentRun(conversation, tools, request.model, limit, include_usage=request.stream_options.include_usage)

@@ -69,10 +69,13 @@ class ToolBoxes:
 
 
 def _ref(server: agent_service_pb2.McpServer, registered_headers: Mapping[str, Mapping[str, str]]) -> tool_pb2.ServerRef:
-    if name := server.integration_fqn:
-        given = registered_headers.get(name)
-        return tool_pb2.ServerRef(name=name, headers={**given, **server.headers} if given else server.headers)
-    return tool_pb2.ServerRef(url=server.url, headers=server.headers)
+    name = server.integration_fqn
+    ref = tool_pb2.ServerRef(name=name) if name else tool_pb2.ServerRef(url=server.url)
+    if name and (registered := registered_headers.get(name)):
+        ref.headers.update(registered)
+    if given := server.headers:
+        ref.headers.update(given)
+    return ref
 
 
 async def _listed(stub: ToolStub, index: int, ref: tool_pb2.ServerRef) -> tool_service_pb2.ListToolsResponse:

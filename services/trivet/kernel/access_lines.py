@@ -30,9 +30,8 @@ class LineHandler(logging.Handler):
         """Write a line, soon, which is still to be put together: by `%`, of a template and what stands in it."""
 
 
-def enabled(level: int) -> bool:
-    """Whether lines of this level are wanted."""
-    return _log.isEnabledFor(level)
+enabled: Final = _log.isEnabledFor
+"""Whether lines of a level are wanted."""
 
 
 def level_of_call(*, infrastructure: bool, in_process: bool, failed: bool) -> int:

@@ -1,7 +1,6 @@
 """One RPC as a server sees it, and what of it travels on with the calls that it makes."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TypeAlias
@@ -142,8 +141,10 @@ class Call:
         if self._announced or self.context.done():
             return
         self._announced = True
-        with contextlib.suppress(grpc.aio.UsageError):
+        try:
             await self.context.send_initial_metadata(metadata)
+        except grpc.aio.UsageError:
+            pass  # the call has ended meanwhile
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline, never negative; None without a deadline."""

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from trivet.kernel.interceptors.errors import error_of
 from trivet.kernel.interceptors.request_id import name
 from trivet.kernel.rpc import Behaviour, Context, Handler, abort, behaviour_of, with_behaviour
 from trivet.kernel.settings import ServerSettings
+from trivet.kernel.wakeup import Wakeup
 
 CLEANUP_SECONDS = 5.0
 """How long a cancelled call may take for its `finally` blocks."""
@@ -42,6 +43,7 @@ class Chain:
         self._deadline = Deadline(settings.default_deadline_seconds, settings.max_deadline_seconds)
         self._judges: tuple[Judge, ...] = (*(() if keys is None else (Authentication(keys),)), *judges)
         self._running: dict[Call, asyncio.Task[Any]] = {}
+        self._ended: Wakeup | None = None
 
     def wrap(self, method: str, handler: Handler) -> Handler:
         """The handler of `method` with the chain around it, for any of the four shapes."""
@@ -66,6 +68,8 @@ class Chain:
                 raise
             finally:
                 del self._running[call]
+                if self._ended is not None:
+                    self._ended.notify()
                 call.end()
                 log(call, started)
             return answer
@@ -77,13 +81,19 @@ class Chain:
 
         Reflection is not waited for: its streams stay open, without a key and idle, for as long as their clients like.
         """
-        if awaited := [task for call, task in self._running.items() if not call.reflection]:
-            await asyncio.wait(awaited, timeout=grace)
+        await self._end_of({call for call in self._running if not call.reflection}, grace)
         for call, task in self._running.items():
             call.evicted = True
             task.cancel()
-        if self._running:
-            await asyncio.wait(self._running.values(), timeout=CLEANUP_SECONDS)
+        await self._end_of(set(self._running), CLEANUP_SECONDS)
+
+    async def _end_of(self, calls: set[Call], seconds: float) -> None:
+        """Wait for the end of these calls; their tasks may be those of callers, who go on."""
+        self._ended = ended = self._ended or Wakeup()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not calls.isdisjoint(self._running):
+                    await ended.wait()
 
     def _begin(self, call: Call) -> None:
         current_call.set(call)

@@ -111,13 +111,19 @@ async def run(conversation: Conversation[B, R], tools: ToolBox[R], limit: int) -
         if not turn.calls:
             yield RunFinished(iteration, "model")
             return
-        outcomes: dict[int, R] = {}
-        async with aclosing(_finishing(tools, turn.calls)) as finishing:
-            async for position, outcome in finishing:
-                outcomes[position] = outcome
-                yield CallFinished(turn.calls[position], outcome)
-        for position, call in enumerate(turn.calls):
-            conversation.add_outcome(call, outcomes[position])
+        if len(turn.calls) == 1:  # as most turns have it: there is nothing to do beside it
+            (call,) = turn.calls
+            outcome = await tools.call(call)
+            yield CallFinished(call, outcome)
+            conversation.add_outcome(call, outcome)
+        else:
+            outcomes: dict[int, R] = {}
+            async with aclosing(_finishing(tools, turn.calls)) as finishing:
+                async for position, outcome in finishing:
+                    outcomes[position] = outcome
+                    yield CallFinished(turn.calls[position], outcome)
+            for position, call in enumerate(turn.calls):
+                conversation.add_outcome(call, outcomes[position])
         if turn.is_last:
             yield RunFinished(iteration, "model")
             return
@@ -126,9 +132,6 @@ async def run(conversation: Conversation[B, R], tools: ToolBox[R], limit: int) -
 
 async def _finishing(tools: ToolBox[R], calls: Sequence[ToolCall]) -> AsyncGenerator[tuple[int, R]]:
     """Start all calls at once, and yield the position and the outcome of each as it finishes."""
-    if len(calls) == 1:  # as most turns have it: there is nothing to do beside it
-        yield 0, await tools.call(calls[0])
-        return
     running = {asyncio.create_task(tools.call(call)): position for position, call in enumerate(calls)}
     try:
         pending = set(running)

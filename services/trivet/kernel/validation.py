@@ -5,7 +5,7 @@ required fields, ranges, closed sets of strings; and, over gRPC, strings that mu
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, Final
 
 import orjson
@@ -92,6 +92,9 @@ _RULES: Final = _Rules()
 
 _MANY: Final = 4
 """To have protobuf list what is set costs as much as to ask for so many fields, and makes strings of what nobody looks at."""
+
+_SHORT: Final = 8 * 1024
+"""The most characters of a JSON text that is remembered once it was found to be one."""
 
 _DEEPEST_WRITTEN: Final = 200
 """A nesting that orjson writes for certain."""
@@ -299,6 +302,15 @@ def _check_one_of(values: tuple[str, ...]) -> _Check:
 
 
 def _check_json_text(value: str) -> None:
+    if len(value) <= _SHORT:
+        _known_json(value)
+    else:
+        _json(value)
+
+
+@lru_cache(maxsize=512)
+def _known_json(value: str) -> None:
+    """As `_json`, for what comes again: the schemas of tools come with each request, and in a run with each of its turns."""
     _json(value)
 
 

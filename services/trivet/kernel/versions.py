@@ -41,7 +41,9 @@ class Versions(Generic[T]):
         call = current_call.get()
         if call is None:
             return self._latest.value
-        root = call.root
+        root = call
+        while root.parent is not None:
+            root = root.parent
         version = self._held.get(root)
         if version is None:
             version = self._latest

@@ -1,6 +1,6 @@
 """ModelService's RPCs."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import Any
 
@@ -106,12 +106,12 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         """The whole answer."""
         await self._turns.vet(request)
 
-        async def asking(target: Target) -> ChatCompletion:
+        def asking(target: Target) -> Awaitable[ChatCompletion]:
             asked, dialect = target.fitted(request), target.provider.dialect
             if is_native_chat(dialect):
-                return await dialect.create_chat_completion(asked, target.model)
+                return dialect.create_chat_completion(asked, target.model)
             turn = parse_chat(asked, target.model, stream=False)
-            return await chat.collect(WholeChat(request.model), dialect.turn(turn))
+            return chat.collect(WholeChat(request.model), dialect.turn(turn))
 
         return await self._router.ask("chat.completions", request.model, asking)
 

@@ -1,6 +1,6 @@
 """Asks a model for one turn by a Responses request that has everything in it: nothing is kept, nothing is looked up."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Self
@@ -8,18 +8,18 @@ from typing import Self
 from google.protobuf.message import Message
 
 from trivet.kernel.address_guard import AddressGuard
-from trivet.kernel.errors import UnsupportedParameter
+from trivet.kernel.errors import ServiceError, UnsupportedParameter
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
-from trivet.model_service.domain.registry import Provider, Registry
+from trivet.model_service.domain.registry import Registry, Served
 from trivet.model_service.faces import responses
-from trivet.model_service.faces.native import is_native_responses
+from trivet.model_service.faces.native import is_native_responses, tells_turns
 from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_request import parse
 from trivet.model_service.faces.responses_tools import namespaced
 from trivet.model_service.faces.responses_whole import WholeResponse
-from trivet.model_service.faces.urls import fetched_urls
+from trivet.model_service.faces.urls import fetched_urls, may_hold_urls
 from trivet.model_service.routing.router import Router, Target
 
 
@@ -34,8 +34,8 @@ class Native:
     among: bool = False
 
     @classmethod
-    def of(cls, served: Sequence[tuple[Provider, str]]) -> Self:
-        """What holds of these providers, as `Registry.served` tells them."""
+    def of(cls, served: Served) -> Self:
+        """What holds of these providers."""
         native = [is_native_responses(provider.dialect) for provider, _ in served]
         alone = all(native) and all(provider.name == served[0][0].name for provider, _ in served)
         return cls(alone, any(native))
@@ -52,10 +52,10 @@ class Serving:
     native: Native = field(default_factory=Native)
     runs_mcp: bool = False
 
-    @classmethod
-    def of(cls, served: Sequence[tuple[Provider, str]]) -> Self:
-        """What holds of these providers, as `Registry.served` tells them."""
-        return cls(served[0][0].name, Native.of(served), all(provider.native_mcp for provider, _ in served))
+
+def serving_of(served: Served) -> Serving:
+    """What holds of these providers."""
+    return Serving(served[0][0].name, Native.of(served), all(provider.native_mcp for provider, _ in served))
 
 
 class ModelTurns:
@@ -70,9 +70,14 @@ class ModelTurns:
         self._router = router
         self._guard = guard
 
+    @property
+    def plain(self) -> "ModelTurns":
+        """The same for requests that ask for nothing to be done about their turn besides asking the model."""
+        return self
+
     def serving(self, model: str) -> Serving:
         """Who may serve `model`. Raises ModelNotFound."""
-        return Serving.of(self._registry.served(model))
+        return self._registry.find(model).known(serving_of)
 
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         """The whole response."""
@@ -83,7 +88,11 @@ class ModelTurns:
             if is_native_responses(dialect):
                 return await dialect.create_response(asked, target.model, begun)
             turn = parse(asked, target.model, stream=False)
-            return await responses.collect(WholeResponse(begun, namespaced(asked.tools)), dialect.turn(turn))
+            whole = WholeResponse(begun, namespaced(asked.tools) if asked.tools else {})
+            if tells_turns(dialect):
+                whole.add(await dialect.whole_turn(turn))
+                return whole.response
+            return await responses.collect(whole, dialect.turn(turn))
 
         return await self._router.ask("responses", request.model, asking)
 
@@ -100,11 +109,22 @@ class ModelTurns:
             if is_native_responses(dialect):
                 return dialect.stream_response(asked, target.model, begun, ending)
             turn = parse(asked, target.model, stream=True)
-            return responses.stream(ResponseRenderer(begun, namespaced(asked.tools)), dialect.turn(turn), ending)
+            renderer = ResponseRenderer(begun, namespaced(asked.tools) if asked.tools else {})
+            if tells_turns(dialect):
+                ending.fail = renderer.fail
+                return dialect.turn_as(turn, renderer.batch)
+            return responses.stream(renderer, dialect.turn(turn), ending)
 
-        async with aclosing(responses.ended(self._router.stream("responses", request.model, asking), ending)) as batches:
-            async for batch in batches:
-                yield batch
+        begun = False
+        async with aclosing(self._router.stream("responses", request.model, asking)) as batches:
+            try:
+                async for batch in batches:
+                    begun = True
+                    yield batch
+            except ServiceError as error:
+                if not begun or ending.fail is None:
+                    raise
+                yield ResponseEventBatch(events=ending.fail(error))
 
     async def check(self, request: CreateResponseRequest) -> None:
         """Find fault with a request as far as that can be done without asking its provider. Raises as `create` does.
@@ -127,8 +147,9 @@ class ModelTurns:
 
     async def vet(self, request: Message) -> None:
         """Judge the URLs in a request. Raises AddressRefused."""
-        for url, param in fetched_urls(request):
-            await self._guard.vet_for_others(url, param)
+        if may_hold_urls(request):
+            for url, param in fetched_urls(request):
+                await self._guard.vet_for_others(url, param)
 
 
 def _begun(told: Response, target: Target) -> Response:

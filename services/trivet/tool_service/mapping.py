@@ -9,12 +9,13 @@ from trivet.kernel.errors import InvalidRequest
 from trivet.tool.v1 import tool_pb2, tool_service_pb2
 from trivet.tool_service.domain.pool import ServerState
 from trivet.tool_service.domain.targets import Target
-from trivet.tool_service.domain.tools import Content, Event, Media, Other, Progress, ResourceLink, Text, Tool, ToolResult
+from trivet.tool_service.domain.tools import Event, Media, Other, Progress, ResourceLink, Text, Tool, ToolResult
 
 
 def target(ref: tool_pb2.ServerRef) -> Target:
     """The server that is meant."""
-    return Target(ref.name, ref.url, dict(ref.headers), param="server")
+    headers = ref.headers
+    return Target(ref.name, ref.url, dict(headers) if headers else {}, param="server")
 
 
 def arguments(text: str) -> dict[str, Any]:
@@ -74,25 +75,32 @@ def tool(found: Tool) -> tool_pb2.Tool:
 def responses(event: Event) -> Iterable[tool_service_pb2.CallToolResponse]:
     """An event as the messages that tell it."""
     if isinstance(event, ToolResult):
-        yield tool_service_pb2.CallToolResponse(result=_result(event))
-    else:
-        yield from (tool_service_pb2.CallToolResponse(progress=_progress(step)) for step in event)
+        return (_finished(event),)
+    return [tool_service_pb2.CallToolResponse(progress=_progress(step)) for step in event]
 
 
 def _progress(step: Progress) -> tool_pb2.ToolProgress:
     return tool_pb2.ToolProgress(progress=step.progress, total=step.total, message=step.message or None)
 
 
-def _result(result: ToolResult) -> tool_pb2.ToolResult:
-    return tool_pb2.ToolResult(
-        content=map(_content, result.content), structured_content=result.structured, is_error=result.is_error
-    )
+def _finished(given: ToolResult) -> tool_service_pb2.CallToolResponse:
+    told = tool_service_pb2.CallToolResponse()
+    result = told.result
+    result.SetInParent()
+    result.is_error = given.is_error
+    if given.structured is not None:
+        result.structured_content = given.structured
+    for piece in given.content:
+        if isinstance(piece, Text):
+            # Set where it stands, as nearly all pieces are: else it is copied on its way, more than once.
+            result.content.add().text.text = piece.text
+        else:
+            result.content.append(_content(piece))
+    return told
 
 
-def _content(piece: Content) -> tool_pb2.ToolContent:
+def _content(piece: Media | ResourceLink | Other) -> tool_pb2.ToolContent:
     match piece:
-        case Text(text):
-            return tool_pb2.ToolContent(text=tool_pb2.ToolText(text=text))
         case Media(kind, data, mime_type):
             media = tool_pb2.ToolMedia(data=data, mime_type=mime_type)
             return tool_pb2.ToolContent(image=media) if kind == "image" else tool_pb2.ToolContent(audio=media)

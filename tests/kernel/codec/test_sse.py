@@ -83,6 +83,16 @@ def test_streams_do_not_share_what_is_common() -> None:
     assert b'"id":""' in stream_codec(COMMON).open().frames(chunks("a"))
 
 
+def test_an_event_is_written_the_same_however_often_it_comes() -> None:
+    names = [str(number) for number in range(1000)]
+
+    first, again = (stream_codec(COMMON).open().frames(chunks("a", *names, "a")).split(b"\n\n") for _ in range(2))
+
+    assert first == again
+    assert first[0] == first[-2]
+    assert [orjson.loads(frame[6:])["choices"][0]["name"] for frame in first[:-1]] == ["a", *names, "a"]
+
+
 def test_the_end_of_a_stream_is_the_dialects() -> None:
     assert stream_codec(NAMED).open().end == b"data: [DONE]\n\n"
     assert stream_codec(COMMON).open().end == b""

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from tests.checkers.responses_stream import check_responses_stream
+from tests.model.ended import ended
 from tests.model.responses_events import (
     CALL,
     CITATION,
@@ -56,7 +57,7 @@ from trivet.model_service.domain.turn import (
     Usage,
 )
 from trivet.model_service.faces.native import NativeResponses
-from trivet.model_service.faces.responses import Ending, ended
+from trivet.model_service.faces.responses import Ending
 from trivet.model_service.faces.responses_echo import begin
 
 Json = dict[str, Any]

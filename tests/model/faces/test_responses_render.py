@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.checkers.responses_stream import check_responses_stream
+from tests.model.ended import ended
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.codec.runs import runs_of
 from trivet.kernel.errors import RateLimited, UpstreamFailed, UpstreamRejected
@@ -30,7 +31,7 @@ from trivet.model_service.domain.turn import (
     TurnStarted,
     Usage,
 )
-from trivet.model_service.faces.responses import Ending, collect, ended, stream
+from trivet.model_service.faces.responses import Ending, collect, stream
 from trivet.model_service.faces.responses_echo import begin
 from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_tools import namespaced

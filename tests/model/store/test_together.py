@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from tests.model.store.conftest import Opener
 from tests.model.store.samples import batches, going, items, queued, response
@@ -53,7 +52,8 @@ async def test_a_fault_of_one_is_not_the_others(store: SqlStore) -> None:
 
     outcomes = await asyncio.gather(*(store.add(one) for one in [*kept[:5], there, *kept[5:]]), return_exceptions=True)
 
-    assert [type(outcome) for outcome in outcomes] == [type(None)] * 5 + [IntegrityError] + [type(None)] * 5
+    # The error is SQLAlchemy's or its driver's, as the database has it.
+    assert [type(outcome).__name__ for outcome in outcomes] == ["NoneType"] * 5 + ["IntegrityError"] + ["NoneType"] * 5
     for one in kept:
         assert await store.get(one.id, "me") == one
 

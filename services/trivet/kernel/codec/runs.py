@@ -55,9 +55,8 @@ class _Run:
 
     def head(self, holder: Message) -> tuple[object, ...]:
         """What the events of a run have in common, without the text and the number; the same for the next run of the same text."""
-        return tuple(
-            (field.number, value) for field, value in holder.ListFields() if field.name not in (self.name, self.counted_by)
-        )
+        own = self.name, self.counted_by
+        return tuple([(field.number, value) for field, value in holder.ListFields() if field.name not in own])
 
 
 class Runs:

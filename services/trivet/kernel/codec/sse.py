@@ -14,6 +14,11 @@ from trivet.kernel.codec.runs import RunFrames, runs_of
 from trivet.kernel.codec.shape import ObjectShape, ShapeError, UnionShape, shape_of
 from trivet.rest.v1 import annotations_pb2
 
+_SMALL: Final = 96
+"""The most bytes of an event that is remembered with how it is written."""
+
+_MOST_REMEMBERED: Final = 256
+
 
 class StreamCodec:
     """How the messages of one server-streaming RPC become events; get it from `stream_codec`."""
@@ -33,6 +38,19 @@ class StreamCodec:
         self.front = self.front_of(self.batch_class())
         self.discriminator = _discriminator(events, method) if options.named else ""
         self.runs = runs_of(cast("Descriptor", events.message_type))
+        self._written: dict[bytes, bytes] = {}
+
+    def written(self, event: Message) -> bytes:
+        """An event as JSON. What stands in nearly every stream, such as its first event and its last, is made only once."""
+        said = event.SerializeToString()
+        data = self._written.get(said)
+        if data is None:
+            data = orjson.dumps(self.encode_event(event))
+            if len(said) <= _SMALL:
+                if len(self._written) >= _MOST_REMEMBERED:
+                    self._written.clear()
+                self._written[said] = data
+        return data
 
     def front_of(self, common: Message) -> bytes:
         """The pairs that are common to the events, as the beginning of an object: `{"id":"1"`, empty if there are none."""
@@ -70,10 +88,15 @@ class EventStream:
         return _without_odd_breaks(b"".join([of(event, frame) for event in getattr(batch, self._codec.events_name)]))
 
     def _frame(self, event: Message) -> bytes:
-        value = self._codec.encode_event(event)
-        line = _event_line(value, self._codec.discriminator) if self._codec.discriminator else b""
-        data = orjson.dumps(value)
-        return b"%bdata: %b\n\n" % (line, _joined(self._front, data) if self._front else data)
+        codec = self._codec
+        if not codec.discriminator:
+            return b"data: %b\n\n" % self._fronted(codec.written(event))
+        # Events that have names have numbers as well: none is like another.
+        value = codec.encode_event(event)
+        return b"%bdata: %b\n\n" % (_event_line(value, codec.discriminator), self._fronted(orjson.dumps(value)))
+
+    def _fronted(self, data: bytes) -> bytes:
+        return _joined(self._front, data) if self._front else data
 
     def _learn(self, fields: Iterable[tuple[FieldDescriptor, Any]]) -> None:
         said = {field.name: value for field, value in fields if field.name != self._codec.events_name}

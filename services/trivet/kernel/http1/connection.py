@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         "_patience",
         "_paused",
         "_raw_headers",
+        "_socket",
         "_timer",
         "_total_at",
         "_transport",
@@ -83,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._bare = self._unread = 0
         self._heard = self._total_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._socket: select.poll | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._upload: asyncio.Task[None] | None = None
@@ -114,12 +116,12 @@ class Connection(asyncio.Protocol):
         """How long no call has been made, between two."""
         return self._loop.time() - self.free_since
 
-    @property
     def has_news(self) -> bool:
         """Whether something has come that the loop has not read yet: between two calls that can only be the end."""
-        waiting = select.poll()
-        waiting.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(waiting.poll(0))
+        if self._socket is None:
+            self._socket = select.poll()
+            self._socket.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self._socket.poll(0))
 
     def start(self, head: bytes, body: bytes) -> None:
         """Sends a request; `head` is all of it before the body."""
@@ -291,15 +293,13 @@ class Connection(asyncio.Protocol):
 
     # ---- the rest --------------------------------------------------------------------------------------------------
 
-    async def _news(self) -> None:
+    def _news(self) -> "asyncio.Future[None]":
+        """What is done when something has happened."""
         self._waiter = waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        return waiter
 
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 

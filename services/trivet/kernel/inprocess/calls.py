@@ -10,6 +10,7 @@ import grpc
 
 from trivet.kernel.inprocess.exchange import Exchange
 from trivet.kernel.inprocess.requests import RequestStream
+from trivet.kernel.rpc import Metadata
 from trivet.kernel.stream import StreamCall
 
 _CANCELLED = "Locally cancelled by application!"
@@ -30,7 +31,9 @@ class InProcessCall(grpc.aio.Call):
         self._exchange = exchange
 
     def __del__(self) -> None:
-        self._exchange.cancel(_DROPPED)
+        exchange = self._exchange
+        if exchange.code is None or exchange.messages:
+            exchange.cancel(_DROPPED)
 
     def cancel(self) -> bool:
         return self._exchange.cancel(_CANCELLED)
@@ -54,10 +57,14 @@ class InProcessCall(grpc.aio.Call):
         """Return at once: there is nothing to connect to."""
 
     async def initial_metadata(self) -> grpc.aio.Metadata:
+        return grpc.aio.Metadata.from_tuple(await self.initial_pairs())
+
+    async def initial_pairs(self) -> Metadata:
+        """The initial metadata; to make an object of gRPC's of them takes longer than most of what is done with it."""
         exchange = self._exchange
         while exchange.initial is None and exchange.code is None:
             await exchange.changed.wait()
-        return grpc.aio.Metadata.from_tuple(exchange.initial or ())
+        return exchange.initial or ()
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
         await self._exchange.ended()
@@ -92,6 +99,7 @@ class InProcessUnaryCall(InProcessCall, grpc.aio.UnaryUnaryCall[Any, Any]):
 
     def __await__(self) -> Generator[Any, None, Any]:
         exchange = self._exchange
+        yield from exchange.drive()
         try:
             while exchange.code is None:
                 yield from exchange.changed.next()
@@ -144,6 +152,11 @@ class InProcessUploadCall(_Writing, InProcessUnaryCall, grpc.aio.StreamUnaryCall
 
 class InProcessDuplexCall(_Writing, InProcessStreamCall, grpc.aio.StreamStreamCall[Any, Any]):
     """Delivers the messages that answer a streaming request."""
+
+
+async def initial_pairs(call: Any) -> Iterable[tuple[str, str | bytes]]:
+    """The initial metadata of a call, in process or over the wire."""
+    return await (call.initial_pairs() if isinstance(call, InProcessCall) else call.initial_metadata())
 
 
 def feed(exchange: Exchange, requests: Requests) -> None:

@@ -85,9 +85,17 @@ class InProcessChannel(grpc.aio.Channel):
         await self.close()
 
     def begin(
-        self, method: str, request: Any, timeout: float | None, metadata: Iterable[tuple[str, str | bytes]] | None
+        self,
+        method: str,
+        request: Any,
+        timeout: float | None,
+        metadata: Iterable[tuple[str, str | bytes]] | None,
+        *,
+        driven: bool = False,
     ) -> Exchange:
         """Start a call of `method`; a `RequestStream` is a request that is still to come.
+
+        `driven`: its reader will do nothing else than wait for the answer, and may drive the handler.
 
         Raises:
             grpc.aio.UsageError: the channel is closed.
@@ -100,8 +108,13 @@ class InProcessChannel(grpc.aio.Channel):
         exchange = Exchange(self._loop or self._bound(), metadata_of(pairs), timeout, parent, stream)
         if self._draining and parent is None:
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+            return exchange
+        handler, context = serve(self._methods.behaviour(method), request, exchange), self._context.copy()
+        if driven and timeout is None:
+            exchange.run_soon(handler, context)
         else:
-            exchange.run(serve(self._methods.behaviour(method), request, exchange), self._context.copy())
+            # A deadline is told to the reader when it is over, however long the handler takes to clean up.
+            exchange.run(handler, context)
         return exchange
 
 
@@ -118,7 +131,7 @@ class _UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
         **_: Any,
     ) -> InProcessUnaryCall:
-        return InProcessUnaryCall(self._channel.begin(self._method, request, timeout, metadata))
+        return InProcessUnaryCall(self._channel.begin(self._method, request, timeout, metadata, driven=True))
 
 
 class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):

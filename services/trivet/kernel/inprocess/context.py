@@ -11,6 +11,7 @@ from trivet.kernel.inprocess.exchange import Exchange
 from trivet.kernel.rpc import Behaviour, Metadata
 
 PEER = "in-process"
+_OK = grpc.StatusCode.OK
 
 
 class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
@@ -79,7 +80,7 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
         return self._details
 
     def time_remaining(self) -> Any:
-        return self._exchange.time_remaining()
+        return None if self._exchange.deadline is None else self._exchange.time_remaining()
 
     def cancelled(self) -> bool:
         return self._exchange.code is grpc.StatusCode.CANCELLED
@@ -92,7 +93,8 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
 
     def handler_ended(self) -> None:
         """Call back those who wait for the end of the handler, however it ended."""
-        self._exchange.handler_ended()
+        # The task knows its call, which knows this: a circle would wait for the garbage collector.
+        self._exchange.task = None
         for callback in self._callbacks:
             callback(self)
 
@@ -120,14 +122,15 @@ async def serve(run: Behaviour, request: Any, exchange: Exchange) -> None:
     context = InProcessContext(exchange)
     try:
         exchange.response = await run(request, context)
-        exchange.end(context.code() or grpc.StatusCode.OK, context.details())
+        exchange.end(context._code or _OK, context._details)  # noqa: SLF001 - the other half of this class
     except (grpc.aio.AbortError, grpc.aio.InternalError):
         pass  # the call has ended
     except asyncio.CancelledError:
         exchange.end(grpc.StatusCode.CANCELLED, "The server cancelled the call.")
         raise
     finally:
-        exchange.end(grpc.StatusCode.UNKNOWN, "The handler failed.")
+        if exchange.code is None:
+            exchange.end(grpc.StatusCode.UNKNOWN, "The handler failed.")
         context.handler_ended()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any
 
@@ -31,10 +31,13 @@ class Exchange:
     """One call: the messages under way, and its status once it has ended.
 
     The first end counts, whoever brings it about: the handler by returning or aborting, the caller by cancelling, or
-    the deadline. When it is not the handler that ends the call, the handler's task is cancelled.
+    the deadline. When it is not the handler that ends the call, the handler's task is cancelled: that is one of its own, or, by
+    `drive`, the reader's.
     """
 
     __slots__ = (
+        "_handler",
+        "_interrupted",
         "_loop",
         "_timer",
         "callbacks",
@@ -79,15 +82,50 @@ class Exchange:
         self.callbacks: list[Callable[[], None]] = []
         self.deadline = None if timeout is None else loop.time() + timeout
         self._timer = None if self.deadline is None else loop.call_at(self.deadline, self._expire)
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self._handler: tuple[Coroutine[Any, Any, None], Context] | None = None
+        self._interrupted = False
 
     def run(self, handler: Coroutine[Any, Any, None], context: Context) -> None:
         """Start the handler; it sees `context`, not the context variables of its caller."""
         self.task = self._loop.create_task(handler, context=context)
 
-    def handler_ended(self) -> None:
-        """Let go of the handler's task, which knows its call, which knows this: a circle would wait for the garbage collector."""
-        self.task = None
+    def run_soon(self, handler: Coroutine[Any, Any, None], context: Context) -> None:
+        """Start the handler in the next turn of the loop, unless the reader drives it before that."""
+        self._handler = handler, context
+        self._loop.call_soon(self._run_undriven)
+
+    def _run_undriven(self) -> None:
+        unstarted, self._handler = self._handler, None
+        if unstarted is not None:
+            self.run(*unstarted)
+
+    def drive(self) -> Generator[Any, Any, None]:
+        """Run the handler, if nothing does yet, in the task of the reader, who waits for nothing but its end.
+
+        That spares a task, and two turns of the loop. Both see their own context variables.
+        """
+        unstarted, self._handler = self._handler, None
+        if unstarted is None:
+            return
+        handler, context = unstarted
+        self.task = task = asyncio.current_task(self._loop)
+        run, step, given = context.run, handler.send, None
+        try:
+            while True:
+                awaited = run(step, given)
+                try:
+                    step, given = handler.send, (yield awaited)
+                except BaseException as thrown:  # noqa: BLE001 - whatever it is, it is the handler's
+                    step, given = handler.throw, thrown
+        except StopIteration:
+            pass
+        except asyncio.CancelledError:
+            if not self._interrupted:
+                raise
+        finally:
+            if self._interrupted and task is not None:
+                task.uncancel()
 
     def time_remaining(self) -> float | None:
         """Seconds to the deadline that the caller has set, never negative; None without one."""
@@ -151,6 +189,9 @@ class Exchange:
         if (self.code is not None and not self.messages) or self._loop.is_closed():
             return False
         self.locally_cancelled = True
+        if self._handler is not None:
+            self._handler[0].close()
+            self._handler = None
         if self.messages is not None:
             self.messages.clear()
         self._interrupt(grpc.StatusCode.CANCELLED, details)
@@ -170,4 +211,5 @@ class Exchange:
     def _interrupt(self, code: grpc.StatusCode, details: str) -> None:
         self.end(code, details)
         if self.task is not None:
+            self._interrupted = True
             self.task.cancel()

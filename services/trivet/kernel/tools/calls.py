@@ -33,7 +33,7 @@ async def call_tool(stub: ToolStub, server: tool_pb2.ServerRef, tool: str, argum
     result: tool_pb2.ToolResult | None = None
     try:
         # To the end of the stream: leaving after the result would make a finished call a cancelled one.
-        async for message in stream:
+        while isinstance(message := await stream.read(), tool_service_pb2.CallToolResponse):
             if message.HasField("result"):
                 result = message.result
     except grpc.aio.AioRpcError as error:

@@ -162,6 +162,9 @@ _SAYS_NOTHING: Final[dict[str, object]] = {
 """Values that ask for what happens anyway: they are left out where the parameter is refused."""
 
 
+_SAID: Final = {"role", "content"}
+
+
 def flavor_of(given: str | None, base_url: str) -> ChatFlavor:
     """The flavor of this name, or else the one that the address tells."""
     if given is not None:
@@ -187,18 +190,20 @@ def in_flavor(body: Body, flavor: ChatFlavor, named: Callable[[str], str] = str)
     _parameters(body, flavor, named)
     _tools(body, flavor, named)
     for index, message in enumerate(body["messages"]):
-        _message(message, flavor, f"messages[{index}]")
+        # What people say is said alike everywhere.
+        if message["role"] != "user" or message.keys() != _SAID:
+            _message(message, flavor, f"messages[{index}]")
     return body
 
 
 def _limit(body: Body, flavor: ChatFlavor) -> None:
-    limits = [body.pop(key) for key in ("max_completion_tokens", "max_tokens") if key in body]
-    if limits:
+    if "max_tokens" in body or "max_completion_tokens" in body:
+        limits = [body.pop(key) for key in ("max_completion_tokens", "max_tokens") if key in body]
         body[flavor.limit_key] = limits[0]
 
 
 def _parameters(body: Body, flavor: ChatFlavor, named: Callable[[str], str]) -> None:
-    for name in sorted(flavor.refused.keys() & body.keys()):
+    for name in () if flavor.refused.keys().isdisjoint(body) else sorted(flavor.refused.keys() & body.keys()):
         if name not in _SAYS_NOTHING or body[name] != _SAYS_NOTHING[name]:
             raise _refusal(f"cannot be asked for `{name}`", named(name))
         del body[name]

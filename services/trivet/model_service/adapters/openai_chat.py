@@ -1,9 +1,9 @@
 """The chat completions dialect: vLLM, Ollama, llama.cpp, OpenAI itself, and every other server with that API."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 import orjson
@@ -31,6 +31,8 @@ _CHANGING = ("service_tier", "system_fingerprint")
 _HEAD = {"id": str, "created": int, "model": str, **dict.fromkeys(_CHANGING, str)}
 
 Body = dict[str, Any]
+T = TypeVar("T")
+S = TypeVar("S", covariant=True)
 
 _Split = tuple[Body, ChatCompletionChunk]
 """What a chunk shares with the others of its stream, and the rest of it."""
@@ -39,12 +41,12 @@ _Told = _Split | TextPieces
 """What a stream says next."""
 
 
-def _unchanged(body: Body) -> Body:
-    return body
+def _unchanged(said: T) -> T:
+    return said
 
 
 class OpenAIChat:
-    """A `Dialect`, a `NativeChat` and a `CountsTokens` over one provider.
+    """A `Dialect`, a `TellsTurns`, a `NativeChat` and a `CountsTokens` over one provider.
 
     `adapt` has the last word on every body, for an engine that needs more than its API says. With `merge_text`, pieces of text that
     come together go on as one.
@@ -68,16 +70,25 @@ class OpenAIChat:
 
     async def turn(self, request: TurnRequest) -> AsyncGenerator[list[TurnEvent]]:
         """See `Dialect.turn`."""
-        body = chat_body(request, self._flavor)
         if not request.stream:
-            yield await self._single(body)
+            yield await self.whole_turn(request)
             return
+        async with aclosing(self.turn_as(request, _unchanged)) as batches:
+            async for events in batches:
+                yield events
+
+    async def whole_turn(self, request: TurnRequest) -> list[TurnEvent]:
+        """See `TellsTurns.whole_turn`."""
+        answer = await self._completion(chat_body(request, self._flavor))
+        if plain := plain_events(answer):
+            return plain
+        as_chunk(answer)
         reader = ChunkReader()
-        async with aclosing(self._stream(body)) as batches:
-            async for batch in batches:
-                if events := [event for told in batch for event in _events(reader, told)]:
-                    yield events
-        yield list(reader.finish())
+        return [*reader.read(*self._split(answer)), *reader.finish()]
+
+    def turn_as(self, request: TurnRequest, words: Callable[[list[TurnEvent]], T | None]) -> AsyncGenerator[T]:
+        """See `TellsTurns.turn_as`."""
+        return self._stream(chat_body(request, self._flavor), _Events(words))
 
     async def count_tokens(self, request: TurnRequest) -> int | None:
         """See `CountsTokens.count_tokens`; llama.cpp is a server that does."""
@@ -115,20 +126,12 @@ class OpenAIChat:
         completion.created = completion.created or int(time.time())
         return completion
 
-    async def stream_chat_completion(
+    def stream_chat_completion(
         self, request: CreateChatCompletionRequest, upstream_model: str
     ) -> AsyncGenerator[ChatCompletionChunkBatch]:
         """See `NativeChat.stream_chat_completion`."""
         body = self._native_body(request, upstream_model, stream=True)
-        common = _Common(request.model)
-        async with aclosing(self._stream(body, functions=bool(request.functions))) as batches:
-            async for batch in batches:
-                if len(batch) == 1 and isinstance(pieces := batch[0], TextPieces):
-                    # What nearly all batches are.
-                    yield ChatCompletionChunkBatch(chunks=[pieces.chunk()])
-                    continue
-                for told in common.batches(batch):
-                    yield told
+        return self._stream(body, _Chunks(request.model), functions=bool(request.functions))
 
     def _native_body(self, request: CreateChatCompletionRequest, upstream_model: str, *, stream: bool) -> Body:
         body: Body = codec_for(CreateChatCompletionRequest).encode(without_seals(request))
@@ -149,16 +152,8 @@ class OpenAIChat:
         repair_completion(answer, functions=functions)
         return answer
 
-    async def _single(self, body: Body) -> list[TurnEvent]:
-        answer = await self._completion(body)
-        if plain := plain_events(answer):
-            return plain
-        as_chunk(answer)
-        reader = ChunkReader()
-        return [*reader.read(*self._split(answer)), *reader.finish()]
-
-    async def _stream(self, body: Body, *, functions: bool = False) -> AsyncGenerator[list[_Told]]:
-        """Batches of repaired chunks; unless it raises, every choice that began has ended when it ends."""
+    async def _stream(self, body: Body, form: "_Form[T]", *, functions: bool = False) -> AsyncGenerator[T]:
+        """Batches of repaired chunks in another form; unless it raises, every choice that began has ended when it ends."""
         repair, template = ChunkRepair(functions=functions), TextTemplate()
         whole = False
         async with aclosing(self._http.post_stream(_PATH, self._adapt(body))) as batches:
@@ -169,18 +164,20 @@ class OpenAIChat:
                         self._read(batch, repair, template, chunks)
                     except ServiceError:
                         # What came before the fault still goes out.
-                        if chunks:
-                            yield chunks
+                        for told in form.batches(chunks):
+                            yield told
                         raise
+                    for told in form.batches(chunks):
+                        yield told
                     whole = repair.finished
-                    if chunks:
-                        yield chunks
             except UpstreamFailed:
                 # Whatever broke after the last choice had ended: the answer is whole.
                 if not whole:
                     raise
         if not repair.finished:
             raise self._http.invalid("ended its stream early")
+        for told in form.last():
+            yield told
 
     def _read(self, batch: list[SseEvent], repair: ChunkRepair, template: TextTemplate, told: list[_Told]) -> None:
         position = 0
@@ -232,15 +229,59 @@ class OpenAIChat:
         return self._http.invalid(f"broke its API at `{error.param}`")
 
 
-class _Common:
-    """What the chunks of a stream share: one id and one time, whatever the upstream changes on the way."""
+class _Form(Protocol[S]):
+    """What becomes of the chunks of a stream. It is no iterator around theirs: that would cost as much as most chunks."""
+
+    def batches(self, said: Sequence[_Told]) -> Iterable[S]:
+        """The next messages of the stream."""
+        ...
+
+    def last(self) -> Iterable[S]:
+        """Those that end it."""
+        ...
+
+
+class _Events(Generic[T]):
+    """The events of a turn, in the words of who asks for them."""
+
+    def __init__(self, words: Callable[[list[TurnEvent]], T | None]) -> None:
+        self._words = words
+        self._reader = ChunkReader()
+
+    def batches(self, said: Sequence[_Told]) -> Iterable[T]:
+        """See `_Form.batches`."""
+        if len(said) == 1:
+            return self._told(list(_events(self._reader, said[0])))
+        return self._told([event for told in said for event in _events(self._reader, told)])
+
+    def last(self) -> Iterable[T]:
+        """See `_Form.last`."""
+        return self._told(list(self._reader.finish()))
+
+    def _told(self, events: list[TurnEvent]) -> Iterable[T]:
+        told = self._words(events) if events else None
+        return () if told is None else (told,)
+
+
+class _Chunks:
+    """The chunks as they are, with what they share: one id and one time, whatever the upstream changes on the way."""
 
     def __init__(self, model: str) -> None:
         self._sent: Body = {}
         self._model = model
 
-    def batches(self, said: Iterable[_Told]) -> Iterator[ChatCompletionChunkBatch]:
-        """The next messages of the stream. What is new or changed begins a message: it says nothing of earlier chunks."""
+    def batches(self, said: Sequence[_Told]) -> Iterable[ChatCompletionChunkBatch]:
+        """See `_Form.batches`. What is new or changed begins a message: it says nothing of earlier chunks."""
+        if len(said) == 1 and isinstance(pieces := said[0], TextPieces):
+            # What nearly all batches are.
+            return (ChatCompletionChunkBatch(chunks=[pieces.chunk()]),)
+        return self._batches(said)
+
+    def last(self) -> Iterable[ChatCompletionChunkBatch]:
+        """See `_Form.last`."""
+        return ()
+
+    def _batches(self, said: Iterable[_Told]) -> Iterator[ChatCompletionChunkBatch]:
         batch = ChatCompletionChunkBatch()
         for told in said:
             if isinstance(told, TextPieces):
@@ -259,8 +300,12 @@ class _Common:
         if self._sent:
             news = {key: head[key] for key in _CHANGING if head.get(key) and head[key] != self._sent.get(key)}
         else:
-            told = {key: value for key, value in head.items() if value}
-            news = {"id": _new_id(), "created": int(time.time())} | told | {"model": self._model}
+            news = {key: value for key, value in head.items() if value}
+            news["model"] = self._model
+            if "id" not in news:
+                news["id"] = _new_id()
+            if "created" not in news:
+                news["created"] = int(time.time())
         self._sent |= news
         return news
 

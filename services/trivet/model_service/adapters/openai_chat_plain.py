@@ -13,6 +13,7 @@ Json = dict[str, Any]
 _SAYING: Final = frozenset({"role", "content"})
 _LISTS: Final = frozenset({"annotations", "tool_calls"})
 _NO_DETAILS: Final[Json] = {}
+_NUMBERS: Final = {int}
 _MOST: Final = 2**31
 
 
@@ -43,17 +44,12 @@ def _is_plain(choice: Any) -> bool:
     if not isinstance(choice, dict) or choice["index"] != 0 or choice.get("logprobs") is not None:
         return False
     message = choice.get("message")
-    return (
-        isinstance(message, dict)
-        and type(message.get("content")) is str
-        and type(message["role"]) is str
-        and isinstance(choice.get("finish_reason") or "", str)
-        and all(_says_nothing(key, value) for key, value in message.items() if key not in _SAYING)
-    )
-
-
-def _says_nothing(key: str, value: object) -> bool:
-    return value is None or (value == [] and key in _LISTS)
+    if not isinstance(message, dict) or type(message.get("content")) is not str or type(message["role"]) is not str:
+        return False
+    for key, value in message.items():
+        if value is not None and key not in _SAYING and (value != [] or key not in _LISTS):
+            return False
+    return isinstance(choice.get("finish_reason") or "", str)
 
 
 def _usage(used: Json) -> Usage | None:
@@ -68,7 +64,7 @@ def _usage(used: Json) -> Usage | None:
         given.get("cache_write_tokens") or 0,
         made.get("reasoning_tokens") or 0,
     )
-    if not all(type(count) is int and 0 <= count < _MOST for count in counts):
+    if set(map(type, counts)) != _NUMBERS or min(counts) < 0 or max(counts) >= _MOST:
         return None
     read, written, total, *details = counts
     return Usage(read, written, total or read + written, *details)

@@ -28,7 +28,7 @@ class ChunkRepair:
     @property
     def finished(self) -> bool:
         """Whether there was a choice, and each has its finish reason."""
-        return self.begun and not self._going
+        return bool(self._choices) and not self._going
 
     def repair(self, chunk: dict[str, Any]) -> bool:
         """Repairs the next chunk; False if it says nothing, being of choices that have ended."""
@@ -142,9 +142,10 @@ def repair_completion(completion: dict[str, Any], *, functions: bool = False) ->
 def is_whole(answer: dict[str, Any]) -> bool:
     """Whether what came as a chunk is a whole answer; there are servers whose chunks have the message so far, too."""
     choices = answer.get("choices")
-    return isinstance(choices, list) and any(
-        isinstance(choice, dict) and "message" in choice and "delta" not in choice for choice in choices
-    )
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and "message" in choice and "delta" not in choice:
+            return True
+    return False
 
 
 def as_chunk(completion: dict[str, Any]) -> None:

@@ -101,15 +101,20 @@ class TextTemplate:
 
 def _only_adds_text(chunk: ChatCompletionChunk) -> bool:
     """Whether a chunk adds text to the first answer and tells nothing else, but for what any other may repeat."""
-    if len(chunk.choices) != 1 or not _has_only(chunk, "choices", "extra"):
+    choices = chunk.choices
+    if len(choices) != 1:
         return False
-    choice = chunk.choices[0]
+    choice = choices[0]
+    delta = choice.delta
+    # First what most chunks that are more than text are told by.
+    if not delta.HasField("content") or delta.HasField("role") or choice.HasField("finish_reason"):
+        return False
     return (
-        _has_only(choice, "delta", "extra")
-        and _has_only(choice.delta, "content", "extra")
-        and choice.delta.HasField("content")
+        _has_only(chunk, "choices", "extra")
+        and _has_only(choice, "delta", "extra")
+        and _has_only(delta, "content", "extra")
         and _tells_nothing(choice.extra)
-        and _tells_nothing(choice.delta.extra)
+        and _tells_nothing(delta.extra)
     )
 
 

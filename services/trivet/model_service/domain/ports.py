@@ -1,10 +1,12 @@
 """What ModelService needs of an upstream: the port that every dialect adapter fills."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,22 @@ class Dialect(Protocol):
 
     async def aclose(self) -> None:
         """Closes the connections; calls that still run end with UpstreamFailed."""
+        ...
+
+
+@runtime_checkable
+class TellsTurns(Protocol):
+    """A dialect that tells a turn in the words of who asks.
+
+    What `turn` gives is an iterator around others, and each of them costs as much as the event that passes it.
+    """
+
+    async def whole_turn(self, request: TurnRequest) -> list[TurnEvent]:
+        """All events of a turn that is no stream. Raises as `turn` does."""
+        ...
+
+    def turn_as(self, request: TurnRequest, words: Callable[[list[TurnEvent]], T | None]) -> AsyncGenerator[T]:
+        """As `turn` gives one that is a stream, each batch in other words; one for which there are none is left out."""
         ...
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, TypeVar
 
 from trivet.kernel.errors import ModelNotFound, ServiceError
 from trivet.kernel.versions import Versions
@@ -61,11 +61,32 @@ _LONGEST_REMEMBERED: Final = 256
 """The names of a provider's own models come from callers: so many, and none that is longer, are remembered with their routes."""
 
 
-class Found(NamedTuple):
+D = TypeVar("D")
+
+Served: TypeAlias = Sequence[tuple[Provider, str]]
+"""The providers that may serve a model, each with its name there, as they are configured."""
+
+
+@dataclass(slots=True, eq=False)
+class Found:
     """The route of a model, and the providers beside it by name, all of the same configuration."""
 
     route: Route
     providers: Mapping[str, Provider]
+    _known: dict[Callable[[Served], Any], Any] = field(default_factory=dict)
+
+    @property
+    def served(self) -> Served:
+        """The providers that may serve the model."""
+        return [(self.providers[target.provider], target.model) for target in self.route.targets]
+
+    def known(self, of: Callable[[Served], D]) -> D:
+        """What a function tells of the providers that may serve the model. It is asked once: what is configured stays as it is."""
+        try:
+            told: D = self._known[of]
+        except KeyError:
+            told = self._known[of] = of(self.served)
+        return told
 
 
 class _Offer:
@@ -164,10 +185,9 @@ class Registry:
         """The route alone, as `find` finds it."""
         return self.find(model).route
 
-    def served(self, model: str) -> list[tuple[Provider, str]]:
-        """The providers that may serve `model`, each with its name there, as they are configured. Raises ModelNotFound."""
-        route, providers = self.find(model)
-        return [(providers[target.provider], target.model) for target in route.targets]
+    def served(self, model: str) -> Served:
+        """The providers that may serve `model`. Raises ModelNotFound."""
+        return self.find(model).served
 
     def resolve(self, model: str) -> tuple[Provider, str]:
         """The provider of `model`, and the model's name there, which may hold slashes.

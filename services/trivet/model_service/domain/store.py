@@ -14,7 +14,10 @@ from trivet.model_service.domain.usage import UsageStore
 Order = Literal["asc", "desc"]
 
 
-@dataclass(frozen=True, slots=True)
+# Nobody changes any of these; those of every call are not frozen, because that takes several times as long to make.
+
+
+@dataclass(slots=True)
 class StoredResponse:
     """A response. `input` is its own, without what it went on from; `response` is how it stands now.
 
@@ -66,7 +69,7 @@ class StoredConversation:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Change:
     """What becomes of a response at once, or not at all.
 

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+# Nobody changes any of these once it is made. Those that each turn has are not frozen, because that takes several times as long to make.
+
 # ---- what is asked -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Text:
     """A text part."""
 
@@ -55,7 +57,7 @@ class Refusal:
 Part = Text | Image | File | Audio | Refusal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """A message of the conversation. `param` is its path in the caller's request, for errors."""
 
@@ -166,8 +168,6 @@ class TextFormat:
 @dataclass(slots=True)
 class TurnRequest:
     """One turn asked of an upstream model. None means: not given, the upstream's default.
-
-    Nobody changes it; that it is not frozen is because one with so many fields would take four times as long to make.
 
     `extra` has the parameters that no field stands for: name -> JSON text. They are passed on as they are, so that
     provider-specific parameters work; the upstream judges them. `reasoning_summary_param` is the path of that parameter

@@ -82,7 +82,10 @@ def read_reasoning(message: AssistantMessage, where: str) -> Iterator[tuple[str,
 
 def without_seals(request: CreateChatCompletionRequest) -> CreateChatCompletionRequest:
     """The request without what a dialect of this gateway has sealed: no server that speaks chat completions can open it."""
-    if not any(any(map(_is_sealed, message.assistant.reasoning_details)) for message in request.messages):
+    for message in request.messages:
+        if message.HasField("assistant") and any(map(_is_sealed, message.assistant.reasoning_details)):
+            break
+    else:
         return request
     copy = CreateChatCompletionRequest()
     copy.CopyFrom(request)

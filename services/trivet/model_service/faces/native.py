@@ -20,6 +20,7 @@ from trivet.model.v1.response_context_pb2 import CompactedResponse
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.domain.ports import TellsTurns
 from trivet.model_service.faces.responses import Ending
 
 
@@ -103,15 +104,21 @@ def is_native_responses(dialect: Any) -> TypeGuard[NativeResponses]:
     return _fills(type(dialect), NativeResponses)
 
 
+def tells_turns(dialect: Any) -> TypeGuard[TellsTurns]:
+    """Whether a dialect is a `TellsTurns`."""
+    return _fills(type(dialect), TellsTurns)
+
+
 def is_native_messages(dialect: Any) -> TypeGuard[NativeMessages]:
     """Whether a dialect is a `NativeMessages`."""
     return _fills(type(dialect), NativeMessages)
 
 
 def _fills(kind: type, protocol: type) -> bool:
-    if (kind, protocol) not in _FILLED:
-        _FILLED[kind, protocol] = issubclass(kind, protocol)
-    return _FILLED[kind, protocol]
+    filled = _FILLED.get((kind, protocol))
+    if filled is None:
+        filled = _FILLED[kind, protocol] = issubclass(kind, protocol)
+    return filled
 
 
 _FILLED: Final[dict[tuple[type, type], bool]] = {}

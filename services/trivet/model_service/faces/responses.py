@@ -39,17 +39,3 @@ async def stream(
             batch = renderer.batch(events)
             if batch is not None:
                 yield batch
-
-
-async def ended(batches: AsyncGenerator[ResponseEventBatch], ending: Ending) -> AsyncGenerator[ResponseEventBatch]:
-    """A stream to its end: what it raises before its first event is raised, what it raises later is told by the last events."""
-    begun = False
-    async with aclosing(batches):
-        try:
-            async for batch in batches:
-                begun = True
-                yield batch
-        except ServiceError as error:
-            if not begun or ending.fail is None:
-                raise
-            yield ResponseEventBatch(events=ending.fail(error))

@@ -1,6 +1,7 @@
 """What a response repeats of its request."""
 
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -13,6 +14,7 @@ from trivet.model_service.domain.identity import new_id
 
 _REPEATED: Final = frozenset(
     {
+        "model",
         "previous_response_id",
         "background",
         "max_output_tokens",
@@ -40,6 +42,9 @@ _REPEATED: Final = frozenset(
 )
 """What a response has as its request gave it."""
 
+_COMPLETED: Final = frozenset({"tools", "reasoning", "text"})
+"""What of it `complete` adds to."""
+
 
 def new_response_id() -> str:
     """A fresh id of a response, which nobody can guess."""
@@ -48,21 +53,25 @@ def new_response_id() -> str:
 
 def begin(request: request_pb.CreateResponseRequest, provider: str) -> pb.Response:
     """A new response to `request`, in progress: what its request and `provider` tell, and nothing yet of the model's."""
-    given = {name: value for field, value in request.ListFields() if (name := field.name) in _REPEATED}
+    return begin_with({field.name: value for field, value in request.ListFields()}, provider)
+
+
+def begin_with(given: Mapping[str, Any], provider: str) -> pb.Response:
+    """The same by the fields that are set in the request."""
     response = pb.Response(
         id=new_response_id(),
         created_at=int(time.time()),
         status="in_progress",
-        model=request.model,
         provider=provider,
-        **given,
+        **{name: value for name, value in given.items() if name in _REPEATED},
     )
-    if request.instructions:
-        response.instructions.text = request.instructions
-    if request.HasField("conversation"):
-        reference = request.conversation
+    if instructions := given.get("instructions"):
+        response.instructions.text = instructions
+    if "conversation" in given:
+        reference = given["conversation"]
         response.conversation.id = reference.id or reference.conversation.id
-    complete(response)
+    if not _COMPLETED.isdisjoint(given):
+        complete(response)
     return response
 
 

@@ -1,125 +1,111 @@
 """A message of a response while it comes."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Any
 
 from trivet.model.v1 import response_content_pb2 as content
-from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1 import response_item_pb2 as pb
-from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model_service.domain.identity import new_id
 from trivet.model_service.domain.turn import AnnotationAdded, RefusalDelta, TextDelta, TextRun, TokenLogprob, TurnEvent
 from trivet.model_service.faces.responses_output import OutputItem
+from trivet.model_service.faces.responses_telling import Telling
 from trivet.model_service.faces.upstream_json import read_upstream_json
 
 
 class MessageOutput(OutputItem):
     """The model's message: texts and refusals, each run of one kind a part."""
 
-    def __init__(self, sequence: Iterator[int]) -> None:
+    def __init__(self, telling: Telling) -> None:
         item_id = new_id("msg")
         empty = content.MessageContent(parts=content.ContentPartList())
         message = pb.Message(id=item_id, role="assistant", status="in_progress", content=empty)
-        super().__init__(sequence, pb.Item(message=message), item_id)
+        super().__init__(telling, pb.Item(message=message), item_id)
         self._message = self.item.message
         self._part: content.ContentPart | None = None
         self._text: list[str] = []
         self._says_text = False
         self._index = -1
 
-    def feed(self, event: TurnEvent) -> Iterator[ResponseEvent]:
+    def feed(self, event: TurnEvent) -> None:
         match event:
             case TextDelta():
-                yield from self._in_part("output_text")
-                yield self._text_delta(event)
+                self._begin_part("output_text")
+                self._tell_delta(event)
             case TextRun():
-                yield from self._in_part("output_text")
-                yield self._text_run(event)
+                self._begin_part("output_text")
+                self.tell(event.texts)
             case RefusalDelta():
-                yield from self._in_part("refusal")
+                self._begin_part("refusal")
                 self._text.append(event.text)
-                yield ResponseEvent(refusal_delta=body.ContentDeltaEvent(delta=event.text, **self._place()))
+                self._add("refusal_delta").delta = event.text
             case AnnotationAdded():
-                yield from self._in_part("output_text")
-                yield self._annotation(event)
+                self._begin_part("output_text")
+                self._tell_annotation(event)
 
-    def _end(self, status: str) -> Iterator[ResponseEvent]:
-        yield from self._end_part()
+    def _end(self, status: str) -> None:
+        self._end_part()
         self._message.status = status
 
     @property
     def _parts(self) -> list[content.ContentPart]:
         return self._message.content.parts.parts  # type: ignore[return-value]
 
-    def _in_part(self, kind: str) -> Iterator[ResponseEvent]:
+    def _begin_part(self, kind: str) -> None:
         if self._part is not None:
             if self._part.WhichOneof("kind") == kind:
                 return
-            yield from self._end_part()
-        text = content.ContentPart(output_text=content.OutputText())
-        self._parts.append(text if kind == "output_text" else content.ContentPart(refusal=content.Refusal()))
-        self._part = self._parts[-1]
+            self._end_part()
+        self._part = self._message.content.parts.parts.add()
+        getattr(self._part, kind).SetInParent()
         self._index, self._says_text = len(self._parts) - 1, kind == "output_text"
-        yield ResponseEvent(content_part_added=body.ContentPartEvent(part=self._part, **self._place()))
+        self._add("content_part_added").part.CopyFrom(self._part)
 
-    def _end_part(self) -> Iterator[ResponseEvent]:
+    def _end_part(self) -> None:
         if self._part is None:
             return
         whole = "".join(self._text)
         self._text.clear()
         if self._part.HasField("refusal"):
             self._part.refusal.refusal = whole
-            yield ResponseEvent(refusal_done=body.RefusalDoneEvent(refusal=whole, **self._place()))
+            self._add("refusal_done").refusal = whole
         else:
             self._part.output_text.text = whole
-            done = body.OutputTextDoneEvent(text=whole, logprobs=self._part.output_text.logprobs, **self._place())
-            yield ResponseEvent(output_text_done=done)
-        yield ResponseEvent(content_part_done=body.ContentPartEvent(part=self._part, **self._place()))
+            done = self._add("output_text_done")
+            done.text = whole
+            done.logprobs.extend(self._part.output_text.logprobs)
+        self._add("content_part_done").part.CopyFrom(self._part)
         self._part, self._says_text = None, False
 
-    def _text_delta(self, event: TextDelta) -> ResponseEvent:
+    def _tell_delta(self, event: TextDelta) -> None:
         self._text.append(event.text)
-        delta = body.OutputTextDeltaEvent(delta=event.text, **self._place())
+        said = self._add("output_text_delta")
+        said.delta = event.text
         if event.logprobs and self._part is not None:
-            delta.logprobs.extend(map(logprob_of, event.logprobs))
-            self._part.output_text.logprobs.extend(delta.logprobs)
-        return ResponseEvent(output_text_delta=delta)
+            said.logprobs.extend(map(logprob_of, event.logprobs))
+            self._part.output_text.logprobs.extend(said.logprobs)
 
     @property
     def says_text(self) -> bool:
         return self._says_text
 
-    def tell(self, run: body.OutputTextDeltaEvent, texts: Sequence[str]) -> None:
+    def tell(self, texts: Sequence[str]) -> None:
         self._text += texts
-        run.deltas.extend(texts)
-        run.sequence_number = next(self._sequence)
-        run.item_id = self.item_id
-        run.output_index = self.output_index
-        run.content_index = self._index
+        self._add("output_text_delta").deltas.extend(texts)
         # Each of the texts but the first takes a number of its own.
-        deque(islice(self._sequence, len(texts) - 1), maxlen=0)
+        self._telling.skip(len(texts) - 1)
 
-    def _text_run(self, event: TextRun) -> ResponseEvent:
-        told = ResponseEvent()
-        self.tell(told.output_text_delta, event.texts)
-        return told
-
-    def _annotation(self, event: AnnotationAdded) -> ResponseEvent:
+    def _tell_annotation(self, event: AnnotationAdded) -> None:
         annotation = read_upstream_json(content.Annotation, event.raw)
         annotations = self._parts[-1].output_text.annotations
         annotations.append(annotation)
-        added = body.AnnotationAddedEvent(annotation_index=len(annotations) - 1, annotation=annotation, **self._place())
-        return ResponseEvent(output_text_annotation_added=added)
+        said = self._add("output_text_annotation_added")
+        said.annotation_index = len(annotations) - 1
+        said.annotation.CopyFrom(annotation)
 
-    def _place(self) -> dict[str, Any]:
-        return {
-            "sequence_number": next(self._sequence),
-            "item_id": self.item_id,
-            "output_index": self.output_index,
-            "content_index": self._index,
-        }
+    def _add(self, kind: str) -> Any:
+        said = super()._add(kind)
+        said.content_index = self._index
+        return said
 
 
 def logprob_of(token: TokenLogprob) -> content.Logprob:

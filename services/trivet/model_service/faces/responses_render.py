@@ -1,11 +1,9 @@
 """Renders the events of a turn as a response, streamed or whole."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Iterable, Mapping, Sequence
 
 from trivet.kernel.errors import ServiceError
-from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1 import response_pb2 as pb
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model_service.domain.turn import (
@@ -32,6 +30,7 @@ from trivet.model_service.faces.responses_output import (
     OutputItem,
 )
 from trivet.model_service.faces.responses_reasoning import ReasoningOutput
+from trivet.model_service.faces.responses_telling import Telling
 
 
 class ResponseRenderer:
@@ -48,7 +47,7 @@ class ResponseRenderer:
         self.response = told
         self.started = False
         self._names = names
-        self._sequence: Iterator[int] = count()
+        self._telling = Telling()
         self._queue: deque[OutputItem] = deque()
         self._calls: dict[int, OutputItem] = {}
 
@@ -56,65 +55,72 @@ class ResponseRenderer:
         """The message of the stream for the next events of the turn; None where they show nothing."""
         if len(events) == 1 and len(self._queue) == 1 and isinstance(run := events[0], TextRun) and self._queue[0].says_text:
             # What nearly all messages are.
-            batch = ResponseEventBatch()
-            self._queue[0].tell(batch.events.add().output_text_delta, run.texts)
-            return batch
-        rendered = self.render(events)
-        return ResponseEventBatch(events=rendered) if rendered else None
+            self._queue[0].tell(run.texts)
+        else:
+            for event in events:
+                self._tell(event)
+        return self._telling.take()
 
     def render(self, events: Iterable[TurnEvent]) -> list[ResponseEvent]:
         """The events of the stream for the next ones of the turn."""
-        return [rendered for event in events for rendered in self._render(event)]
+        for event in events:
+            self._tell(event)
+        return self._told()
 
     def fail(self, error: ServiceError) -> list[ResponseEvent]:
         """The events that end the stream of a turn that raised `error`."""
-        return [*self._close_all("incomplete"), *failure_events(self.response, error, self._sequence)]
+        self._close_all("incomplete")
+        return [*self._told(), *failure_events(self.response, error, iter(self._telling.number, None))]
 
-    def _render(self, event: TurnEvent) -> Iterator[ResponseEvent]:
+    def _told(self) -> list[ResponseEvent]:
+        batch = self._telling.take()
+        return list(batch.events) if batch is not None else []
+
+    def _tell(self, event: TurnEvent) -> None:
         match event:
             case TurnStarted():
                 if not self.started:
                     self.started = True
-                    yield ResponseEvent(created=self._snapshot())
-                    yield ResponseEvent(in_progress=self._snapshot())
+                    self._tell_snapshot("created")
+                    self._tell_snapshot("in_progress")
             case TurnFinished():
-                yield from self._finish(event)
+                self._finish(event)
             case TextDelta("", ()) | RefusalDelta("") | ReasoningDelta(""):
                 pass
             case _:
-                yield from self._deliver(event)
+                self._deliver(event)
 
-    def _deliver(self, event: TurnEvent) -> Iterator[ResponseEvent]:
+    def _deliver(self, event: TurnEvent) -> None:
         item = self._item_of(event)
         if item is None:
             return
         item.waiting.append(event)
-        yield from self._show_first()
+        self._show_first()
         while self._queue and (self._queue[0].ended or (len(self._queue) > 1 and self._queue[0].can_end)):
-            yield from self._close_first("completed")
-            yield from self._show_first()
+            self._close_first("completed")
+            self._show_first()
 
     def _item_of(self, event: TurnEvent) -> OutputItem | None:
         """The item that `event` belongs to; None for a piece of what is closed."""
         last = self._queue[-1] if self._queue else None
         match event:
             case TextDelta() | TextRun() | RefusalDelta() | AnnotationAdded():
-                return last if isinstance(last, MessageOutput) else self._begin(MessageOutput(self._sequence))
+                return last if isinstance(last, MessageOutput) else self._begin(MessageOutput(self._telling))
             case ReasoningDelta():
-                return last if _thinks_on(last) else self._begin(ReasoningOutput(self._sequence))
+                return last if _thinks_on(last) else self._begin(ReasoningOutput(self._telling))
             case ReasoningEnded(encrypted):
                 if last is not None and _thinks_on(last):
                     return last
-                return self._begin(ReasoningOutput(self._sequence)) if encrypted else None
+                return self._begin(ReasoningOutput(self._telling)) if encrypted else None
             case ToolCallStarted():
                 made = CustomCallOutput if event.kind == "custom" else FunctionCallOutput
-                self._calls[event.index] = self._begin(made(self._sequence, event, self._names))
+                self._calls[event.index] = self._begin(made(self._telling, event, self._names))
                 return self._calls[event.index]
             case ToolCallDelta():
                 call = self._calls.get(event.index)
                 return call if call in self._queue else None
             case HostedItem():
-                return self._begin(HostedOutput(self._sequence, event))
+                return self._begin(HostedOutput(self._telling, event))
             case _:
                 return None
 
@@ -122,38 +128,35 @@ class ResponseRenderer:
         self._queue.append(item)
         return item
 
-    def _show_first(self) -> Iterator[ResponseEvent]:
+    def _show_first(self) -> None:
         """Opens the first item of the queue, if it is not open yet, and gives it the events that wait for it."""
         if not self._queue:
             return
         first = self._queue[0]
         if not first.is_open:
-            yield from first.open(len(self.response.output))
+            first.open(len(self.response.output))
         for event in first.waiting:
-            yield from first.feed(event)
+            first.feed(event)
         first.waiting.clear()
 
-    def _close_first(self, status: str) -> Iterator[ResponseEvent]:
+    def _close_first(self, status: str) -> None:
         first = self._queue.popleft()
-        yield from first.close(status)
+        first.close(status)
         self.response.output.append(first.item)
 
-    def _close_all(self, status: str) -> Iterator[ResponseEvent]:
+    def _close_all(self, status: str) -> None:
         """Closes every item; the last one with `status`, for only the last one can be cut short."""
         while self._queue:
-            yield from self._show_first()
-            yield from self._close_first(status if len(self._queue) == 1 else "completed")
+            self._show_first()
+            self._close_first(status if len(self._queue) == 1 else "completed")
 
-    def _finish(self, event: TurnFinished) -> Iterator[ResponseEvent]:
-        yield from self._close_all(ending_of(event))
+    def _finish(self, event: TurnFinished) -> None:
+        self._close_all(ending_of(event))
         finish(self.response, event)
-        if self.response.status == "completed":
-            yield ResponseEvent(completed=self._snapshot())
-        else:
-            yield ResponseEvent(incomplete=self._snapshot())
+        self._tell_snapshot("completed" if self.response.status == "completed" else "incomplete")
 
-    def _snapshot(self) -> body.ResponseSnapshotEvent:
-        return body.ResponseSnapshotEvent(sequence_number=next(self._sequence), response=self.response)
+    def _tell_snapshot(self, kind: str) -> None:
+        self._telling.add(kind).response.CopyFrom(self.response)
 
 
 def _thinks_on(item: OutputItem | None) -> bool:

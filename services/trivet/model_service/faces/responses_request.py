@@ -43,19 +43,24 @@ INCLUDES: Final = frozenset(
         "computer_call_output.output.image_url",
     }
 )
-_SAME: Final = (
-    "parallel_tool_calls",
-    "max_output_tokens",
-    "temperature",
-    "top_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "service_tier",
-    "user",
-    "safety_identifier",
-    "prompt_cache_key",
+_SAME: Final = frozenset(
+    {
+        "parallel_tool_calls",
+        "max_output_tokens",
+        "temperature",
+        "top_p",
+        "frequency_penalty",
+        "presence_penalty",
+        "service_tier",
+        "user",
+        "safety_identifier",
+        "prompt_cache_key",
+    }
 )
 """What a turn has under the same name."""
+
+_ONLY_SAID: Final = _SAME | {"model", "input", "instructions", "stream", "store", "metadata", "max_tool_calls"}
+"""What a request may have that has nothing to be judged in it, if its input is a text."""
 
 _NAMES: Final = {
     "logprobs": "include",
@@ -83,11 +88,14 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         InvalidRequest: a value that the contract does not allow.
     """
     given: dict[str, Any] = {field.name: value for field, value in request.ListFields()}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if name in _SAME}
+    if given.keys() <= _ONLY_SAID and request.input.WhichOneof("kind") == "text":
+        # Nothing in it could be refused.
+        return TurnRequest(upstream_model, _said(request), stream, names=_NAMES, **asked)
     _refuse_elsewhere(request, given)
     _refuse_unknown_includes(request.include)
     if not _is_text(request.input) or not _IN_A_FIELD.isdisjoint(given):
         refuse_unknown_keys(request, skip=_asks_for_nothing)
-    asked: dict[str, Any] = {name: given[name] for name in _SAME if name in given}
     if "tools" in given:
         asked["tools"] = read_tools(request.tools)
     if "tool_choice" in given:
@@ -152,9 +160,19 @@ def _asks_for_nothing(message: ProtobufMessage) -> bool:
             return isinstance(message, _MADE_BY_MODELS)
 
 
+def _said(request: pb.CreateResponseRequest) -> tuple[Entry, ...]:
+    """The conversation where the input is a text."""
+    asked = Message("user", (Text(request.input.text),), "", "input")
+    return (_instructions(request), asked) if request.instructions else (asked,)
+
+
+def _instructions(request: pb.CreateResponseRequest) -> Message:
+    return Message("system", (Text(request.instructions),), param="instructions")
+
+
 def _conversation(request: pb.CreateResponseRequest) -> Iterator[Entry]:
     if request.instructions:
-        yield Message("system", (Text(request.instructions),), param="instructions")
+        yield _instructions(request)
     entries = tuple(read_input(request.input))
     if not entries:
         raise InvalidRequest("Missing required parameter: 'input'.", "input")

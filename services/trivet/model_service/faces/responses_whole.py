@@ -3,7 +3,6 @@
 Its output is what `ResponseRenderer` would have streamed, without any of the messages that a stream is made of.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -56,39 +55,34 @@ class WholeResponse:
                 case TurnFinished():
                     self._finish(event)
                 case _:
-                    self._deliver(event)
-
-    def _deliver(self, event: TurnEvent) -> None:
-        item = self._item_of(event)
-        if item is not None:
-            item.take(event)
-            self._close_whole_ones()
+                    if (item := self._item_of(event)) is not None:
+                        item.take(event)
+                        self._close_whole_ones()
 
     def _item_of(self, event: TurnEvent) -> "_Gathered | None":
         """The item that `event` belongs to; None for a piece of what is closed."""
         last = self._items[-1] if self._open < len(self._items) else None
         match event:
             case TextDelta() | TextRun() | RefusalDelta() | AnnotationAdded():
-                return last if isinstance(last, _Message) else self._begin(_Message(self._added()))
+                return last if isinstance(last, _Message) else self._begin(_Message(self.response.output.add()))
             case ReasoningDelta():
-                return last if _thinks_on(last) else self._begin(_Reasoning(self._added()))
+                return last if _thinks_on(last) else self._begin(_Reasoning(self.response.output.add()))
             case ReasoningEnded(encrypted):
                 if _thinks_on(last):
                     return last
-                return self._begin(_Reasoning(self._added())) if encrypted else None
+                return self._begin(_Reasoning(self.response.output.add())) if encrypted else None
             case ToolCallStarted():
                 self._calls[event.index] = len(self._items)
-                return self._begin((_CustomCall if event.kind == "custom" else _FunctionCall)(self._added(), event, self._names))
+                return self._begin(
+                    (_CustomCall if event.kind == "custom" else _FunctionCall)(self.response.output.add(), event, self._names)
+                )
             case ToolCallDelta():
                 place = self._calls.get(event.index, -1)
                 return self._items[place] if place >= self._open else None
             case HostedItem():
-                return self._begin(_Hosted(self._added(), event))
+                return self._begin(_Hosted(self.response.output.add(), event))
             case _:
                 return None
-
-    def _added(self) -> pb.Item:
-        return self.response.output.add()
 
     def _begin(self, item: "_Gathered") -> "_Gathered":
         self._items.append(item)
@@ -110,7 +104,7 @@ class WholeResponse:
         finish(self.response, event)
 
 
-class _Gathered(ABC):
+class _Gathered:
     """An item of the output. `ended`: nothing more can come. `can_end`: nothing more has to."""
 
     ended = False
@@ -119,13 +113,13 @@ class _Gathered(ABC):
     def can_end(self) -> bool:
         return True
 
-    @abstractmethod
     def take(self, event: Any) -> None:
         """Takes one event that belongs to it."""
+        raise NotImplementedError
 
-    @abstractmethod
     def end(self, status: str) -> None:
         """Makes the item whole."""
+        raise NotImplementedError
 
 
 class _Message(_Gathered):

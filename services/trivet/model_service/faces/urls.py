@@ -88,7 +88,7 @@ def may_hold_urls(request: Message) -> bool:
 
     Nearly all requests are texts. This looks at nothing of them but whether the fields are there that hold something else.
     """
-    return bool(getattr(request, "extra", "")) or _test_for(cast("Descriptor", request.DESCRIPTOR))(request)
+    return bool(getattr(request, "extra", "")) or _test_for(request.DESCRIPTOR)(request)
 
 
 @cache

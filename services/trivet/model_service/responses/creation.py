@@ -1,8 +1,8 @@
 """Creates responses: asked for, made, and kept as their requests say."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
 
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response, ResponseUsage
@@ -27,7 +27,7 @@ class Maker(Making, Protocol):
         """Find fault with what the request says about MCP."""
         ...
 
-    async def whole(self, plan: Plan) -> Response:
+    def whole(self, plan: Plan) -> Coroutine[Any, Any, Response]:
         """The whole response. Raises what the provider raises."""
         ...
 
@@ -59,8 +59,9 @@ class Creation:
         plan = await self._planner.plan(request, owner)
         if plan.told.background:
             return await self._queued(plan)
-        response = await self._response(plan)
-        await self._recorder.keep(plan, response)
+        response = _warmed_up(plan) if plan.is_warm_up else await self._maker.whole(plan)
+        if plan.is_remembered:
+            await self._recorder.keep(plan, response)
         return shown.response(response)
 
     async def stream(self, request: CreateResponseRequest, owner: str) -> Batches:
@@ -77,12 +78,6 @@ class Creation:
         await self._turns.check(_asked_of_model(plan))
         return await self._runs.start(plan)
 
-    async def _response(self, plan: Plan) -> Response:
-        if not plan.is_warm_up:
-            return await self._maker.whole(plan)
-        _warm_up(plan)
-        return plan.told
-
     async def _batches(self, plan: Plan) -> Batches:
         if plan.told.background:
             queued = await self._queued(plan)
@@ -90,11 +85,16 @@ class Creation:
         made = _warm_up_stream(plan) if plan.is_warm_up else self._maker.stream(plan)
         if plan.kept:
             return self._recorder.record(plan, made)
-        return self._recorder.converse(plan, made) if plan.told.HasField("conversation") else made
+        return self._recorder.converse(plan, made) if plan.is_remembered else made
 
 
 async def _warm_up_stream(plan: Plan) -> Batches:
     yield _warm_up(plan)
+
+
+def _warmed_up(plan: Plan) -> Response:
+    _warm_up(plan)
+    return plan.told
 
 
 def _warm_up(plan: Plan) -> ResponseEventBatch:

@@ -1,6 +1,6 @@
 """What `include` asks for. Encrypted reasoning is kept to go on from, and shown only to those who ask for it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from trivet.kernel.errors import UnsupportedParameter
@@ -32,8 +32,10 @@ class Shown:
         self._all = REASONING in include
 
     @classmethod
-    def asked(cls, include: Iterable[str]) -> "Shown":
+    def asked(cls, include: Sequence[str]) -> "Shown":
         """What is seen by who asks for it by a request. Raises UnsupportedParameter."""
+        if not include:
+            return _NOTHING_MORE
         names = list(include)
         check_include(names)
         return cls(names)
@@ -58,13 +60,12 @@ class Shown:
 
     def batch(self, batch: ResponseEventBatch) -> ResponseEventBatch:
         """The events for the caller."""
-        if self._all or not any(map(_has_hidden_in, batch.events)):
+        if self._all:
             return batch
-        shown = ResponseEventBatch()
-        shown.CopyFrom(batch)
-        for event in shown.events:
-            _hide(_items_of(event))
-        return shown
+        for event in batch.events:
+            if event.WhichOneof("event") in _WITH_ANY and _has_hidden(_items_of(event)):
+                return _hidden(batch)
+        return batch
 
     def page(self, page: ItemPage) -> ItemPage:
         """The page of items for the caller."""
@@ -76,6 +77,17 @@ class Shown:
         return shown
 
 
+_NOTHING_MORE: Final = Shown(())
+
+
+def _hidden(batch: ResponseEventBatch) -> ResponseEventBatch:
+    shown = ResponseEventBatch()
+    shown.CopyFrom(batch)
+    for event in shown.events:
+        _hide(_items_of(event))
+    return shown
+
+
 def _items_of(event: ResponseEvent) -> Iterable[Item]:
     kind = event.WhichOneof("event")
     said: Any = getattr(event, kind) if kind in _WITH_ITEM or kind in _WITH_RESPONSE else None
@@ -84,12 +96,8 @@ def _items_of(event: ResponseEvent) -> Iterable[Item]:
     return [said.item] if kind in _WITH_ITEM else said.response.output
 
 
-def _has_hidden_in(event: ResponseEvent) -> bool:
-    return event.WhichOneof("event") in _WITH_ANY and _has_hidden(_items_of(event))
-
-
 def _has_hidden(items: Iterable[Item]) -> bool:
-    return any(item.reasoning.encrypted_content for item in items)
+    return any([item.HasField("reasoning") and item.reasoning.encrypted_content for item in items])  # noqa: C419 - there are few
 
 
 def _hide(items: Iterable[Item]) -> None:

@@ -1,7 +1,8 @@
 """Makes responses: asks the model for its turns, and makes the calls of MCP tools between them."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from trivet.kernel.codec.runs import without_runs
 from trivet.kernel.errors import ServiceError, UnsupportedParameter
@@ -64,14 +65,19 @@ class ResponseMaker:
 
     def stream(self, plan: Plan) -> AsyncGenerator[ResponseEventBatch]:
         """The response as it comes, which may be in runs. See `make` for what is raised."""
+        if plan.is_plain:
+            return self._turns.plain.stream(plan.request, plan.told)
         if self._is_ours(plan):
             return self._stream(plan)
         return self._turns.stream(sole_request(plan), plan.told)
 
-    async def whole(self, plan: Plan) -> Response:
+    def whole(self, plan: Plan) -> Coroutine[Any, Any, Response]:
         """The response in one piece. Raises what `make` raises; what fails later is a response that says so."""
-        if not self._is_ours(plan):
-            return await self._turns.create(sole_request(plan), plan.told)
+        if plan.is_plain:
+            return self._turns.plain.create(plan.request, plan.told)
+        return self._whole(plan) if self._is_ours(plan) else self._turns.create(sole_request(plan), plan.told)
+
+    async def _whole(self, plan: Plan) -> Response:
         assembly = Assembly(plan.told)
         async with aclosing(self.make(plan, assembly, {})) as making:
             async for _ in making:

@@ -1,8 +1,8 @@
 """What is to be asked for a response: its request, with all that it goes on from looked up."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -12,7 +12,7 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.seals import is_seal
 from trivet.model_service.domain.store import Store, StoredResponse
-from trivet.model_service.faces.responses_echo import begin
+from trivet.model_service.faces.responses_echo import begin_with
 from trivet.model_service.responses.assembly import unmake
 from trivet.model_service.responses.background_options import check_background_options
 from trivet.model_service.responses.history import History, own_input, pack_input
@@ -20,7 +20,7 @@ from trivet.model_service.responses.item_ids import item_id, item_ids, own, own_
 from trivet.model_service.responses.keeping.records import response_of
 from trivet.model_service.responses.mcp.history import Names, has_mcp_items, model_items
 from trivet.model_service.responses.metadata import check_metadata
-from trivet.model_service.turns import ModelTurns, Native
+from trivet.model_service.turns import ModelTurns, Native, Serving
 
 UNSTORED_SECONDS: Final = 600
 """How long a background response that is not to be stored can be asked for."""
@@ -31,26 +31,41 @@ _OURS: Final = ("previous_response_id", "conversation", "background", "backgroun
 _TELLING: Final = tuple(name for name in _OURS if name != "store")
 """Those that a dialect would take notice of."""
 
+_PLAIN: Final = frozenset(
+    {field.name for field in CreateResponseRequest.DESCRIPTOR.fields if field.message_type is None}
+    - {*_TELLING, "truncation", "extra"}
+    | {"input", "metadata"}
+)
+"""Fields that have nothing in them for anybody but the model: texts, numbers and switches that ask for nothing that is done here."""
+
 _GENERATE: Final = "generate"
 """A key beside the contract: false asks for a response that no model is asked for, to go on from."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
-    """A response to be made for `owner`.
+    """A response to be made for `owner`. Nobody changes a plan.
 
-    `request` is as the caller sent it, `told` the response as it begins. `history` is what it goes on from, `input` its own
-    input, each item with an id. `native` tells how the providers speak the Responses API themselves; `runs_mcp`: they call the
-    tools of MCP servers by themselves.
+    `request` is as the caller sent it, `told` the response as it begins. `history` is what it goes on from, `items` its own
+    input, None for one that is a text. `native` tells how the providers speak the Responses API themselves; `runs_mcp`: they call
+    the tools of MCP servers by themselves. `is_plain`: the request is a text, and nothing is asked for by it but a model's answer.
     """
 
     owner: str
     request: CreateResponseRequest
     told: Response
     history: Sequence[Item]
-    input: Sequence[Item]
+    items: Sequence[Item] | None
     native: Native = field(default_factory=Native)
     runs_mcp: bool = False
+    is_plain: bool = False
+
+    @property
+    def input(self) -> Sequence[Item]:
+        """Its own input, each item with an id. What is a text becomes an item when somebody asks: who keeps the response does."""
+        if self.items is None:
+            self.items = [own_text(self.request.input.text)]
+        return self.items
 
     @property
     def kept(self) -> bool:
@@ -58,9 +73,14 @@ class Plan:
         return self.told.store or self.told.background
 
     @property
+    def is_remembered(self) -> bool:
+        """Whether the response, or what it adds to a conversation, is stored."""
+        return self.kept or self.told.HasField("conversation")
+
+    @property
     def is_warm_up(self) -> bool:
         """Whether no model is asked: the response is only there to be gone on from."""
-        return bool(self.request.extra) and orjson.loads(self.request.extra).get(_GENERATE) is False
+        return not self.is_plain and bool(self.request.extra) and orjson.loads(self.request.extra).get(_GENERATE) is False
 
 
 class Planner:
@@ -79,22 +99,24 @@ class Planner:
             UnsupportedParameter: it asks for what only other providers have, or none.
         """
         serving = self._turns.serving(request.model)
-        check_metadata(request.metadata)
-        if request.HasField("background_options"):
-            check_background_options(request.background_options)
-        if request.HasField("previous_response_id") and request.HasField("conversation"):
-            raise InvalidRequest("'conversation' and 'previous_response_id' cannot be given together.", "conversation")
-        if request.HasField("prompt") and not serving.native.alone:
-            raise UnsupportedParameter("This model's provider does not support 'prompt'.", "prompt")
-        told = begin(request, serving.provider)
-        told.store = request.store if request.HasField("store") else True
-        goes_on = request.HasField("previous_response_id") or request.HasField("conversation")
-        history = await self._history_of(request, owner) if goes_on else []
+        given: dict[str, Any] = {field.name: value for field, value in request.ListFields()}
+        if "metadata" in given:
+            check_metadata(request.metadata)
         is_text = request.input.WhichOneof("kind") == "text"
-        items = [own_text(request.input.text)] if is_text else await self._new_items(request, history, owner)
-        if request.HasField("conversation"):
-            _refuse_taken_ids(items, history)
-        return Plan(owner, request, told, history, items, serving.native, serving.runs_mcp)
+        is_plain = is_text and given.keys() <= _PLAIN and not serving.native.alone
+        if not is_plain:
+            _judge(request, given, serving)
+        told = begin_with(given, serving.provider)
+        if "store" not in given:
+            told.store = True
+        if is_plain:
+            return Plan(owner, request, told, (), None, serving.native, serving.runs_mcp, is_plain=True)
+        history = await self._history_of(request, owner)
+        items = None if is_text else await self._new_items(request, history, owner)
+        plan = Plan(owner, request, told, history, items, serving.native, serving.runs_mcp)
+        if "conversation" in given:
+            _refuse_taken_ids(plan.input, history)
+        return plan
 
     async def again(self, stored: StoredResponse) -> Plan:
         """The plan of a stored background response, for whoever works on it.
@@ -129,6 +151,16 @@ class Planner:
             reference = request.conversation
             return await self._history.of_conversation(reference.id or reference.conversation.id, owner)
         return []
+
+
+def _judge(request: CreateResponseRequest, given: Container[str], serving: Serving) -> None:
+    """Find fault with parameters that don't go together."""
+    if "background_options" in given:
+        check_background_options(request.background_options)
+    if "previous_response_id" in given and "conversation" in given:
+        raise InvalidRequest("'conversation' and 'previous_response_id' cannot be given together.", "conversation")
+    if "prompt" in given and not serving.native.alone:
+        raise UnsupportedParameter("This model's provider does not support 'prompt'.", "prompt")
 
 
 def record_of(plan: Plan, told: Response, *, streamed: bool) -> StoredResponse:

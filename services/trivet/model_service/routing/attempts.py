@@ -58,7 +58,8 @@ class Attempts:
         target = self._course.target
         self._log.begin(target)
         self._first_token = None
-        self._deadline = _deadline(target.timeouts.total, self._options.timeout)
+        total, asked = target.timeouts.total, self._options.timeout
+        self._deadline = None if total is None and asked is None else _deadline(total, asked)
         return target
 
     # ---- an answer in one piece ------------------------------------------------------------------------------------

@@ -65,11 +65,15 @@ def _cleared(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch:
 
 
 def _says_something(chunk: ChatCompletionChunk) -> bool:
-    return bool(chunk.contents) or any(choice.HasField("finish_reason") or _is_told(choice.delta) for choice in chunk.choices)
-
-
-def _is_told(delta: Any) -> bool:
-    return any(field.name != "role" and value for field, value in delta.ListFields())
+    if chunk.contents:
+        return True
+    for choice in chunk.choices:
+        if choice.HasField("finish_reason"):
+            return True
+        for field, value in choice.delta.ListFields():
+            if value and field.name != "role":
+                return True
+    return False
 
 
 def _is_frame(event: MessageEvent) -> bool:

@@ -133,8 +133,9 @@ class Router:
     def _attempts(self, call: "_Call", model: str) -> Attempts:
         """The attempts of a call, in the order that suits it now."""
         call.options = options = options_of(call.rpc)
-        route, call.providers = self._registry.find(model)
-        call.log.route = route
+        found = self._registry.find(model)
+        call.providers = found.providers
+        call.log.route = route = found.route
         targets: Sequence[RouteTarget] = route.targets
         if len(targets) > 1:
             targets = ordered(route, self._health, self._clock(), self._draw_of(route, call.rpc))

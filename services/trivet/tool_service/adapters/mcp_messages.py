@@ -64,14 +64,15 @@ def result_in(answer: Message, *, asks: bool) -> Message:
         Answered: it is an error, or asks what nobody answers.
         NotPlain: the call has to be made in another way.
     """
+    given = answer.get("result")
+    if isinstance(given, dict) and not (asks and given.get("resultType") == "input_required"):
+        return given  # as nearly all answers are
     match answer:
-        case {"result": {"resultType": "input_required", **question}} if asks:
+        case {"result": dict(question)}:
             if refusal := _refusal_of(question.get("inputRequests")):
                 raise Answered(f"answered with an error: {refusal}")
             state = question.get("requestState")
             raise NotPlain(state if isinstance(state, str) else None)
-        case {"result": dict(result)}:
-            return result
         case {"error": {"code": code, "message": str(message)}}:
             if code == HEADER_MISMATCH and asks:
                 raise NotPlain

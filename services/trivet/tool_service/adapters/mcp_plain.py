@@ -7,11 +7,12 @@ here, in the words that the SDK has used with the server (`HttpEdge.spoken`). Wh
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import httpx2
 from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_NAME_HEADER, encode_header_value, mcp_param_headers
@@ -71,36 +72,9 @@ class PlainCalls:
         """Whether it is known how to speak with the server."""
         return self._edge.spoken is not None
 
-    async def call(
-        self, tool: CallableTool, arguments: Mapping[str, Any], timeout: float
-    ) -> AsyncGenerator[tuple[Progress, ...] | Message]:
-        """What comes of a call: progress as it comes, and last the answer. Closing the iterator cancels the call at the server.
-
-        Raises:
-            NotPlain: nothing was called.
-            SessionError: in one of its forms but ConnectFailed.
-        """
-        deadline = asyncio.get_running_loop().time() + timeout
-        call = _PlainCall(self, self._site_now(), next(self._ids))
-        try:
-            async with asyncio.timeout_at(deadline):
-                answer = await call.begin(tool, arguments)
-            while answer is None:
-                async with asyncio.timeout_at(deadline):
-                    progress, answer = await call.more()
-                if progress:
-                    yield progress
-        except TimeoutError:
-            await call.abandon(f"timed out after {timeout:g} s")
-            raise TimedOut(f"did not answer within {timeout:g} s") from None
-        except (asyncio.CancelledError, GeneratorExit):
-            await call.abandon("the caller has left")
-            raise
-        except HttpError as error:
-            raise self.lost() from error
-        finally:
-            call.release()
-        yield answer
+    def call(self, tool: CallableTool, arguments: Mapping[str, Any], timeout: float) -> "PlainCall":
+        """A call to make. Raises NotPlain."""
+        return PlainCall(self, tool, arguments, timeout)
 
     def close(self) -> None:
         """Close all connections: calls that still run fail with Interrupted."""
@@ -110,10 +84,27 @@ class PlainCalls:
 
     # ---- for its calls ---------------------------------------------------------------------------------------------
 
+    def next_id(self) -> int:
+        """The id of the next call."""
+        return next(self._ids)
+
+    def site_now(self) -> "_Site":
+        """Where the call goes. Raises NotPlain."""
+        spoken, site = self._edge.spoken, self._site
+        if spoken is None:
+            raise NotPlain
+        if site is None or site.spoken is not spoken:
+            try:
+                site = self._site = _Site(spoken, self._origin(spoken.url))
+            except HttpError as error:
+                self._edge.spoken = None
+                raise NotPlain from error
+        return site
+
     async def connected(self, site: "_Site") -> Connection:
         """A connection. Raises NeverReached."""
         try:
-            return site.origin.free(surely=True) or await site.origin.open(_CONNECT_SECONDS)
+            return site.free() or await site.origin.open(_CONNECT_SECONDS)
         except HttpError as error:
             self._edge.forget_addresses()
             raise http_faults.not_sent(slow=isinstance(error, LateError)).error() from error
@@ -163,18 +154,6 @@ class PlainCalls:
         """A cookie has to be sent from now on, and only the SDK's client knows how."""
         self._edge.spoken = None
 
-    def _site_now(self) -> "_Site":
-        spoken, site = self._edge.spoken, self._site
-        if spoken is None:
-            raise NotPlain
-        if site is None or site.spoken is not spoken:
-            try:
-                site = self._site = _Site(spoken, self._origin(spoken.url))
-            except HttpError as error:
-                self._edge.spoken = None
-                raise NotPlain from error
-        return site
-
     def _origin(self, url: httpx2.URL) -> Origin:
         """The server that is asked; another one than that of the endpoint where the SDK was redirected to its secure twin."""
         root = str(url.copy_with(userinfo=b"", path="/", query=None, fragment=None))
@@ -201,6 +180,7 @@ class _Site:
         # The era without sessions: there, closing the connection is what cancels a request.
         self.stateless = MCP_METHOD_HEADER in spoken.headers
         self.in_session = "mcp-session-id" in spoken.headers
+        self._named: dict[str, bytes] = {}
         target = spoken.url.raw_path.decode("ascii")
         # A compressor in between would hold progress back until it has a block full.
         kept = {n: v for n, v in spoken.headers.items() if n not in _OF_ONE_REQUEST} | {"accept-encoding": "identity"}
@@ -216,31 +196,81 @@ class _Site:
         """The head of a tool call."""
         if not self.stateless:
             return self.post(length)
-        named = {MCP_METHOD_HEADER: "tools/call", MCP_NAME_HEADER: encode_header_value(tool.name)}
-        return self.post(length, lines(named | mcp_param_headers(tool.params, arguments)).encode())
+        named = self._named.get(tool.name)
+        if named is None:
+            said = {MCP_METHOD_HEADER: "tools/call", MCP_NAME_HEADER: encode_header_value(tool.name)}
+            named = self._named[tool.name] = lines(said).encode()
+        if tool.params:
+            named += lines(mcp_param_headers(tool.params, arguments)).encode()
+        return self.post(length, named)
+
+    def free(self) -> Connection | None:
+        """A connection that another call was made on, and that has surely not ended."""
+        return self.origin.free(surely=True)
 
     def resumption(self, last_id: str) -> bytes:
         """The head of a request for the rest of a stream."""
         return self._get + lines({"accept": "text/event-stream", "last-event-id": last_id}).encode() + b"\r\n"
 
 
-class _PlainCall:
-    """One call: `begin`, `more` until there is an answer, and whatever happens `release`."""
+class PlainCall:
+    """One call, made within its context: what comes of it is `next` again and again. Leaving early cancels it at the server.
 
-    __slots__ = ("_calls", "_connection", "_events", "_id", "_read", "_sent", "_site")
+    Raises, while it is made and when it is left:
+        NotPlain: nothing was called.
+        SessionError: in one of its forms but ConnectFailed.
+    """
 
-    def __init__(self, calls: PlainCalls, site: _Site, request_id: int) -> None:
+    __slots__ = (
+        "_answer", "_arguments", "_calls", "_connection", "_deadline", "_events", "_id", "_read", "_sent", "_site", "_timeout",
+        "_tool",
+    )  # fmt: skip
+
+    def __init__(self, calls: PlainCalls, tool: CallableTool, arguments: Mapping[str, Any], timeout: float) -> None:
         self._calls = calls
-        self._site = site
-        self._id = request_id
+        self._site = calls.site_now()
+        self._id = calls.next_id()
+        self._tool = tool
+        self._arguments = arguments
+        self._timeout = timeout
+        self._deadline = asyncio.get_running_loop().time() + timeout
         self._connection: Connection | None = None
         self._sent = False
+        self._answer: Message | None = None
 
-    async def begin(self, tool: CallableTool, arguments: Mapping[str, Any]) -> Message | None:
+    async def next(self) -> tuple[Progress, ...] | Message:
+        """Progress as it comes, or the answer, which is the last."""
+        if self._answer is not None:
+            return self._answer
+        progress: tuple[Progress, ...] = ()
+        async with asyncio.timeout_at(self._deadline):
+            if not self._sent:
+                self._answer = await self._begin()
+            while self._answer is None and not progress:
+                progress, self._answer = await self._more()
+        return progress if self._answer is None or progress else self._answer
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if isinstance(error, TimeoutError):
+                await self._abandon(f"timed out after {self._timeout:g} s")
+                raise TimedOut(f"did not answer within {self._timeout:g} s") from None
+            if isinstance(error, asyncio.CancelledError | GeneratorExit):
+                await self._abandon("the caller has left")
+            if isinstance(error, HttpError):
+                raise self._calls.lost() from error
+        finally:
+            self._release()
+
+    async def _begin(self) -> Message | None:
         """Send the call; its answer, or None where that comes as a stream."""
+        tool, arguments = self._tool, self._arguments
         body = mcp_messages.call_of(self._id, tool.name, arguments, self._site.spoken.meta)
         head = self._site.call(tool, arguments, len(body))
-        self._connection = connection = await self._calls.connected(self._site)
+        self._connection = connection = self._site.free() or await self._calls.connected(self._site)
         connection.start(head, body)
         self._sent = True
         await connection.head()
@@ -261,7 +291,7 @@ class _PlainCall:
         self._events = self._calls.parser()
         return None
 
-    async def more(self) -> tuple[tuple[Progress, ...], Message | None]:
+    async def _more(self) -> tuple[tuple[Progress, ...], Message | None]:
         """What is ready of the stream: progress, and the answer if it has come."""
         try:
             data = await self._read()
@@ -288,12 +318,12 @@ class _PlainCall:
                 self._calls.note(message)
         return tuple(progress), None
 
-    async def abandon(self, reason: str) -> None:
+    async def _abandon(self, reason: str) -> None:
         """Tell the server that nobody waits for the answer any more."""
         if self._sent and not self._site.stateless:
             await self._calls.tell(self._site, mcp_messages.cancellation_of(self._id, reason))
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Give the connection back, or close it where more would come."""
         if self._connection is not None:
             self._connection.release()
@@ -315,7 +345,7 @@ class _PlainCall:
     async def _resume(self) -> None:
         """Go on with the stream, which has ended before the answer, where the server has said how."""
         for _ in range(_RESUMPTIONS):
-            self.release()
+            self._release()
             if not self._events.last_id:
                 break
             await asyncio.sleep(self._events.retry_seconds)

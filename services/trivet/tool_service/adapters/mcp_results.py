@@ -31,11 +31,10 @@ def plain(raw: Mapping[str, Any], max_bytes: int) -> ToolResult | None:
         return None
     texts: list[Text] = []
     for block in content:
-        match block:
-            case {"type": "text", "text": str(text)}:
-                texts.append(Text(text))
-            case _:
-                return None
+        text = block.get("text") if isinstance(block, dict) and block.get("type") == "text" else None
+        if not isinstance(text, str):
+            return None
+        texts.append(Text(text))
     structured = raw.get("structuredContent")
     return _bounded(tuple(texts), structured, max_bytes, is_error=is_error)
 

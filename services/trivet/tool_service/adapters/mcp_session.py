@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, repeat
 from typing import Any, Self
 
@@ -133,7 +133,7 @@ class McpSession:
     def protocol_version(self) -> str:
         return self._client.protocol_version
 
-    @property
+    @cached_property
     def legacy(self) -> bool:
         """Whether the server wanted the handshake."""
         return self.protocol_version not in MODERN_PROTOCOL_VERSIONS
@@ -161,9 +161,10 @@ class McpSession:
         known, plain, state = self._known.get(tool), self._options.plain, None
         if known is not None and plain is not None and plain.possible:
             try:
-                async with aclosing(plain.call(known.callable, arguments, timeout)) as events:
-                    async for event in events:
-                        yield event if isinstance(event, tuple) else await self._result(known, event)
+                async with plain.call(known.callable, arguments, timeout) as calling:
+                    while isinstance(said := await calling.next(), tuple):
+                        yield said
+                yield await self._result(known, said)
                 return
             except NotPlain as wanted:
                 state = wanted.state

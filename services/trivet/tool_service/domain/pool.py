@@ -94,6 +94,8 @@ class ToolPool:
             Overloaded: every session that may be open is in use.
         """
         server = self._registry.resolve(target)
+        if (known := self._remembered(server, principal)) is not None:
+            return known
         with _Held(self, server, principal) as slot:
             try:
                 return await _list(slot)
@@ -119,7 +121,8 @@ class ToolPool:
             for last in (False, True):
                 try:
                     with await slot.session() as live:
-                        await _find(live, tool)
+                        if (known := live.tools.known) is None or tool not in known.names:
+                            await _find(live, tool)
                         calling = live.session.call(tool, arguments, timeout or server.call_timeout)
                         async with aclosing(calling) as events:
                             async for event in events:
@@ -161,6 +164,16 @@ class ToolPool:
         if slots and (failure := slots[-1].failure) is not None:
             return ServerState(server, "unavailable", error=_sentence(server, failure))
         return ServerState(server)
+
+    def _remembered(self, server: McpServer, principal: str) -> Listing | None:
+        """The tools of a server, if it need not be asked; its slot counts as used."""
+        key = (*server.identity, principal)
+        slot = self._slots.get(key)
+        known = slot.tools_now if slot is not None else None
+        if slot is not None and known is not None:
+            self._slots.move_to_end(key)
+            slot.last_used = self._clock()
+        return known
 
     def take(self, server: McpServer, principal: str) -> SessionSlot:
         """The slot of a server for one more request of a caller. Raises Overloaded."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from trivet.kernel.errors import InvalidRequest
-from trivet.tool_service.domain.session import ConnectFailed, Connector, Interrupted, NeverReached, Session
+from trivet.tool_service.domain.session import ConnectFailed, Connector, Interrupted, Listing, NeverReached, Session
 from trivet.tool_service.domain.targets import McpServer
 from trivet.tool_service.domain.tool_list import ToolList
 
@@ -51,6 +51,11 @@ class SessionSlot:
         return self._live.session if self._live is not None and not self._live.session.closed else None
 
     @property
+    def tools_now(self) -> Listing | None:
+        """The tools of the open session, if there is one and they are known to be current."""
+        return self._live.tools.known if self._live is not None and not self._live.session.closed else None
+
+    @property
     def failure(self) -> Exception | None:
         """Why the last attempt to open a session failed, if it did."""
         return self._failure
@@ -61,7 +66,8 @@ class SessionSlot:
         Raises:
             ConnectFailed, InvalidRequest: no session can be opened now.
         """
-        return Use(self, await self._open())
+        live = self._live
+        return Use(self, live if live is not None and not live.session.closed else await self._open())
 
     async def close(self) -> None:
         """Close the session now, whoever uses it."""

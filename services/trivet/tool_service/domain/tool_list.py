@@ -25,18 +25,20 @@ class ToolList:
         self._changes += 1
         self._listing = None
 
+    @property
+    def known(self) -> Listing | None:
+        """The tools, if they are remembered and not too old."""
+        return self._listing if self._listing is not None and self._clock() < self._expires else None
+
     async def get(self, fetch: Callable[[], Awaitable[Listing]]) -> Listing:
         """The tools, from memory if possible; concurrent callers share one `fetch`."""
-        if (known := self._fresh()) is not None:
+        if (known := self.known) is not None:
             return known
         async with self._asking:
-            if (known := self._fresh()) is not None:
+            if (known := self.known) is not None:
                 return known
             changes = self._changes
             listing = await fetch()
             self._expires = self._clock() + (listing.max_age or self._max_age)
             self._listing = listing if changes == self._changes else None
             return listing
-
-    def _fresh(self) -> Listing | None:
-        return self._listing if self._listing is not None and self._clock() < self._expires else None

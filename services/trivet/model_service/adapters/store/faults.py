@@ -1,5 +1,6 @@
 """What went wrong in a transaction, and what follows from it."""
 
+import sqlite3
 from typing import Literal
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -21,7 +22,7 @@ def fault_of(error: BaseException) -> Fault:
         if error.connection_invalidated or kind in _PASSING:
             return "again"
         return "away" if kind in _OUT_OF_RESOURCES or isinstance(error, OperationalError | InterfaceError) else "own"
-    return "away" if isinstance(error, OSError | Undecided) else "own"
+    return "away" if isinstance(error, OSError | Undecided | sqlite3.OperationalError) else "own"
 
 
 def reason_of(error: BaseException) -> str:

@@ -1,18 +1,19 @@
 """Inserts many rows, with nothing but a statement's text between them and the driver.
 
-SQLAlchemy takes longer for a small statement than SQLite does for several rows; and with each statement SQLite's driver hands the
-interpreter to other threads and has to get it back. So there are few statements, of some rows each.
+SQLAlchemy takes longer for a small statement than SQLite does for several rows, so that is given to its driver itself; and with each
+statement the driver hands the interpreter to other threads and has to get it back, so there are few statements, of some rows each.
 """
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Table
 
-_TOGETHER = (64, 8, 1)
-"""The numbers of rows that statements insert: few numbers, so that few statements have to be prepared."""
+_TOGETHER = (500, 64, 16)
+"""The numbers of rows that statements insert, and any that is less than the last: not more, for each has to be prepared once."""
 
 Row = tuple[Any, ...]
 
@@ -22,15 +23,26 @@ def insert_rows(
 ) -> None:
     """Insert rows that have the values of these columns, as the database keeps them.
 
-    `new_only`: those whose key is there already are left out; otherwise they make it raise IntegrityError.
+    `new_only`: those whose key is there already are left out; otherwise they make it raise the IntegrityError of the driver, or
+    SQLAlchemy's.
     """
+    if not rows:
+        return
+    insert = _inserter(connection)
     done = 0
-    for together in _TOGETHER:
-        while len(rows) - done >= together:
-            values = tuple(chain.from_iterable(rows[done : done + together]))
-            statement = _insertion(connection.dialect.name, table.name, columns, together)
-            connection.exec_driver_sql(f"{statement} ON CONFLICT DO NOTHING" if new_only else statement, values)
-            done += together
+    while left := len(rows) - done:
+        together = next((number for number in _TOGETHER if number <= left), left)
+        values = tuple(chain.from_iterable(rows[done : done + together]))
+        statement = _insertion(connection.dialect.name, table.name, columns, together)
+        insert(f"{statement} ON CONFLICT DO NOTHING" if new_only else statement, values)
+        done += together
+
+
+def _inserter(connection: Connection) -> Callable[[str, Row], Any]:
+    if connection.dialect.name != "sqlite":
+        return connection.exec_driver_sql
+    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver.execute
 
 
 @cache

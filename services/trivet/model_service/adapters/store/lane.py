@@ -63,7 +63,7 @@ class Lane:
         Raises:
             Overloaded: the database could not be reached. What was to be written is not, with one exception: where the
                 connection broke in the middle of a commit, nobody knows.
-            SQLAlchemyError: it could not be done, whoever else was in the transaction.
+            SQLAlchemyError, sqlite3.Error: it could not be done, whoever else was in the transaction.
         """
         if self._closed:
             raise Overloaded(_CANNOT_BE_REACHED)

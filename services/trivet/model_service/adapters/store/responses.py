@@ -53,7 +53,7 @@ RESPONSE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Addition:
     """A response to keep, its request sealed; `lease`: for how many seconds `runner` has a claim on it."""
 

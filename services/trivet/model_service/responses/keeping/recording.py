@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -35,10 +35,10 @@ _RUNS: Final = runs_of(ResponseEvent.DESCRIPTOR)
 _ADDED_TO_CONVERSATIONS: Final = frozenset({"completed", "incomplete"})
 
 
-def items_of(plan: Plan, response: Response) -> list[StoredItem]:
+def items_of(plan: Plan, response: Response) -> Sequence[StoredItem]:
     """What a response that has ended adds to its conversation: its input and its output."""
     if not response.HasField("conversation") or response.status not in _ADDED_TO_CONVERSATIONS:
-        return []
+        return ()
     taken = {item_id(item) for item in (*plan.history, *plan.input)}
     return [stored_item(item) for item in (*plan.input, *_apart(response, taken))]
 

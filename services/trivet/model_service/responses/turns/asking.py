@@ -1,6 +1,6 @@
 """What asks for one turn, so that what is done about turns can be put around it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, Protocol
 
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
@@ -11,7 +11,7 @@ from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 class Asking(Protocol):
     """As `ModelTurns`, which is the innermost one."""
 
-    async def create(self, request: CreateResponseRequest, told: Response) -> Response:
+    def create(self, request: CreateResponseRequest, told: Response) -> Coroutine[Any, Any, Response]:
         """The whole response. See `ModelTurns.create`."""
         ...
 

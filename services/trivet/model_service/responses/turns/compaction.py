@@ -22,7 +22,7 @@ from trivet.model_service.faces.responses_echo import begin, new_response_id
 from trivet.model_service.responses.item_ids import new_item_id, own
 from trivet.model_service.responses.turns.asking import copied
 from trivet.model_service.routing.router import Router, Target
-from trivet.model_service.turns import ModelTurns, Native
+from trivet.model_service.turns import ModelTurns, serving_of
 
 _MARK: Final = "trivet-1."
 """What the content of a compaction of ours begins with."""
@@ -141,7 +141,7 @@ class Compactor:
 
     async def _by_provider(self, request: CreateResponseRequest) -> CompactedResponse | None:
         """The form that the provider makes; None where it has none, or another provider may have to read it."""
-        if not Native.of(self._registry.served(request.model)).alone:
+        if not self._registry.find(request.model).known(serving_of).native.alone:
             return None
         await self._turns.vet(request)
         asked = opened(request)

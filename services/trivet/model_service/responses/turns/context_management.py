@@ -25,7 +25,7 @@ from trivet.model_service.responses.turns.compaction import (
     with_items,
 )
 from trivet.model_service.responses.turns.estimate import estimate, estimate_items
-from trivet.model_service.turns import Native
+from trivet.model_service.turns import serving_of
 
 _LEAST_SHARE = 4
 """A compaction that would not rid a conversation of at least one part in four is not worth its cost."""
@@ -96,7 +96,7 @@ class CompactedTurns:
 
     def _threshold(self, request: CreateResponseRequest) -> int | None:
         """From how many tokens on the conversation is compacted here; None for never."""
-        if not request.context_management or Native.of(self._registry.served(request.model)).alone:
+        if not request.context_management or self._registry.find(request.model).known(serving_of).native.alone:
             return None
         wanted = request.context_management[0]
         if wanted.type != "compaction" or len(request.context_management) > 1:

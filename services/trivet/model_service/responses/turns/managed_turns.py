@@ -1,6 +1,7 @@
 """Turns with all that a request may ask to be done about them besides asking the model."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any
 
 from trivet.kernel.address_guard import AddressGuard
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
@@ -34,13 +35,22 @@ class ManagedTurns(ModelTurns):
         self._managed = CheckedTurns(compacted)
         self._layers: tuple[Layer, ...] = (self._managed, compacted, fitted, reasoning)
 
-    async def create(self, request: CreateResponseRequest, told: Response) -> Response:
+    @property
+    def plain(self) -> ModelTurns:
+        """See `ModelTurns.plain`."""
+        return self._plain
+
+    def create(self, request: CreateResponseRequest, told: Response) -> Coroutine[Any, Any, Response]:
         """See `ModelTurns.create`."""
-        return await self._for(request, told).create(request, told)
+        return self.layered(request, told).create(request, told)
 
     def stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
         """See `ModelTurns.stream`."""
-        return self._for(request, told).stream(request, told)
+        return self.layered(request, told).stream(request, told)
 
-    def _for(self, request: CreateResponseRequest, told: Response) -> Asking:
-        return self._managed if any(layer.concerns(request, told) for layer in self._layers) else self._plain
+    def layered(self, request: CreateResponseRequest, told: Response) -> Asking:
+        """What asks for the turn of such a request: with all layers around it if one of them is concerned."""
+        for layer in self._layers:
+            if layer.concerns(request, told):
+                return self._managed
+        return self._plain

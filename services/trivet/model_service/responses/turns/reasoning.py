@@ -10,7 +10,7 @@ from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.registry import Registry
 from trivet.model_service.responses.include import REASONING
 from trivet.model_service.responses.turns.asking import Asking, again, copied
-from trivet.model_service.turns import Native
+from trivet.model_service.turns import serving_of
 
 
 class RememberedReasoning:
@@ -28,7 +28,7 @@ class RememberedReasoning:
     def concerns(self, request: CreateResponseRequest, told: Response) -> bool:
         if not told.store or REASONING in request.include or request.model in self._without:
             return False
-        return Native.of(self._registry.served(request.model)).alone
+        return self._registry.find(request.model).known(serving_of).native.alone
 
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         if not self.concerns(request, told):
