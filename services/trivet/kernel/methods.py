@@ -6,11 +6,12 @@ from typing import Any
 import grpc
 
 from trivet.kernel import errors
+from trivet.kernel.call import is_infrastructure
 from trivet.kernel.chain import Chain
 from trivet.kernel.rpc import Behaviour, Context, Handler, behaviour_of
 
 
-class Methods:
+class Methods(grpc.GenericRpcHandler):
     """Looks methods up by name; each is wrapped in the chain once, when it is registered.
 
     A method that does not exist is served too, by a refusal that goes through the chain: it is logged, needs a key and
@@ -21,6 +22,7 @@ class Methods:
         self._chain = chain
         self._handlers: dict[str, Handler] = {}
         self._behaviours: dict[str, Behaviour] = {}
+        self._draining = False
         self.services: list[str] = []
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
@@ -48,10 +50,28 @@ class Methods:
         """The wrapped handler of `/package.Service/Method`."""
         return self._handlers.get(method) or self._unknown(method)
 
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        """The wrapped handler, as grpcio asks for it."""
+        method = handler_call_details.method
+        if self._draining and not is_infrastructure(method):
+            return self._refusal(method, _refuse_draining)
+        return self.handler(method)
+
+    def drain(self) -> None:
+        """Refuse what grpcio asks for from now on: it takes it a moment to close its port."""
+        self._draining = True
+
     def _unknown(self, method: str) -> Handler:
+        return self._refusal(method, _refuse_unknown)
+
+    def _refusal(self, method: str, refuse: Behaviour) -> Handler:
         # A streaming shape reads nothing before it refuses: a caller of any shape gets its answer.
-        return self._chain.wrap(method, grpc.stream_stream_rpc_method_handler(_refuse_unknown))
+        return self._chain.wrap(method, grpc.stream_stream_rpc_method_handler(refuse))
 
 
 async def _refuse_unknown(_: Any, context: Context) -> None:
     raise errors.restore("ROUTE_NOT_FOUND", "The server does not offer this operation.")
+
+
+async def _refuse_draining(_: Any, context: Context) -> None:
+    raise errors.Overloaded("The server is shutting down; try again.")

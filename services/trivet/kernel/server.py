@@ -4,19 +4,20 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterable
 from importlib import import_module
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.call import Judge
-from trivet.kernel.chain import Chain
+from trivet.kernel.chain import CLEANUP_SECONDS, Chain
+from trivet.kernel.grpcio.server import GrpcioServer
 from trivet.kernel.health import SERVER, Health
-from trivet.kernel.http2.serving import WireServer
+from trivet.kernel.http2.serving import Http2Server
 from trivet.kernel.inprocess.channel import InProcessChannel
 from trivet.kernel.methods import Methods
-from trivet.kernel.settings import ServerSettings
+from trivet.kernel.settings import ServerSettings, is_unix
 
 Servicer = TypeVar("Servicer")
 
@@ -26,6 +27,19 @@ _FAREWELL_SECONDS = 2.0
 
 class CannotListen(OSError):  # noqa: N818 - says what happened
     """The address cannot be listened on; the message names it."""
+
+
+class Wire(Protocol):
+    """How calls of other processes come: by grpcio over TCP, by our own HTTP/2 over a Unix socket."""
+
+    async def listen(self, address: str) -> str:
+        """Listen; the address, with the port that was taken. Raises OSError."""
+
+    def leave(self, seconds: float) -> None:
+        """Take no more calls; those that run end within so many seconds."""
+
+    async def close(self, seconds: float) -> None:
+        """No handler runs any more: wait so long for what is on its way to its reader, then cut it off."""
 
 
 class Server:
@@ -39,7 +53,7 @@ class Server:
         self._settings = settings
         self._chain = Chain(settings, keys, judges)
         self._methods = Methods(self._chain)
-        self._wire = WireServer(self._methods.handler, settings.max_message_bytes)
+        self._wire = _wire(self._methods, settings)
         self._address = ""
         self.channel = InProcessChannel(self._methods)
         self.health = Health()
@@ -75,12 +89,11 @@ class Server:
         """
         grace = self._settings.grace_seconds if grace is None else grace
         # First, so that no call is taken after somebody has heard NOT_SERVING.
-        self._wire.leave()
+        self._wire.leave(grace + CLEANUP_SECONDS)
         self.health.drain()
         self.channel.drain()
-        # The callers are told why their calls end, instead of losing their streams.
+        # It tells the callers why their calls end, while a wire would only cut their streams.
         await self._chain.drain(grace)
-        # No handler runs any more; last bytes that are on their way get a moment.
         await self._wire.close(_FAREWELL_SECONDS)
 
     async def __aenter__(self) -> Self:
@@ -92,9 +105,16 @@ class Server:
 
     async def _listen(self, address: str) -> str:
         try:
-            return await self._wire.listen(address, shares_ports=self._settings.shares_ports)
+            return await self._wire.listen(address)
         except OSError as failure:
             raise CannotListen(f"cannot listen on {address}: is it in use, or not an address of this host?") from failure
+
+
+def _wire(methods: Methods, settings: ServerSettings) -> Wire:
+    """What strangers may reach is grpcio's; a Unix socket is between parts of one machine, and the cheaper way."""
+    if is_unix(settings.grpc):
+        return Http2Server(methods.handler, settings.max_message_bytes)
+    return GrpcioServer(methods, settings)
 
 
 async def run_until_signal(

@@ -4,6 +4,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 
 import grpc
 import pytest
@@ -16,7 +17,7 @@ from trivet.kernel.http2.frames import END_STREAM, PREFACE, Fault
 from trivet.kernel.http2.messages import timeout_text
 from trivet.kernel.rpc import Context
 from trivet.kernel.server import Server
-from trivet.kernel.settings import ServerSettings
+from trivet.kernel.settings import ServerSettings, unix_path
 
 ASKED = StringValue(value="hello")
 
@@ -61,8 +62,8 @@ class Caller:
 
 
 @pytest.fixture
-async def server(probe: Probe) -> AsyncIterator[Server]:
-    server = Server(ServerSettings(grpc="127.0.0.1:0"), None)
+async def server(probe: Probe, tmp_path: Path) -> AsyncIterator[Server]:
+    server = Server(ServerSettings(grpc=f"unix:{tmp_path / 'trivet.sock'}"), None)
     server.add(add_probe_to_server, probe)
     async with server:
         yield server
@@ -70,8 +71,7 @@ async def server(probe: Probe) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def caller(server: Server) -> AsyncIterator[Caller]:
-    host, port = server.address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_unix_connection(unix_path(server.address))
     writer.write(PREFACE + frames.settings({}))
     yield Caller(reader, writer)
     writer.close()
@@ -108,8 +108,7 @@ async def test_what_is_forbidden_ends_the_connection_and_no_other(what: str, cal
 
 
 async def test_whoever_speaks_something_else_is_sent_away(server: Server):
-    host, port = server.address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_unix_connection(unix_path(server.address))
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert await Caller(reader, writer).fault() == Fault.PROTOCOL
     writer.close()
@@ -185,13 +184,13 @@ async def test_more_calls_than_are_taken_at_a_time_are_refused_one_by_one(caller
     assert (await caller.until(frames.DATA))[2] == 1
 
 
-async def test_trailing_metadata_that_can_not_be_sent_end_the_call_all_the_same():
+async def test_trailing_metadata_that_can_not_be_sent_end_the_call_all_the_same(tmp_path: Path):
     class Careless(Probe):
         async def Echo(self, request: StringValue, context: Context) -> StringValue:
             context.set_trailing_metadata((("x-own", "two\nlines"),))
             return request
 
-    server = Server(ServerSettings(grpc="127.0.0.1:0"), None)
+    server = Server(ServerSettings(grpc=f"unix:{tmp_path / 'trivet.sock'}"), None)
     server.add(add_probe_to_server, Careless())
     async with server, connect(server.address) as channel:
         assert await ProbeStub(channel).Echo(ASKED).code() is grpc.StatusCode.INTERNAL

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -16,25 +17,29 @@ from trivet.kernel.methods import Methods
 from trivet.kernel.server import Server
 from trivet.kernel.settings import ServerSettings
 
-LOOPBACK = ServerSettings(grpc="127.0.0.1:0")
 LARGE = text("x" * 5_000_000)
 MOST = [("grpc.max_receive_message_length", -1), ("grpc.max_metadata_size", 65_536), ("grpc.absolute_max_metadata_size", 65_536)]
 
 
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"unix:{tmp_path / 'trivet.sock'}"
+
+
 @pytest.fixture(params=["their client", "their server"])
-async def stub(request: pytest.FixtureRequest, probe: Probe) -> AsyncIterator[ProbeStub]:
+async def stub(request: pytest.FixtureRequest, probe: Probe, address: str) -> AsyncIterator[ProbeStub]:
     if request.param == "their client":
-        server = Server(LOOPBACK, None)
+        server = Server(ServerSettings(grpc=address), None)
         server.add(add_probe_to_server, probe)
-        async with server, grpc.aio.insecure_channel(server.address, options=MOST) as channel:
+        async with server, grpc.aio.insecure_channel(address, options=MOST) as channel:
             yield ProbeStub(channel)
         return
     theirs = grpc.aio.server(options=MOST)
     add_probe_to_server(probe, Wrapped(theirs))
-    port = theirs.add_insecure_port("127.0.0.1:0")
+    theirs.add_insecure_port(address)
     await theirs.start()
     try:
-        async with connect(f"127.0.0.1:{port}") as channel:
+        async with connect(address) as channel:
             yield ProbeStub(channel)
     finally:
         await theirs.stop(0)
@@ -44,7 +49,7 @@ class Wrapped(Methods):
     """Registers methods with another server, with our chain around them."""
 
     def __init__(self, server: grpc.aio.Server) -> None:
-        super().__init__(Chain(LOOPBACK, None))
+        super().__init__(Chain(ServerSettings(), None))
         self._server = server
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: object) -> None:
@@ -116,33 +121,33 @@ async def test_a_slow_reader_stalls_the_handler_and_gets_everything(stub: ProbeS
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
-async def test_compressed_requests_are_read_and_bounded(probe: Probe, compression: grpc.Compression):
-    server = Server(ServerSettings(grpc="127.0.0.1:0", max_message_bytes=100_000), None)
+async def test_compressed_requests_are_read_and_bounded(probe: Probe, address: str, compression: grpc.Compression):
+    server = Server(ServerSettings(grpc=address, max_message_bytes=100_000), None)
     server.add(add_probe_to_server, probe)
-    async with server, grpc.aio.insecure_channel(server.address, compression=compression) as channel:
+    async with server, grpc.aio.insecure_channel(address, compression=compression) as channel:
         assert (await ProbeStub(channel).Echo(text("x" * 50_000))).value == "x" * 50_000
         failure = await failure_of(ProbeStub(channel).Echo(text("x" * 200_000)))
         assert isinstance(catalogue.from_rpc_error(failure), errors.PayloadTooLarge)
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
-async def test_compressed_answers_are_read(probe: Probe, compression: grpc.Compression):
+async def test_compressed_answers_are_read(probe: Probe, address: str, compression: grpc.Compression):
     theirs = grpc.aio.server(compression=compression)
     add_probe_to_server(probe, Wrapped(theirs))
-    port = theirs.add_insecure_port("127.0.0.1:0")
+    theirs.add_insecure_port(address)
     await theirs.start()
-    async with connect(f"127.0.0.1:{port}") as channel:
+    async with connect(address) as channel:
         assert (await ProbeStub(channel).Echo(text("x" * 50_000))).value == "x" * 50_000
         assert [message.value async for message in ProbeStub(channel).Count(text("3"))] == ["0", "1", "2"]
     await theirs.stop(0)
 
 
-async def test_a_server_that_takes_few_calls_at_a_time_gets_them_all(probe: Probe):
+async def test_a_server_that_takes_few_calls_at_a_time_gets_them_all(probe: Probe, address: str):
     theirs = grpc.aio.server(options=[("grpc.max_concurrent_streams", 2)])
     add_probe_to_server(probe, Wrapped(theirs))
-    port = theirs.add_insecure_port("127.0.0.1:0")
+    theirs.add_insecure_port(address)
     await theirs.start()
-    async with connect(f"127.0.0.1:{port}") as channel:
+    async with connect(address) as channel:
         stub = ProbeStub(channel)
         await stub.Echo(text("the settings have come"))
         answers = await asyncio.gather(*[stub.Echo(text(str(number))) for number in range(30)])

@@ -18,7 +18,7 @@ from trivet.kernel.inprocess.exchange import Exchange, Window
 from trivet.kernel.inprocess.requests import RequestStream
 
 if TYPE_CHECKING:
-    from trivet.kernel.http2.channel import WireChannel
+    from trivet.kernel.http2.channel import Http2Channel
 
 _KEEPALIVE_SECONDS: Final = 30.0
 _KEEPALIVE_PATIENCE: Final = 10.0
@@ -52,7 +52,7 @@ class MadeCall(Exchange):
         "writing",
     )
 
-    def __init__(self, channel: "WireChannel", timeout: float | None, requests: RequestStream | None) -> None:
+    def __init__(self, channel: "Http2Channel", timeout: float | None, requests: RequestStream | None) -> None:
         super().__init__(channel.loop, (), timeout, None, requests)
         self.channel = channel
         self.block = b""

@@ -1,8 +1,7 @@
-"""A channel over the wire: to all addresses behind a name, in turn."""
+"""A channel over a Unix socket."""
 
 import asyncio
-import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from random import random
 from typing import Any, Final
 
@@ -21,11 +20,10 @@ from trivet.kernel.inprocess.calls import (
     feed,
 )
 from trivet.kernel.inprocess.requests import RequestStream
-from trivet.kernel.settings import split_host_port
+from trivet.kernel.settings import unix_path
 from trivet.kernel.wakeup import Wakeup
 
 _State = grpc.ChannelConnectivity
-_Address = tuple[str, int]
 
 _CONNECT_SECONDS: Final = 20.0
 _FIRST_PAUSE_SECONDS: Final = 0.2
@@ -37,24 +35,16 @@ _ATTEMPTS: Final = 2
 _FIRST_BACKOFF_SECONDS: Final = 0.1
 _BACKOFF: Final = 3
 
-_UNIX: Final = "unix:"
-_DNS: Final = "dns:///"
 
-
-class WireChannel(grpc.aio.Channel):
+class Http2Channel(grpc.aio.Channel):
     """See `kernel.client.connect`, which makes it."""
 
     def __init__(self, address: str, idempotent: Iterable[str], most: int) -> None:
         self.loop = asyncio.get_running_loop()
         self.most = most
         self._idempotent = frozenset(f"/{name}" for name in idempotent)
-        self._target = address.removeprefix(_DNS)
-        local = address.startswith(_UNIX)
-        self._name = None if local else split_host_port(self._target)
-        self._authority = "localhost" if local else self._target
-        self._ready: list[CallingConnection] = []
-        self._connections: dict[_Address, CallingConnection] = {}
-        self._turn = 0
+        self._path = unix_path(address)
+        self._connection: CallingConnection | None = None
         self._waiting: list[MadeCall] = []
         self._connecting: asyncio.Task[None] | None = None
         self._pause = 0.0
@@ -100,7 +90,7 @@ class WireChannel(grpc.aio.Channel):
             self._connect()
             if self._connecting is not None:
                 await asyncio.wait([self._connecting])
-            if not self._ready:
+            if self._connection is None:
                 await asyncio.sleep(self._pause)
 
     async def close(self, grace: float | None = None) -> None:
@@ -111,10 +101,10 @@ class WireChannel(grpc.aio.Channel):
             self._connecting.cancel()
         for exchange in self._waiting:
             exchange.cancel("Channel is closed.")
-        for connection in list(self._connections.values()):
-            connection.cancel()
+        if self._connection is not None:
+            self._connection.cancel()
 
-    async def __aenter__(self) -> "WireChannel":
+    async def __aenter__(self) -> "Http2Channel":
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -143,7 +133,7 @@ class WireChannel(grpc.aio.Channel):
             (":method", "POST"),
             (":scheme", "http"),
             (":path", method),
-            (":authority", self._authority),
+            (":authority", "localhost"),
             ("te", "trailers"),
             ("content-type", "application/grpc"),
             ("grpc-accept-encoding", "identity, deflate, gzip"),
@@ -153,8 +143,8 @@ class WireChannel(grpc.aio.Channel):
         """Make a call, now or when there is a connection."""
         if exchange.code is not None:
             return
-        connection = self._next()
-        if connection is None:
+        connection = self._connection
+        if connection is None or connection.full:
             self._wait(exchange)
             return
         remaining = exchange.time_remaining()
@@ -171,78 +161,51 @@ class WireChannel(grpc.aio.Channel):
         self.loop.call_later(pause, self.begin, exchange)
         return True
 
-    # Connections.
-
-    def _next(self) -> CallingConnection | None:
-        """The connection whose turn it is, of those that have room."""
-        ready = self._ready
-        for _ in ready:
-            self._turn = turn = (self._turn + 1) % len(ready)
-            if not ready[turn].full:
-                return ready[turn]
-        return None
+    # The connection.
 
     def _wait(self, exchange: MadeCall) -> None:
-        if self._ready:
-            self._waiting.append(exchange)
-            return
-        if self._connecting is None and self.loop.time() < self._not_before:
+        if self._state is _State.SHUTDOWN:
+            exchange.cancel("Channel is closed.")
+        elif self._connection is None and self._connecting is None and self.loop.time() < self._not_before:
             self._fail(exchange)
-            return
-        self._waiting.append(exchange)
-        self._connect()
+        else:
+            self._waiting.append(exchange)
+            if self._connection is None:
+                self._connect()
 
     def _fail(self, exchange: MadeCall) -> None:
         if not self.again(exchange):
-            exchange.end(grpc.StatusCode.UNAVAILABLE, f"failed to connect to {self._target}")
+            exchange.end(grpc.StatusCode.UNAVAILABLE, f"failed to connect to {self._path}")
 
     def _connect(self) -> None:
-        if self._connecting is None and self._state is not _State.SHUTDOWN:
-            if not self._ready:
-                self._become(_State.CONNECTING)
-            self._connecting = self.loop.create_task(self._connect_all())
+        if self._connecting is None and self._connection is None and self._state is not _State.SHUTDOWN:
+            self._become(_State.CONNECTING)
+            self._connecting = self.loop.create_task(self._open())
 
-    async def _connect_all(self) -> None:
+    async def _open(self) -> None:
         try:
-            opening = [self._open(address) for address in await self._addresses() if address not in self._connections]
-            failed = [result for result in await asyncio.gather(*opening, return_exceptions=True) if result is not None]
-        except OSError as failure:
-            failed = [failure]
-        self._connecting = None
-        if failed:
-            self._pause = min(_LONGEST_PAUSE_SECONDS, 2 * self._pause) or _FIRST_PAUSE_SECONDS
-            self._not_before = self.loop.time() + self._pause
-        if self._ready:
-            if failed:
-                self.loop.call_later(self._pause, self._connect)
+            opening = self.loop.create_unix_connection(lambda: CallingConnection(self._left, self._freed), self._path)
+            _, connection = await asyncio.wait_for(opening, _CONNECT_SECONDS)
+        except OSError:
+            self._connecting = None
+            self._lacks_connection()
             return
+        self._connecting = None
+        if connection.lost:
+            self._lacks_connection()
+            return
+        self._connection = connection
+        self._pause = 0.0
+        self._become(_State.READY)
+        self._freed()
+
+    def _lacks_connection(self) -> None:
+        self._pause = min(_LONGEST_PAUSE_SECONDS, 2 * self._pause) or _FIRST_PAUSE_SECONDS
+        self._not_before = self.loop.time() + self._pause
         self._become(_State.TRANSIENT_FAILURE)
         waiting, self._waiting = self._waiting, []
         for exchange in waiting:
             self._fail(exchange)
-
-    async def _addresses(self) -> list[_Address]:
-        if self._name is None:
-            return [(self._target, 0)]
-        host, port = self._name
-        found = await self.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys((str(entry[4][0]), port) for entry in found))
-
-    async def _open(self, address: _Address) -> None:
-        host, port = address
-        opening: Awaitable[tuple[Any, CallingConnection]]
-        if host.startswith(_UNIX):
-            opening = self.loop.create_unix_connection(self._connection, host.removeprefix(_UNIX).removeprefix("//"))
-        else:
-            opening = self.loop.create_connection(self._connection, host, port)
-        _, connection = await asyncio.wait_for(opening, _CONNECT_SECONDS)
-        if connection.lost:
-            return
-        self._connections[address] = connection
-        self._ready.append(connection)
-        self._pause = 0.0
-        self._become(_State.READY)
-        self._freed()
 
     def _freed(self) -> None:
         if self._waiting:
@@ -250,19 +213,13 @@ class WireChannel(grpc.aio.Channel):
             for exchange in waiting:
                 self.begin(exchange)
 
-    def _connection(self) -> CallingConnection:
-        return CallingConnection(self._left, self._freed)
-
     def _left(self, connection: CallingConnection) -> None:
-        if connection not in self._ready:
+        if connection is not self._connection:
             return
-        self._ready.remove(connection)
-        self._connections = {address: kept for address, kept in self._connections.items() if kept is not connection}
-        if self._state is not _State.SHUTDOWN:
-            if not self._ready:
-                self._become(_State.IDLE)
-            if self._ready or self._waiting:
-                self._connect()
+        self._connection = None
+        self._become(_State.IDLE)
+        if self._waiting:
+            self._connect()
 
     def _become(self, state: grpc.ChannelConnectivity) -> None:
         if self._state is not state and self._state is not _State.SHUTDOWN:
@@ -275,7 +232,7 @@ class _Caller:
 
     __slots__ = ("_channel", "_head", "_method", "_parse", "_serialize", "_shape", "_single")
 
-    def __init__(self, channel: WireChannel, method: str, serialize: Any, parse: Any, shape: Callable[[MadeCall], Any]) -> None:
+    def __init__(self, channel: Http2Channel, method: str, serialize: Any, parse: Any, shape: Callable[[MadeCall], Any]) -> None:
         self._channel = channel
         self._method = method
         self._serialize = serialize

@@ -49,6 +49,9 @@ class _Requests(RequestStream):
 class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
     """Everything of `grpc.aio.ServicerContext` that means something to us, and the state of the call."""
 
+    tells_leaving_from_ending = True
+    """Whether the request of a caller that leaves is never taken for one that has ended."""
+
     def __init__(self, connection: "ServingConnection", number: int, handler: Handler) -> None:
         Stream.__init__(self, number)
         self.task: asyncio.Task[None] | None = None

@@ -3,10 +3,9 @@
 import asyncio
 import contextvars
 import re
-import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import grpc
 
@@ -17,7 +16,7 @@ from trivet.kernel.http2.frames import PREFACE, ConnectionFault, Fault
 from trivet.kernel.http2.hpack import TOO_LARGE, Fields
 from trivet.kernel.http2.messages import Refused, metadata_of, timeout_of
 from trivet.kernel.rpc import Handler
-from trivet.kernel.settings import split_host_port
+from trivet.kernel.settings import unix_path
 from trivet.kernel.wakeup import Wakeup
 
 _IS_GRPC: Final = re.compile(r"application/grpc(?:[+;]|$)").match
@@ -31,12 +30,12 @@ _PREFACE_SECONDS: Final = 20.0
 class ServingConnection(Connection):
     """A caller's connection; `find` gives the handler of a method, `most` is what a message may hold."""
 
-    def __init__(self, server: "WireServer") -> None:
+    def __init__(self, server: "Http2Server") -> None:
         super().__init__(asyncio.get_running_loop())
         self._server = server
         self.most = server.most
         self.context = server.context
-        self.peer = ""
+        self.peer = "unix:"
         self.sending: set[asyncio.Task[None]] = set()
         self._greeted = False
         self._last = 0
@@ -45,7 +44,6 @@ class ServingConnection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.peer = _peer(transport)
         self._timer = self.loop.call_later(_PREFACE_SECONDS, self.transport.abort)
         self._server.connections.add(self)
         self.begin(b"", {frames.MAX_CONCURRENT_STREAMS: _MOST_STREAMS})
@@ -113,15 +111,8 @@ def _check(given: dict[str, str]) -> None:
         raise Refused(grpc.StatusCode.INTERNAL, "This is no call of gRPC.")
 
 
-def _peer(transport: asyncio.BaseTransport) -> str:
-    name: Any = transport.get_extra_info("peername")
-    if not isinstance(name, tuple):
-        return "unix:"
-    return f"ipv6:[{name[0]}]:{name[1]}" if ":" in name[0] else f"ipv4:{name[0]}:{name[1]}"
-
-
-class WireServer:
-    """Listens, and serves what `find` finds."""
+class Http2Server:
+    """Listens on a Unix socket, and serves what `find` finds."""
 
     def __init__(self, find: Callable[[str], Handler], most: int) -> None:
         self.find = find
@@ -129,27 +120,19 @@ class WireServer:
         self.context = contextvars.copy_context()
         self.connections: set[ServingConnection] = set()
         self._changed = Wakeup()
-        self._listening: list[asyncio.AbstractServer] = []
+        self._listening: asyncio.AbstractServer | None = None
 
-    async def listen(self, address: str, *, shares_ports: bool) -> str:
-        """Listen on `HOST:PORT` or `unix:PATH`; the address, with the port that was taken. Raises OSError."""
+    async def listen(self, address: str) -> str:
+        """Listen on `unix:PATH`."""
         loop = asyncio.get_running_loop()
-        if address.startswith("unix:"):
-            path = address.removeprefix("unix:").removeprefix("//")
-            self._listening.append(await loop.create_unix_server(self._connection, path, backlog=_BACKLOG))
-            return address
-        host, port = split_host_port(address)
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, ip in dict.fromkeys((entry[0], entry[4][0]) for entry in found):
-            bound = _bound(family, (str(ip), port), shares_ports=shares_ports)
-            port = bound.getsockname()[1]
-            self._listening.append(await loop.create_server(self._connection, sock=bound, backlog=_BACKLOG))
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._listening = await loop.create_unix_server(self._connection, unix_path(address), backlog=_BACKLOG)
+        return address
 
-    def leave(self) -> None:
-        """Take no more connections, and no more calls on those that there are."""
-        for listening in self._listening:
-            listening.close()
+    def leave(self, seconds: float = 0) -> None:
+        """Take no more connections, and no more calls on those that there are; how long these take is for whoever runs them."""
+        del seconds
+        if self._listening is not None:
+            self._listening.close()
         for connection in list(self.connections):
             connection.leave()
 
@@ -170,8 +153,3 @@ class WireServer:
 
     def _connection(self) -> ServingConnection:
         return ServingConnection(self)
-
-
-def _bound(family: int, address: tuple[str, int], *, shares_ports: bool) -> socket.socket:
-    both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=shares_ports, dualstack_ipv6=both)
