@@ -183,15 +183,14 @@ class Http2Channel(grpc.aio.Channel):
             self._connecting = self.loop.create_task(self._open())
 
     async def _open(self) -> None:
+        connection: CallingConnection | None = None
         try:
             opening = self.loop.create_unix_connection(lambda: CallingConnection(self._left, self._freed), self._path)
             _, connection = await asyncio.wait_for(opening, _CONNECT_SECONDS)
         except OSError:
-            self._connecting = None
-            self._lacks_connection()
-            return
+            pass
         self._connecting = None
-        if connection.lost:
+        if connection is None or connection.lost:
             self._lacks_connection()
             return
         self._connection = connection
