@@ -1,4 +1,4 @@
-"""What a call costs in process and over loopback gRPC: the same servicer, the same interceptors; CPU of both ends together."""
+"""What a call costs in process and over both wires of gRPC: the same servicer, the same interceptors; CPU of both ends together."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable

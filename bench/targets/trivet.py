@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench.processes import Program, free_port
+from bench.processes import Program
 from bench.targets.target import KEY, MCP_NAME, Face, Site, Target
 
 SERVICES = ("model", "tool", "agent")
@@ -67,12 +67,12 @@ class OneProcess(Target):
 
 
 class FourProcesses(OneProcess):
-    """`trivet serve model`, `tool`, `agent` and `bridge`, as docker-compose.yml has them, with gRPC over loopback between them."""
+    """`trivet serve model`, `tool`, `agent` and `bridge`, with gRPC over Unix sockets between them, as it is on one machine."""
 
     name = "trivet-4"
 
     def programs(self, site: Site) -> Sequence[Program]:
-        listening = {service: f"127.0.0.1:{free_port()}" for service in SERVICES}
+        listening = {service: f"unix:{site.folder / service}.sock" for service in SERVICES}
         here = configuration(site, services=listening, **self._sections)
         parts = {**listening, "bridge": "127.0.0.1:0"}
         return [

@@ -1,6 +1,7 @@
-"""Fixtures that give each test the same servicer over both transports."""
+"""Fixtures that give each test the same servicer over every transport."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,12 @@ from trivet.kernel.testing import TRANSPORTS, Transport, serving
 @pytest.fixture(params=TRANSPORTS)
 def transport(request: pytest.FixtureRequest) -> Transport:
     return request.param
+
+
+@pytest.fixture(params=["loopback", "unix"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where to listen: on TCP, and on a Unix socket."""
+    return f"unix:{tmp_path / 'trivet.sock'}" if request.param == "unix" else "127.0.0.1:0"
 
 
 @pytest.fixture

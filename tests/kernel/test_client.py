@@ -17,7 +17,6 @@ from trivet.kernel.testing import Transport, serving
 
 ASKED = StringValue(value="hello")
 AUTH = AuthSettings.model_validate({"keys": [{"name": "ann", "key": "k-ann"}]})
-LOOPBACK = ServerSettings(grpc="127.0.0.1:0")
 
 
 class Relay(Probe):
@@ -84,16 +83,18 @@ async def test_an_error_from_below_reaches_the_caller_as_it_was_raised(behind: P
     assert isinstance(catalogue.from_rpc_error(failure.value), errors.ModelNotFound)
 
 
-async def test_a_service_that_is_down_is_an_overload_and_its_address_stays_private():
-    async with connect("127.0.0.1:1") as channel:
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "unix:/nobody/here.sock"])
+async def test_a_service_that_is_down_is_an_overload_and_its_address_stays_private(address: str):
+    async with connect(address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await ProbeStub(channel).Echo(ASKED, timeout=5)
     error = catalogue.from_rpc_error(failure.value)
     assert isinstance(error, errors.Overloaded)
     assert "127.0.0.1" not in error.message
+    assert "nobody" not in error.message
 
 
-async def test_an_idempotent_call_is_tried_again_and_others_are_not():
+async def test_an_idempotent_call_is_tried_again_and_others_are_not(address: str):
     class Shaky(Probe):
         async def Echo(self, request: StringValue, context: object) -> StringValue:
             self.sent += 1
@@ -103,7 +104,7 @@ async def test_an_idempotent_call_is_tried_again_and_others_are_not():
 
     for idempotent in (True, False):
         shaky = Shaky()
-        server = Server(LOOPBACK, None)
+        server = Server(ServerSettings(grpc=address), None)
         server.add(add_probe_to_server, shaky)
         names = [f"{SERVICE}/Echo"] if idempotent else []
         async with server, connect(server.address, idempotent=names) as channel:

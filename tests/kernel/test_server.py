@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -19,7 +20,9 @@ from trivet.kernel.auth import KeyRing
 from trivet.kernel.call import Call
 from trivet.kernel.chain import Chain
 from trivet.kernel.client import connect
+from trivet.kernel.grpcio.channel import PropagatingChannel
 from trivet.kernel.health import Health
+from trivet.kernel.http2.channel import Http2Channel
 from trivet.kernel.methods import Methods
 from trivet.kernel.server import CannotListen, Server, run_until_signal
 from trivet.kernel.settings import AuthSettings, ServerSettings
@@ -28,7 +31,18 @@ from trivet.kernel.testing import Transport, serving
 ASKED = StringValue(value="hello")
 AUTH = AuthSettings.model_validate({"keys": [{"name": "ann", "key": "k-ann"}, {"name": "bob", "key": "k-bob"}]})
 LOOPBACK = ServerSettings(grpc="127.0.0.1:0")
+WIRES: tuple[Transport, ...] = ("loopback", "unix")
 _Health = health_pb2.HealthCheckResponse
+
+
+@asynccontextmanager
+async def running(
+    transport: Transport, folder: Path, probe: Probe | None = None
+) -> AsyncIterator[tuple[Server, grpc.aio.Channel]]:
+    """A server, and a channel to it over `transport`."""
+    settings = ServerSettings(grpc=f"unix:{folder / 'trivet.sock'}") if transport == "unix" else LOOPBACK
+    async with new_server(settings, probe) as server, connect(server.address) as wire:
+        yield server, server.channel if transport == "in-process" else wire
 
 
 def new_server(settings: ServerSettings = LOOPBACK, probe: Probe | None = None) -> Server:
@@ -100,8 +114,9 @@ async def test_health_needs_no_key(guarded: grpc.aio.Channel):
     assert failure.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_reflection_needs_no_key_and_names_every_service(probe: Probe):
-    async with serving(add_probe_to_server, probe, transport="loopback", auth=AUTH) as channel:
+@pytest.mark.parametrize("transport", WIRES)
+async def test_reflection_needs_no_key_and_names_every_service(probe: Probe, transport: Transport):
+    async with serving(add_probe_to_server, probe, transport=transport, auth=AUTH) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
         answer = await call.read()
@@ -109,15 +124,16 @@ async def test_reflection_needs_no_key_and_names_every_service(probe: Probe):
     assert names == {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 
 
-async def test_a_reflection_version_that_is_not_served_is_unimplemented_without_a_key(probe: Probe):
-    async with serving(add_probe_to_server, probe, transport="loopback", auth=AUTH) as channel:
+@pytest.mark.parametrize("transport", WIRES)
+async def test_a_reflection_version_that_is_not_served_is_unimplemented_without_a_key(probe: Probe, transport: Transport):
+    async with serving(add_probe_to_server, probe, transport=transport, auth=AUTH) as channel:
         call = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")(iter([b""]))
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED, "tools fall back to v1alpha on this code only"
 
 
-async def test_a_watch_follows_the_health_of_a_service_until_the_server_stops(transport: Transport):
-    async with new_server() as server, connect(server.address) as wire:
-        stub = health_pb2_grpc.HealthStub(wire if transport == "loopback" else server.channel)
+async def test_a_watch_follows_the_health_of_a_service_until_the_server_stops(transport: Transport, tmp_path: Path):
+    async with running(transport, tmp_path) as (server, channel):
+        stub = health_pb2_grpc.HealthStub(channel)
         known = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         unknown = stub.Watch(health_pb2.HealthCheckRequest(service="later"))
         assert (await known.read()).status == _Health.SERVING
@@ -140,11 +156,10 @@ async def test_a_server_is_not_serving_before_its_start():
     await server.stop(0)
 
 
-async def test_running_calls_end_well_within_the_grace(transport: Transport):
+async def test_running_calls_end_well_within_the_grace(transport: Transport, tmp_path: Path):
     probe = Probe()
-    async with new_server(probe=probe) as server, connect(server.address) as wire:
-        stub = ProbeStub(wire if transport == "loopback" else server.channel)
-        call = stub.CountThenWait(ASKED)
+    async with running(transport, tmp_path, probe) as (server, channel):
+        call = ProbeStub(channel).CountThenWait(ASKED)
         assert (await call.read()).value == "0"
         await happens(probe.entered)
         stopping = asyncio.create_task(server.stop(60))
@@ -177,10 +192,25 @@ async def test_no_call_is_taken_over_the_wire_while_grpcio_has_yet_to_close_its_
         await server.stop(0)
 
 
-async def test_calls_that_outlast_the_grace_are_told_why_they_end(transport: Transport):
+async def test_no_call_is_taken_over_the_wire_once_the_server_stops(address: str):
     probe = Probe()
-    async with new_server(probe=probe) as server, connect(server.address) as wire:
-        call = ProbeStub(wire if transport == "loopback" else server.channel).CountThenWait(ASKED)
+    async with new_server(ServerSettings(grpc=address), probe) as server, connect(server.address) as wire:
+        call = ProbeStub(wire).CountThenWait(ASKED)
+        assert (await call.read()).value == "0"
+        await happens(probe.entered)
+        stopping = asyncio.create_task(server.stop(60))
+        await asyncio.sleep(0)
+        assert isinstance(await error_of(ProbeStub(wire).Echo(ASKED)), errors.Overloaded)
+        probe.proceed.set()
+        assert await call.read() is grpc.aio.EOF
+        async with asyncio.timeout(30):
+            await stopping
+
+
+async def test_calls_that_outlast_the_grace_are_told_why_they_end(transport: Transport, tmp_path: Path):
+    probe = Probe()
+    async with running(transport, tmp_path, probe) as (server, channel):
+        call = ProbeStub(channel).CountThenWait(ASKED)
         assert (await call.read()).value == "0"
         await happens(probe.entered)
         async with asyncio.timeout(30):
@@ -190,8 +220,8 @@ async def test_calls_that_outlast_the_grace_are_told_why_they_end(transport: Tra
         assert (type(error), error.message) == (errors.Overloaded, "The server is shutting down; try again.")
 
 
-async def test_an_idle_reflection_stream_does_not_hold_a_stop_back():
-    server = new_server()
+async def test_an_idle_reflection_stream_does_not_hold_a_stop_back(address: str):
+    server = new_server(ServerSettings(grpc=address))
     await server.start()
     async with connect(server.address) as channel:
         call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
@@ -204,10 +234,10 @@ async def test_an_idle_reflection_stream_does_not_hold_a_stop_back():
         assert isinstance(await error_of(call.read()), errors.Overloaded)
 
 
-async def test_a_second_stop_hurries_the_first(transport: Transport):
+async def test_a_second_stop_hurries_the_first(transport: Transport, tmp_path: Path):
     probe = Probe()
-    async with new_server(probe=probe) as server, connect(server.address) as wire:
-        call = ProbeStub(wire if transport == "loopback" else server.channel).Wait(ASKED)
+    async with running(transport, tmp_path, probe) as (server, channel):
+        call = ProbeStub(channel).Wait(ASKED)
         await happens(probe.entered)
         patient = asyncio.create_task(server.stop(60))
         async with asyncio.timeout(30):
@@ -263,10 +293,19 @@ def _has_ipv6() -> bool:
     return True
 
 
-async def test_a_unix_socket_serves(tmp_path: Path):
-    address = f"unix:{tmp_path / 'trivet.sock'}"
+@pytest.mark.parametrize("form", ["unix:{}", "unix://{}"])
+async def test_a_unix_socket_serves(form: str, tmp_path: Path):
+    address = form.format(tmp_path / "trivet.sock")
     async with new_server(ServerSettings(grpc=address)) as server, connect(server.address) as channel:
+        assert server.address == address
         assert (await ProbeStub(channel).Echo(ASKED)).value == "hello"
+
+
+async def test_the_form_of_the_address_tells_whose_wire_it_is(tmp_path: Path):
+    async with connect("127.0.0.1:1") as tcp, connect("dns:///localhost:1") as named, connect(f"unix:{tmp_path}/x") as unix:
+        assert isinstance(tcp, PropagatingChannel)
+        assert isinstance(named, PropagatingChannel)
+        assert isinstance(unix, Http2Channel)
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT]])
@@ -342,16 +381,18 @@ async def test_what_judges_a_request_stands_below_authentication(probe: Probe, t
     assert (type(error), error.param) == (errors.InvalidRequest, "value")
 
 
-async def test_bytes_that_are_no_message_are_an_invalid_request_after_authentication(probe: Probe):
-    async with serving(add_probe_to_server, probe, transport="loopback", auth=AUTH) as channel:
+@pytest.mark.parametrize("transport", WIRES)
+async def test_bytes_that_are_no_message_are_an_invalid_request_after_authentication(probe: Probe, transport: Transport):
+    async with serving(add_probe_to_server, probe, transport=transport, auth=AUTH) as channel:
         raw = channel.unary_unary(f"/{SERVICE}/Echo")
         assert isinstance(await error_of(raw(b"\xff\xff\xff")), errors.MissingKey)
         assert isinstance(await error_of(raw(b"\xff\xff\xff", metadata=bearer("Bearer k-ann"))), errors.InvalidRequest)
 
 
-async def test_a_message_above_the_limit_is_too_large(probe: Probe):
-    settings = ServerSettings(grpc="127.0.0.1:0", max_message_bytes=1024)
-    async with serving(add_probe_to_server, probe, transport="loopback", settings=settings) as channel:
+@pytest.mark.parametrize("transport", WIRES)
+async def test_a_message_above_the_limit_is_too_large(probe: Probe, transport: Transport):
+    settings = ServerSettings(max_message_bytes=1024)
+    async with serving(add_probe_to_server, probe, transport=transport, settings=settings) as channel:
         error = await error_of(ProbeStub(channel).Echo(StringValue(value="x" * 2000)))
     assert isinstance(error, errors.PayloadTooLarge)
 

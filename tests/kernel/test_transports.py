@@ -1,4 +1,4 @@
-"""What a caller can rely on is the same over the wire and in process."""
+"""What a caller can rely on is the same in process, over TCP and over a Unix socket."""
 
 import asyncio
 import logging

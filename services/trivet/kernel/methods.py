@@ -46,15 +46,19 @@ class Methods(grpc.GenericRpcHandler):
         """The wrapped behaviour of `/package.Service/Method`, for who needs nothing else of its handler."""
         return self._behaviours.get(method) or behaviour_of(self._unknown(method))
 
+    def handler(self, method: str) -> Handler:
+        """The wrapped handler of `/package.Service/Method`."""
+        return self._handlers.get(method) or self._unknown(method)
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         """The wrapped handler, as grpcio asks for it."""
         method = handler_call_details.method
         if self._draining and not is_infrastructure(method):
             return self._refusal(method, _refuse_draining)
-        return self._handlers.get(method) or self._unknown(method)
+        return self.handler(method)
 
     def drain(self) -> None:
-        """Refuse what comes over the wire from now on: it takes grpcio a moment to close its port."""
+        """Refuse what grpcio asks for from now on: it takes it a moment to close its port."""
         self._draining = True
 
     def _unknown(self, method: str) -> Handler:

@@ -4,20 +4,20 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterable
 from importlib import import_module
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
-import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.call import Judge
 from trivet.kernel.chain import CLEANUP_SECONDS, Chain
+from trivet.kernel.grpcio.server import GrpcioServer
 from trivet.kernel.health import SERVER, Health
+from trivet.kernel.http2.serving import Http2Server
 from trivet.kernel.inprocess.channel import InProcessChannel
 from trivet.kernel.methods import Methods
-from trivet.kernel.rpc import METADATA_BYTES
-from trivet.kernel.settings import ServerSettings, split_host_port
+from trivet.kernel.settings import ServerSettings, is_unix
 
 Servicer = TypeVar("Servicer")
 
@@ -27,6 +27,19 @@ _FAREWELL_SECONDS = 2.0
 
 class CannotListen(OSError):  # noqa: N818 - says what happened
     """The address cannot be listened on; the message names it."""
+
+
+class Wire(Protocol):
+    """How calls of other processes come: by grpcio over TCP, by our own HTTP/2 over a Unix socket."""
+
+    async def listen(self, address: str) -> str:
+        """Listen; the address, with the port that was taken. Raises OSError."""
+
+    def leave(self, seconds: float) -> None:
+        """Take no more calls; those that run end within so many seconds."""
+
+    async def close(self, seconds: float) -> None:
+        """No handler runs any more: wait so long for what is on its way to its reader, then cut it off."""
 
 
 class Server:
@@ -40,7 +53,7 @@ class Server:
         self._settings = settings
         self._chain = Chain(settings, keys, judges)
         self._methods = Methods(self._chain)
-        self._grpc = grpc.aio.server(handlers=(self._methods,), options=_options(settings))
+        self._wire = _wire(self._methods, settings)
         self._address = ""
         self.channel = InProcessChannel(self._methods)
         self.health = Health()
@@ -65,8 +78,7 @@ class Server:
         """
         names = [*self._methods.services, reflection.SERVICE_NAME]
         self.add(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, reflection.aio.ReflectionServicer(names))
-        self._address = self._bind(self._settings.grpc)
-        await self._grpc.start()
+        self._address = await self._listen(self._settings.grpc)
         for service in (SERVER, *self._methods.services):
             self.health.set(service, serving=True)
 
@@ -77,18 +89,12 @@ class Server:
         """
         grace = self._settings.grace_seconds if grace is None else grace
         # First, so that no call is taken after somebody has heard NOT_SERVING.
-        self._methods.drain()
+        self._wire.leave(grace + CLEANUP_SECONDS)
         self.health.drain()
         self.channel.drain()
-        closing = asyncio.ensure_future(self._grpc.stop(grace + CLEANUP_SECONDS))
-        try:
-            # The chain cancels first and tells the callers why; grpcio would only cut their streams.
-            await self._chain.drain(grace)
-            # No handler runs any more. grpcio may still hold a stream whose handler was cancelled while it wrote, which
-            # nothing will ever end, and last bytes that are on their way: those get a moment.
-            await self._grpc.stop(_FAREWELL_SECONDS)
-        finally:
-            closing.cancel()
+        # It tells the callers why their calls end, while a wire would only cut their streams.
+        await self._chain.drain(grace)
+        await self._wire.close(_FAREWELL_SECONDS)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -97,29 +103,18 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    def _bind(self, address: str) -> str:
+    async def _listen(self, address: str) -> str:
         try:
-            port = self._grpc.add_insecure_port(address)
-        except RuntimeError as failure:
+            return await self._wire.listen(address)
+        except OSError as failure:
             raise CannotListen(f"cannot listen on {address}: is it in use, or not an address of this host?") from failure
-        if address.startswith("unix:"):
-            return address
-        host, _ = split_host_port(address)
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
-    return [
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.max_metadata_size", METADATA_BYTES),
-        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
-        # Unless it is meant, a second process would silently share the port.
-        ("grpc.so_reuseport", int(settings.shares_ports)),
-        # Our clients ping idle connections every 30 s, which grpcio would take for abuse.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-    ]
+def _wire(methods: Methods, settings: ServerSettings) -> Wire:
+    """What strangers may reach is grpcio's; a Unix socket is between parts of one machine, and the cheaper way."""
+    if is_unix(settings.grpc):
+        return Http2Server(methods.handler, settings.max_message_bytes)
+    return GrpcioServer(methods, settings)
 
 
 async def run_until_signal(

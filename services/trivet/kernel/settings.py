@@ -32,9 +32,19 @@ def _tcp_address(address: str) -> str:
     return address
 
 
+def is_unix(address: str) -> bool:
+    """Whether this is the address of a Unix socket."""
+    return address.startswith("unix:")
+
+
+def unix_path(address: str) -> str:
+    """The path in `unix:PATH` or `unix:///PATH`."""
+    return address.removeprefix("unix:").removeprefix("//")
+
+
 def _grpc_address(address: str) -> str:
-    if address.startswith("unix:"):
-        if not address.removeprefix("unix:"):
+    if is_unix(address):
+        if not unix_path(address):
             raise ValueError("`unix:` needs a path, as in unix:/run/trivet.sock")
         return address
     return _tcp_address(address)

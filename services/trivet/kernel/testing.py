@@ -1,7 +1,8 @@
-"""Serves a servicer for a test, over loopback or in process, by the server that production runs."""
+"""Serves a servicer for a test, in process or over either wire, by the server that production runs."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import grpc
@@ -12,8 +13,8 @@ from trivet.kernel.client import connect
 from trivet.kernel.server import Server
 from trivet.kernel.settings import AuthSettings, ServerSettings
 
-Transport: TypeAlias = Literal["loopback", "in-process"]
-TRANSPORTS: tuple[Transport, ...] = ("loopback", "in-process")
+Transport: TypeAlias = Literal["in-process", "loopback", "unix"]
+TRANSPORTS: tuple[Transport, ...] = ("in-process", "loopback", "unix")
 
 Servicer = TypeVar("Servicer")
 
@@ -30,18 +31,21 @@ async def serving(
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to `servicer`, registered by its generated `add_..._to_server`.
 
-    Without `auth` no key is needed. `judges` look at each request. What still runs at the end is cancelled.
+    Where it listens is told by `transport`, whatever `settings` say. Without `auth` no key is needed. `judges` look at each
+    request. What still runs at the end is cancelled.
     """
-    settings = settings or ServerSettings(grpc="127.0.0.1:0")
     keys = None if auth is None else KeyRing(auth)
-    server = Server(settings, keys, judges)
-    server.add(register, servicer)
-    await server.start()
-    try:
-        if transport == "in-process":
-            yield server.channel
-        else:
-            async with connect(server.address, max_message_bytes=settings.max_message_bytes) as channel:
-                yield channel
-    finally:
-        await server.stop(0)
+    with TemporaryDirectory() as folder:
+        address = f"unix:{folder}/trivet.sock" if transport == "unix" else "127.0.0.1:0"
+        settings = (settings or ServerSettings()).model_copy(update={"grpc": address})
+        server = Server(settings, keys, judges)
+        server.add(register, servicer)
+        await server.start()
+        try:
+            if transport == "in-process":
+                yield server.channel
+            else:
+                async with connect(server.address, max_message_bytes=settings.max_message_bytes) as channel:
+                    yield channel
+        finally:
+            await server.stop(0)

@@ -18,6 +18,8 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
     """Everything of `grpc.aio.ServicerContext` that means something without a wire."""
 
     in_process = True
+    tells_leaving_from_ending = True
+    """Whether the request of a caller that leaves is never taken for one that has ended."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange

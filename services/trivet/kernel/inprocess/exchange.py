@@ -17,7 +17,7 @@ WINDOW = 8
 """How many messages a handler may be ahead of its reader."""
 
 
-class _Window(deque[Any]):
+class Window(deque[Any]):
     """The messages under way to the reader; `room` is notified when there are fewer, or when nobody will read."""
 
     __slots__ = ("room",)
@@ -71,7 +71,7 @@ class Exchange:
         self.parent = parent
         self.requests = requests
         self.response: Any = None
-        self.messages: _Window | None = None
+        self.messages: Window | None = None
         """Made for the first message, because a unary call has none."""
         self.changed = Wakeup(loop)
         """Notified of each message, of initial metadata and of the end."""
@@ -141,7 +141,7 @@ class Exchange:
         """
         messages = self.messages
         if messages is None:
-            messages = self.messages = _Window(self._loop)
+            messages = self.messages = Window(self._loop)
         while len(messages) >= WINDOW and self.code is None:
             # Whoever cancels the handler, which is what waits here, ends the call.
             self._stalled = True
@@ -154,7 +154,7 @@ class Exchange:
         messages.append(message)
         self.changed.notify()
 
-    def take(self, messages: _Window) -> Any:
+    def take(self, messages: Window) -> Any:
         """The next one of `messages`, which there is, for the reader."""
         message = messages.popleft()
         if self._stalled:

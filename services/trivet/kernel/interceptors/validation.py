@@ -33,6 +33,11 @@ async def _first_checked(messages: AsyncIterable[Any], call: Call) -> AsyncItera
             validate(message)
             checked = True
         yield message
+    if not getattr(call.context, "tells_leaving_from_ending", False):
+        await _caller_stays(call)
+
+
+async def _caller_stays(call: Call) -> None:
     # To grpcio a caller that leaves has ended its request. Half of one must not be taken for the whole.
     for _ in range(_TURNS):
         await asyncio.sleep(0)
