@@ -45,3 +45,52 @@ async def test_a_key_of_metadata_that_the_wire_would_refuse_is_refused() -> None
     async with serving(add_probe_to_server, Probe()) as channel:
         with pytest.raises(ValueError, match="lower case: X-Own"):
             ProbeStub(channel).Echo(StringValue(), metadata=(("X-Own", "1"),))
+
+
+async def test_a_handler_runs_in_the_task_of_a_caller_who_only_waits_for_it() -> None:
+    class Telling(Probe):
+        async def Echo(self, request: StringValue, context: object) -> StringValue:
+            return StringValue(value=str(id(asyncio.current_task())))
+
+    async with serving(add_probe_to_server, Telling()) as channel:
+        stub, here = ProbeStub(channel), str(id(asyncio.current_task()))
+        assert (await stub.Echo(StringValue())).value == here
+        assert (await stub.Echo(StringValue(), timeout=60)).value != here
+
+
+async def test_a_caller_whose_call_somebody_else_cancels_is_not_cancelled_itself() -> None:
+    async def calling() -> int:
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    probe = Probe()
+    async with serving(add_probe_to_server, probe) as channel:
+        call = ProbeStub(channel).Wait(StringValue())
+        waiting = asyncio.create_task(calling())
+        async with asyncio.timeout(30):
+            await probe.entered.wait()
+            call.cancel()
+            assert await waiting == 0
+            await probe.left.wait()
+
+
+async def test_a_call_that_nobody_waits_for_begins_all_the_same() -> None:
+    probe = Probe()
+    async with serving(add_probe_to_server, probe) as channel:
+        call = ProbeStub(channel).Wait(StringValue())
+        async with asyncio.timeout(30):
+            await probe.entered.wait()
+        assert not call.done()
+        call.cancel()
+
+
+async def test_a_call_that_is_dropped_before_it_began_never_does() -> None:
+    probe = Probe()
+    async with serving(add_probe_to_server, probe) as channel:
+        ProbeStub(channel).Wait(StringValue())
+        await asyncio.sleep(0)
+        assert not probe.entered.is_set()
