@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# As the command line has it: what gRPC does in a child before that becomes another program ends it now and then.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
