@@ -17,6 +17,4 @@ async def ended(batches: AsyncGenerator[ResponseEventBatch], ending: Ending) -> 
                 begun = True
                 yield batch
         except ServiceError as error:
-            if not begun or ending.fail is None:
-                raise
-            yield ResponseEventBatch(events=ending.fail(error))
+            yield ending.told(error, begun=begun)

@@ -41,9 +41,7 @@ class Versions(Generic[T]):
         call = current_call.get()
         if call is None:
             return self._latest.value
-        root = call
-        while root.parent is not None:
-            root = root.parent
+        root = call.root
         version = self._held.get(root)
         if version is None:
             version = self._latest

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from trivet.kernel.settings import MOST_WORKERS, split_host_port
+from trivet.kernel.settings import MOST_WORKERS, is_unix, split_host_port
 from trivet.standalone.collection import building
 from trivet.standalone.failures import CommandFailed, Misused
 from trivet.standalone.logs import configure_logs
@@ -162,7 +162,7 @@ def _tcp_address(text: str) -> str:
 
 
 def _grpc_address(text: str) -> str:
-    return text if text.startswith("unix:") else _tcp_address(text)
+    return text if is_unix(text) else _tcp_address(text)
 
 
 def _workers(text: str) -> int:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from trivet.agent_service.settings import AgentSettings
 from trivet.bridge.settings import BridgeSettings
-from trivet.kernel.settings import AuthSettings, GrpcAddress, KeySettings, ServerSettings, split_host_port
+from trivet.kernel.settings import AuthSettings, GrpcAddress, KeySettings, ServerSettings, is_unix, split_host_port
 from trivet.model_service.settings import ModelSettings, ProviderSettings
 from trivet.standalone.config_problems import problems_of
 from trivet.standalone.failures import Misused
@@ -131,7 +131,7 @@ def with_server(config: Config, *, http: str | None = None, grpc: str | None = N
 
 
 def _is_loopback(address: str) -> bool:
-    if address.startswith("unix:"):
+    if is_unix(address):
         return True
     host, _ = split_host_port(address)
     if host == "localhost":

@@ -5,7 +5,7 @@ import urllib.request
 import grpc
 from grpc_health.v1 import health_pb2
 
-from trivet.kernel.settings import split_host_port
+from trivet.kernel.settings import is_unix, split_host_port
 
 _SECONDS = 3.0
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
@@ -38,7 +38,7 @@ def http_is_ready(address: str) -> bool:
 
 def _reachable(address: str) -> str:
     """`address` as a process on the same machine calls it: listening on all interfaces includes loopback."""
-    if address.startswith("unix:"):
+    if is_unix(address):
         return address
     host, port = split_host_port(address)
     return f"{_WILDCARDS[host]}:{port}" if host in _WILDCARDS else address

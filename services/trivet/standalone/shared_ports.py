@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from trivet.kernel.settings import ServerSettings, split_host_port
+from trivet.kernel.settings import ServerSettings, is_unix, split_host_port
 from trivet.standalone.config import Config, UsageError
 from trivet.standalone.failures import CommandFailed
 
@@ -22,7 +22,7 @@ def reserved(config: Config, *, http: bool, grpc: bool) -> Iterator[ServerSettin
     if sys.platform != "linux":
         raise UsageError("several workers need Linux: elsewhere, connections to a shared port are not dealt out")
     server = config.server
-    if grpc and server.grpc.startswith("unix:"):
+    if grpc and is_unix(server.grpc):
         raise UsageError("`server.grpc`: a Unix socket cannot be shared by several workers; give HOST:PORT")
     with ExitStack() as stack:
         wanted = {"http": server.http if http else "", "grpc": server.grpc if grpc else ""}

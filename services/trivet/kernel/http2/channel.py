@@ -12,10 +12,10 @@ from trivet.kernel.http2 import hpack
 from trivet.kernel.http2.calling import CallingConnection, MadeCall
 from trivet.kernel.http2.messages import encoded, larger, timeout_text
 from trivet.kernel.inprocess.calls import (
-    InProcessDuplexCall,
-    InProcessStreamCall,
-    InProcessUnaryCall,
-    InProcessUploadCall,
+    OwnDuplexCall,
+    OwnStreamCall,
+    OwnUnaryCall,
+    OwnUploadCall,
     Requests,
     feed,
 )
@@ -57,22 +57,22 @@ class Http2Channel(grpc.aio.Channel):
     def unary_unary(
         self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
     ) -> Any:
-        return _Caller(self, method, request_serializer, response_deserializer, InProcessUnaryCall).one
+        return _Caller(self, method, request_serializer, response_deserializer, OwnUnaryCall).one
 
     def unary_stream(
         self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
     ) -> Any:
-        return _Caller(self, method, request_serializer, response_deserializer, InProcessStreamCall).one
+        return _Caller(self, method, request_serializer, response_deserializer, OwnStreamCall).one
 
     def stream_unary(
         self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
     ) -> Any:
-        return _Caller(self, method, request_serializer, response_deserializer, InProcessUploadCall).many
+        return _Caller(self, method, request_serializer, response_deserializer, OwnUploadCall).many
 
     def stream_stream(
         self, method: str, request_serializer: Any = None, response_deserializer: Any = None, *_: Any, **__: Any
     ) -> Any:
-        return _Caller(self, method, request_serializer, response_deserializer, InProcessDuplexCall).many
+        return _Caller(self, method, request_serializer, response_deserializer, OwnDuplexCall).many
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         if try_to_connect and self._state is _State.IDLE:
@@ -237,7 +237,7 @@ class _Caller:
         self._serialize = serialize
         self._parse = parse
         self._shape = shape
-        self._single = shape in (InProcessUnaryCall, InProcessUploadCall)
+        self._single = shape in (OwnUnaryCall, OwnUploadCall)
         self._head = channel.head(method)
 
     def one(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **_: Any) -> Any:

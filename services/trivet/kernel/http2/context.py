@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -13,6 +13,7 @@ from trivet.kernel.http2.frames import END_STREAM, Fault
 from trivet.kernel.http2.messages import Refused, Splitter, encoded, larger, trailers
 from trivet.kernel.http2.receiving import Receiving
 from trivet.kernel.inprocess.requests import RequestStream
+from trivet.kernel.own_context import OwnContext
 from trivet.kernel.rpc import Behaviour, Handler, Metadata, behaviour_of
 
 if TYPE_CHECKING:
@@ -46,14 +47,12 @@ class _Requests(RequestStream):
         return message if self._parse is None else self._parse(message)
 
 
-class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
+class ServedCall(Stream, OwnContext):
     """Everything of `grpc.aio.ServicerContext` that means something to us, and the state of the call."""
-
-    tells_leaving_from_ending = True
-    """Whether the request of a caller that leaves is never taken for one that has ended."""
 
     def __init__(self, connection: "ServingConnection", number: int, handler: Handler) -> None:
         Stream.__init__(self, number)
+        OwnContext.__init__(self)
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
         self._handler = handler
@@ -65,14 +64,11 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
         self._requests: _Requests | None = None
         self._message: bytes | None = None
         self._complete = False
-        self._code: grpc.StatusCode | None = None
-        self._details = ""
         self._ended = False
         self._cancelled = False
         self._head: bytes | None = b""
         """What of the initial metadata is still to be sent; None once they were."""
         self._trailing: Metadata = ()
-        self._callbacks: list[Callable[[Any], Any]] = []
 
     # What comes.
 
@@ -262,10 +258,6 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
         self._finish(code, details)
         raise grpc.aio.AbortError("Locally aborted.")
 
-    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
-        await self.abort(status.code, status.details, status.trailing_metadata or ())
-        raise AssertionError("unreachable: abort raises")
-
     async def send_initial_metadata(self, initial_metadata: Iterable[Any]) -> None:
         if self._head is None or self._ended:
             raise grpc.aio.UsageError("The initial metadata has been sent.")
@@ -281,18 +273,6 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
     def invocation_metadata(self) -> Any:
         return self._metadata
 
-    def set_code(self, code: grpc.StatusCode) -> None:
-        self._code = code
-
-    def code(self) -> Any:
-        return self._code
-
-    def set_details(self, details: str) -> None:
-        self._details = details
-
-    def details(self) -> str:
-        return self._details
-
     def time_remaining(self) -> Any:
         return None if self._deadline is None else max(0.0, self._deadline - self._connection.loop.time())
 
@@ -302,23 +282,5 @@ class ServedCall(Stream, grpc.aio.ServicerContext[Any, Any]):
     def done(self) -> bool:
         return self._ended
 
-    def add_done_callback(self, callback: Callable[[Any], Any]) -> None:
-        self._callbacks.append(callback)
-
     def peer(self) -> str:
         return self._connection.peer
-
-    def peer_identities(self) -> Iterable[bytes] | None:
-        return None
-
-    def peer_identity_key(self) -> str | None:
-        return None
-
-    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        return {}
-
-    def set_compression(self, compression: grpc.Compression) -> None:
-        """Nothing is compressed: who wants to be spared bytes is not on this machine."""
-
-    def disable_next_message_compression(self) -> None:
-        """Nothing is compressed."""

@@ -1,4 +1,4 @@
-"""The caller's end of an in-process call, shaped like the call objects of grpc.aio."""
+"""The caller's end of a call in process, or over our own HTTP/2, shaped like the call objects of grpc.aio."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ Requests = AsyncIterable[Any] | Iterable[Any]
 _log = logging.getLogger("trivet.inprocess")
 
 
-class InProcessCall(grpc.aio.Call):
+class OwnCall(grpc.aio.Call):
     """What unary and streaming calls have in common.
 
     The handler does not know this object, so dropping it, as leaving an iteration does, cancels the handler.
@@ -95,7 +95,7 @@ class InProcessCall(grpc.aio.Call):
             )
 
 
-class InProcessUnaryCall(InProcessCall, grpc.aio.UnaryUnaryCall[Any, Any]):
+class OwnUnaryCall(OwnCall, grpc.aio.UnaryUnaryCall[Any, Any]):
     """Await it for the response."""
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -111,7 +111,7 @@ class InProcessUnaryCall(InProcessCall, grpc.aio.UnaryUnaryCall[Any, Any]):
         return exchange.response
 
 
-class InProcessStreamCall(InProcessCall, StreamCall):
+class OwnStreamCall(OwnCall, StreamCall):
     """Delivers the messages as the handler wrote them."""
 
     async def __anext__(self) -> Any:
@@ -129,7 +129,7 @@ class InProcessStreamCall(InProcessCall, StreamCall):
         return exchange.take(messages)
 
 
-class _Writing(InProcessCall):
+class _Writing(OwnCall):
     """What calls with a streaming request have in common: `write` and `done_writing`, where no iterator was given."""
 
     async def write(self, request: Any) -> None:
@@ -147,17 +147,17 @@ class _Writing(InProcessCall):
         _stream_of(self._exchange).finish()
 
 
-class InProcessUploadCall(_Writing, InProcessUnaryCall, grpc.aio.StreamUnaryCall[Any, Any]):
+class OwnUploadCall(_Writing, OwnUnaryCall, grpc.aio.StreamUnaryCall[Any, Any]):
     """Await it for the response to a streaming request."""
 
 
-class InProcessDuplexCall(_Writing, InProcessStreamCall, grpc.aio.StreamStreamCall[Any, Any]):
+class OwnDuplexCall(_Writing, OwnStreamCall, grpc.aio.StreamStreamCall[Any, Any]):
     """Delivers the messages that answer a streaming request."""
 
 
 async def initial_pairs(call: Any) -> Iterable[tuple[str, str | bytes]]:
     """The initial metadata of a call, in process or over the wire."""
-    return await (call.initial_pairs() if isinstance(call, InProcessCall) else call.initial_metadata())
+    return await (call.initial_pairs() if isinstance(call, OwnCall) else call.initial_metadata())
 
 
 def feed(exchange: Exchange, requests: Requests) -> None:

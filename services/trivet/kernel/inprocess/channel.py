@@ -9,10 +9,10 @@ import grpc
 
 from trivet.kernel.call import current_call, outgoing
 from trivet.kernel.inprocess.calls import (
-    InProcessDuplexCall,
-    InProcessStreamCall,
-    InProcessUnaryCall,
-    InProcessUploadCall,
+    OwnDuplexCall,
+    OwnStreamCall,
+    OwnUnaryCall,
+    OwnUploadCall,
     Requests,
     feed,
 )
@@ -130,8 +130,8 @@ class _UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         timeout: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
         **_: Any,
-    ) -> InProcessUnaryCall:
-        return InProcessUnaryCall(self._channel.begin(self._method, request, timeout, metadata, driven=True))
+    ) -> OwnUnaryCall:
+        return OwnUnaryCall(self._channel.begin(self._method, request, timeout, metadata, driven=True))
 
 
 class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
@@ -146,8 +146,8 @@ class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
         timeout: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
         **_: Any,
-    ) -> InProcessStreamCall:
-        return InProcessStreamCall(self._channel.begin(self._method, request, timeout, metadata))
+    ) -> OwnStreamCall:
+        return OwnStreamCall(self._channel.begin(self._method, request, timeout, metadata))
 
 
 class _StreamUnary(grpc.aio.StreamUnaryMultiCallable[Any, Any]):
@@ -162,8 +162,8 @@ class _StreamUnary(grpc.aio.StreamUnaryMultiCallable[Any, Any]):
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
         *_: Any,
         **__: Any,
-    ) -> InProcessUploadCall:
-        return InProcessUploadCall(_begin_fed(self._channel, self._method, request_iterator, timeout, metadata))
+    ) -> OwnUploadCall:
+        return OwnUploadCall(_begin_fed(self._channel, self._method, request_iterator, timeout, metadata))
 
 
 class _StreamStream(grpc.aio.StreamStreamMultiCallable[Any, Any]):
@@ -178,8 +178,8 @@ class _StreamStream(grpc.aio.StreamStreamMultiCallable[Any, Any]):
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
         *_: Any,
         **__: Any,
-    ) -> InProcessDuplexCall:
-        return InProcessDuplexCall(_begin_fed(self._channel, self._method, request_iterator, timeout, metadata))
+    ) -> OwnDuplexCall:
+        return OwnDuplexCall(_begin_fed(self._channel, self._method, request_iterator, timeout, metadata))
 
 
 def _begin_fed(

@@ -1,31 +1,28 @@
 """The handler's end of an in-process call: the context that a servicer's method gets."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable
 from typing import Any, NoReturn
 
 import grpc
 
 from trivet.kernel.call import Call
 from trivet.kernel.inprocess.exchange import Exchange
+from trivet.kernel.own_context import OwnContext
 from trivet.kernel.rpc import Behaviour, Metadata
 
 PEER = "in-process"
 _OK = grpc.StatusCode.OK
 
 
-class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
+class InProcessContext(OwnContext):
     """Everything of `grpc.aio.ServicerContext` that means something without a wire."""
 
     in_process = True
-    tells_leaving_from_ending = True
-    """Whether the request of a caller that leaves is never taken for one that has ended."""
 
     def __init__(self, exchange: Exchange) -> None:
+        super().__init__()
         self._exchange = exchange
-        self._code: grpc.StatusCode | None = None
-        self._details = ""
-        self._callbacks: list[Callable[[Any], Any]] = []
         self.parent: Call | None = exchange.parent
         """The call that made this one, None where it was made outside of any."""
 
@@ -50,10 +47,6 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
         self._exchange.end(code, details)
         raise grpc.aio.AbortError("Locally aborted.")
 
-    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
-        await self.abort(status.code, status.details, status.trailing_metadata or ())
-        raise AssertionError("unreachable: abort raises")
-
     async def send_initial_metadata(self, initial_metadata: Iterable[Any]) -> None:
         if self._exchange.initial is not None:
             raise grpc.aio.UsageError("The initial metadata has been sent.")
@@ -69,18 +62,6 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
     def invocation_metadata(self) -> Any:
         return self._exchange.metadata
 
-    def set_code(self, code: grpc.StatusCode) -> None:
-        self._code = code
-
-    def code(self) -> Any:
-        return self._code
-
-    def set_details(self, details: str) -> None:
-        self._details = details
-
-    def details(self) -> str:
-        return self._details
-
     def time_remaining(self) -> Any:
         return None if self._exchange.deadline is None else self._exchange.time_remaining()
 
@@ -89,9 +70,6 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
 
     def done(self) -> bool:
         return self._exchange.code is not None
-
-    def add_done_callback(self, callback: Callable[[Any], Any]) -> None:
-        self._callbacks.append(callback)
 
     def handler_ended(self) -> None:
         """Call back those who wait for the end of the handler, however it ended."""
@@ -102,21 +80,6 @@ class InProcessContext(grpc.aio.ServicerContext[Any, Any]):
 
     def peer(self) -> str:
         return PEER
-
-    def peer_identities(self) -> Iterable[bytes] | None:
-        return None
-
-    def peer_identity_key(self) -> str | None:
-        return None
-
-    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        return {}
-
-    def set_compression(self, compression: grpc.Compression) -> None:
-        """Nothing is compressed where nothing is sent."""
-
-    def disable_next_message_compression(self) -> None:
-        """Nothing is compressed where nothing is sent."""
 
 
 async def serve(run: Behaviour, request: Any, exchange: Exchange) -> None:

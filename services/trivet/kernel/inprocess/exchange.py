@@ -1,4 +1,4 @@
-"""The state of one in-process call, as its two ends share it."""
+"""The state of one call in process, as its two ends share it; of one over our own HTTP/2, as the caller has it."""
 
 import asyncio
 from collections import deque

@@ -197,13 +197,13 @@ def in_flavor(body: Body, flavor: ChatFlavor, named: Callable[[str], str] = str)
 
 
 def _limit(body: Body, flavor: ChatFlavor) -> None:
-    if "max_tokens" in body or "max_completion_tokens" in body:
-        limits = [body.pop(key) for key in ("max_completion_tokens", "max_tokens") if key in body]
+    limits = [body.pop(key) for key in ("max_completion_tokens", "max_tokens") if key in body]
+    if limits:
         body[flavor.limit_key] = limits[0]
 
 
 def _parameters(body: Body, flavor: ChatFlavor, named: Callable[[str], str]) -> None:
-    for name in () if flavor.refused.keys().isdisjoint(body) else sorted(flavor.refused.keys() & body.keys()):
+    for name in sorted(flavor.refused.keys() & body.keys()):
         if name not in _SAYS_NOTHING or body[name] != _SAYS_NOTHING[name]:
             raise _refusal(f"cannot be asked for `{name}`", named(name))
         del body[name]

@@ -20,6 +20,12 @@ class Ending:
     def __init__(self) -> None:
         self.fail: Callable[[ServiceError], list[ResponseEvent]] | None = None
 
+    def told(self, error: ServiceError, *, begun: bool) -> ResponseEventBatch:
+        """The last events of a stream that has broken. Raises the error where nobody has seen a first one."""
+        if not begun or self.fail is None:
+            raise error
+        return ResponseEventBatch(events=self.fail(error))
+
 
 async def collect(whole: WholeResponse, turn: AsyncGenerator[list[TurnEvent]]) -> Response:
     """The whole response of a turn. Raises what the turn raises."""
