@@ -18,18 +18,20 @@ class Numbering:
         self._runs = codec.runs
         self._next = seen + 1
         self._last: Message | None = None
+        self._after_last = 0
 
-    def passed(self, count: int, last: Message | None) -> None:
-        """Note that so many events went out, and which was the last."""
+    def passed(self, count: int, last: Message | None, after_last: int = 0) -> None:
+        """Note that so many events went out, and which was the last, or the last before those that went on with its run."""
         self._next += count
         self._last = last
+        self._after_last = after_last
 
     @property
     def next(self) -> int:
         """The number of the event that would come next: after the last one's own number, or by counting if it has none."""
         last = {} if self._last is None else orjson.loads(orjson.dumps(self._encode(self._runs.last(self._last))))
         number = last.get("sequence_number") if isinstance(last, dict) else None
-        return number + 1 if isinstance(number, int) else self._next
+        return number + 1 + self._after_last if isinstance(number, int) else self._next
 
     def failure(self, error: ServiceError) -> dict[str, Any]:
         """The event that tells of an error, in both of the shapes that are in use for it, the flat and the nested one."""

@@ -16,6 +16,7 @@ from trivet.bridge.request import Request
 from trivet.bridge.settings import BridgeSettings
 from trivet.bridge.written import Streamed
 from trivet.kernel.catalogue import error_body, from_rpc_error
+from trivet.kernel.codec.runs import Reader
 from trivet.kernel.codec.sse import StreamCodec
 from trivet.kernel.errors import ServiceError
 from trivet.kernel.inprocess.calls import initial_pairs
@@ -31,7 +32,7 @@ _HEARTBEAT = b": keep-alive\n\n"
 class StreamCall(Protocol):
     """What is used of a running server-streaming RPC."""
 
-    async def read(self) -> Any: ...
+    async def read(self, reader: Reader | None = None) -> Any: ...
     def cancel(self) -> bool: ...
     def done(self) -> bool: ...
     async def initial_metadata(self) -> Any: ...
@@ -45,6 +46,8 @@ class Events:
         self._codec = codec
         self._stream = codec.open()
         self._seen = seen
+        self.more = self._stream.more
+        self.of_run = self._stream.of_run
 
     async def next(self) -> bytes | None:
         """The events of the next message; None when there are no more. Raises AioRpcError."""
@@ -60,7 +63,7 @@ class Events:
         if not self._codec.discriminator:
             return b"data: " + orjson.dumps(error_body(error)[1]) + b"\n\n"
         numbering = Numbering(self._codec, self._seen)
-        numbering.passed(self._stream.count, self._stream.last)
+        numbering.passed(self._stream.count, self._stream.last, self._stream.after_last)
         return b"event: error\ndata: " + orjson.dumps(numbering.failure(error)) + b"\n\n"
 
     @property
@@ -153,7 +156,25 @@ class _Writing:
             elif frames:
                 self._written_at = now()
                 await write(frames)
-            frames = frames_of(await call.read())
+            frames = frames_of(await call.read(self))
+
+    def more(self, texts: list[str]) -> bool:
+        """See `Reader.more`. A client that takes nothing has to be waited for."""
+        response = self._response
+        if response is None or not response.takes_more or (frames := self._events.more(texts)) is None:
+            return False
+        self._written_at = self._loop.time()
+        response.write_at_once(frames)
+        return True
+
+    def message(self, message: Any) -> bool:
+        """See `Reader.message`."""
+        response = self._response
+        if response is None or not response.takes_more or (frames := self._events.of_run(message)) is None:
+            return False
+        self._written_at = self._loop.time()
+        response.write_at_once(frames)
+        return True
 
     async def _begin(self, told: dict[str, str]) -> None:
         self._timer.cancel()

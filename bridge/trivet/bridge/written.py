@@ -4,14 +4,19 @@ aiohttp's own responses take twice the time: they look for cookies, codings and 
 answers a HEAD.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
+from typing import Final
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import SERVER_SOFTWARE
+
+_MOST_UNSENT_BYTES: Final = 32 * 1024
+"""How much may wait for a client before it is one that has to be waited for."""
 
 
 class _Written(web.StreamResponse):
@@ -61,12 +66,28 @@ class Whole(_Written):
 class Streamed(_Written):
     """An answer that is written bit by bit, to the writer of its request, with its end."""
 
+    _is_chunked = False
+    _transport: asyncio.Transport | None = None
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether something may be written at once: the client is there, and takes what is sent to it."""
+        transport = self._transport
+        return transport is not None and not transport.is_closing() and transport.get_write_buffer_size() <= _MOST_UNSENT_BYTES
+
+    def write_at_once(self, data: bytes) -> None:
+        """Write bytes, once the head has been, without the turns of the loop that waiting for the client takes; see `takes_more`."""
+        assert self._transport is not None
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+
     async def begin(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Prepare the head, which leaves with the first bytes that are written."""
         is_chunked = request.version == HttpVersion11
         if is_chunked:
             self.headers[hdrs.TRANSFER_ENCODING] = "chunked"
             request.writer.enable_chunking()
+        self._is_chunked = is_chunked
+        self._transport = request.transport
         # Otherwise the end of the answer is that of the connection.
         return await self._write_head(request, stays=is_chunked and request.keep_alive)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import grpc
 
+from trivet.kernel.codec.runs import Reader
+
 
 class StreamCall(grpc.aio.UnaryStreamCall[Any, Any]):
     """Iterate over it, or `read()` until `grpc.aio.EOF`; the two may be mixed.
@@ -27,14 +29,14 @@ class StreamCall(grpc.aio.UnaryStreamCall[Any, Any]):
             raise StopAsyncIteration
         return message
 
-    async def read(self) -> Any:
-        """The next message, `grpc.aio.EOF` at the end.
+    async def read(self, reader: Reader | None = None) -> Any:
+        """The next message, `grpc.aio.EOF` at the end. While it waits, `reader` may take what only goes on with text.
 
         Raises:
             grpc.aio.AioRpcError: the RPC failed.
         """
         try:
-            return await self._next()
+            return await self._next(reader)
         except asyncio.CancelledError:
             self.cancel()
             raise
@@ -44,4 +46,4 @@ class StreamCall(grpc.aio.UnaryStreamCall[Any, Any]):
         self.cancel()
 
     @abstractmethod
-    async def _next(self) -> Any: ...
+    async def _next(self, reader: Reader | None) -> Any: ...

@@ -65,7 +65,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     def StreamResponse(self, request: CreateResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
         """The response, event by event."""
-        batches = self._creation.stream(request, current_owner())
+        batches = self._creation.stream(request, current_owner(), runs.more_of(context))
         return batches if runs.are_accepted() else runs.singles(batches, "events")
 
     async def GetResponse(self, request: stored_pb.GetResponseRequest, context: Any) -> Response:
@@ -120,11 +120,12 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> AsyncGenerator[ChatCompletionChunkBatch]:
         """The answer, chunk by chunk."""
         await self._turns.vet(request)
+        more = runs.more_of(context)
 
         def asking(target: Target) -> AsyncGenerator[ChatCompletionChunkBatch]:
             asked, dialect = target.fitted(request), target.provider.dialect
             if is_native_chat(dialect):
-                return dialect.stream_chat_completion(asked, target.model)
+                return dialect.stream_chat_completion(asked, target.model, more)
             turn = parse_chat(asked, target.model, stream=True)
             chunks = ChatChunks(request.model, include_usage=request.stream_options.include_usage)
             return chat.stream(chunks, dialect.turn(turn))

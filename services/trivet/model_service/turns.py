@@ -8,6 +8,7 @@ from typing import Self
 from google.protobuf.message import Message
 
 from trivet.kernel.address_guard import AddressGuard
+from trivet.kernel.codec.runs import More
 from trivet.kernel.errors import ServiceError, UnsupportedParameter
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
@@ -96,10 +97,12 @@ class ModelTurns:
 
         return await self._router.ask("responses", request.model, asking)
 
-    async def stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
+    async def stream(
+        self, request: CreateResponseRequest, told: Response, more: More | None = None
+    ) -> AsyncGenerator[ResponseEventBatch]:
         """The events of the response, numbered from 0: `created` and `in_progress` first, exactly one end last.
 
-        An error before the first event is raised, a later one is told by the last two events.
+        Text that goes on may be told by `more` instead. An error before the first event is raised, a later one is told by the last two events.
         """
         await self.vet(request)
         ending = responses.Ending()
@@ -109,10 +112,10 @@ class ModelTurns:
             if is_native_responses(dialect):
                 return dialect.stream_response(asked, target.model, begun, ending)
             turn = parse(asked, target.model, stream=True)
-            renderer = ResponseRenderer(begun, namespaced(asked.tools) if asked.tools else {})
+            renderer = ResponseRenderer(begun, namespaced(asked.tools) if asked.tools else {}, more)
             if tells_turns(dialect):
                 ending.fail = renderer.fail
-                return dialect.turn_as(turn, renderer.batch)
+                return dialect.turn_as(turn, renderer)
             return responses.stream(renderer, dialect.turn(turn), ending)
 
         begun = False

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -22,6 +22,13 @@ ACCEPTED: Final = ("trivet-accept-runs", "true")
 
 B = TypeVar("B", bound=Message)
 
+More = Callable[[list[str]], bool]
+"""Takes further texts of the run that the last message of a stream ended with, in place of a message that says them.
+
+What it takes has gone on when it returns, so the next message stays behind it. It takes all or, if it returns False, nothing: they
+need a message then.
+"""
+
 _TEXT: Final = "\ue000run\ue000"
 _NUMBER: Final = 7_030_201_901_130_701
 """What stands in a frame in the place of the text and of the number, while the frame is made a template."""
@@ -31,6 +38,32 @@ def are_accepted() -> bool:
     """Whether the caller of the running RPC understands runs."""
     call = current_call.get()
     return call is not None and call.metadata.get(ACCEPTED[0]) == ACCEPTED[1]
+
+
+class Reader(Protocol):
+    """Who waits for the next message of a stream, and takes at once what only goes on with text.
+
+    What it takes it is not given any more; False means that it has to be woken for it.
+    """
+
+    def more(self, texts: list[str], /) -> bool:
+        """Takes further texts of the run that the last message ended with."""
+        ...
+
+    def message(self, message: Any, /) -> bool:
+        """Takes a message, if that is nothing but a run."""
+        ...
+
+
+def no_more(texts: list[str]) -> bool:
+    """A `More` that takes nothing: for a stream of which somebody has to see every message."""
+    del texts
+    return False
+
+
+def more_of(context: Any) -> More | None:
+    """The `More` of the running RPC, whose handler has this context; None if its caller does not understand runs, or is far away."""
+    return getattr(context, "more", None) if are_accepted() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +104,11 @@ class Runs:
             self._oneof = shape.oneof
             held = {member.name: member.message for member in shape.members if member.value is Value.MESSAGE}
         self._by_member = {name: run for name, message in held.items() if (run := _run_in(message)) is not None}
+
+    @property
+    def any(self) -> bool:
+        """Whether events of this type may be runs."""
+        return bool(self._by_member)
 
     def found_in(self, event: Any) -> tuple[Any, _Run] | None:
         """The message in `event` that has a run, and its field; None if this is a single event."""
@@ -120,6 +158,49 @@ _Render = Callable[[Sequence[str], int], bytes]
 """How the texts of a run are written, from the number of its first event on."""
 
 
+class Continuation:
+    """Makes messages of further texts of the run that a message of a stream ended with, for who has to send messages."""
+
+    def __init__(self, batch: Message, events: str, found: tuple[Any, _Run]) -> None:
+        """`found` is what `Runs.found_in` finds in the last one of the events, in the field of that name."""
+        holder, self._run = found
+        self._batch = type(batch)()
+        event = getattr(self._batch, events).add()
+        event.CopyFrom(getattr(batch, events)[-1])
+        self._holder = runs_of(event.DESCRIPTOR).holder(event)
+        self._texts = getattr(self._holder, self._run.name)
+        self._next = len(self._texts) + (getattr(holder, self._run.counted_by) if self._run.counted_by else 0)
+
+    @classmethod
+    def of(cls, batch: Any) -> "Continuation | None":
+        """What goes on with a message; None where it does not end with a run."""
+        events = _events_of(batch.DESCRIPTOR) if isinstance(batch, Message) else ""
+        said = getattr(batch, events) if events else ()
+        found = runs_of(said[-1].DESCRIPTOR).found_in(said[-1]) if said else None
+        return None if found is None else cls(batch, events, found)
+
+    def message(self, texts: Sequence[str]) -> Message:
+        """The message that says these next; it is another one after the next call."""
+        del self._texts[:]
+        self._texts.extend(texts)
+        if self._run.counted_by:
+            setattr(self._holder, self._run.counted_by, self._next)
+        return self._batch
+
+    def passed(self, texts: int) -> None:
+        """So many have gone out."""
+        self._next += texts
+
+
+@cache
+def _events_of(batch: Descriptor) -> str:
+    """The field of a stream's messages that has events of which some are runs; empty if there is none."""
+    for name, field in batch.fields_by_name.items():
+        if field.is_repeated and field.message_type is not None and runs_of(field.message_type).any:
+            return name
+    return ""
+
+
 class RunFrames:
     """Writes the runs of one stream: the frame of one event, with a gap in place of its text and its number, is made only once."""
 
@@ -127,18 +208,34 @@ class RunFrames:
         self._runs = runs
         self._head: object = None
         self._render: _Render | None = None
+        self._going: _Render | None = None
+        self._next = 0
         self.count = 0
         """How many single events have been written."""
+        self.added = 0
+        """How many of them are more of the run that was the last event."""
 
     def forget(self) -> None:
         """Frames look different from now on."""
-        self._head = None
+        self._head = self._going = None
+
+    def more(self, texts: Sequence[str]) -> bytes | None:
+        """The frames of further texts of the run that was written last; None if the last event was none, or can't go on so."""
+        if self._going is None:
+            return None
+        first = self._next
+        self._next += len(texts)
+        self.count += len(texts)
+        self.added += len(texts)
+        return self._going(texts, first)
 
     def of(self, event: Message, frame: _Frame) -> bytes:
         """The frames of an event, of each that it stands for."""
         found = self._runs.found_in(event)
+        self.added = 0
         if found is None:
             self.count += 1
+            self._going = None
             return frame(event)
         holder, run = found
         texts = getattr(holder, run.name)
@@ -146,9 +243,12 @@ class RunFrames:
         head = (run.name, run.head(holder))
         if head != self._head:
             self._head, self._render = head, self._template(event, run, frame)
+        self._going = self._render
         if self._render is None:
             return b"".join(map(frame, self._runs.singles(event)))
-        return self._render(texts, getattr(holder, run.counted_by) if run.counted_by else 0)
+        first = getattr(holder, run.counted_by) if run.counted_by else 0
+        self._next = first + len(texts)
+        return self._render(texts, first)
 
     def _template(self, event: Message, run: _Run, frame: _Frame) -> _Render | None:
         """None if it cannot be told from the frame of one event."""

@@ -1,6 +1,6 @@
 """The messages of a stream as server-sent events, as the RPC's `sse` option says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final, cast
 
@@ -83,6 +83,11 @@ class EventStream:
         return None if self._last is None else getattr(self._last, self._codec.events_name)[-1]
 
     @property
+    def after_last(self) -> int:
+        """How many events were written after `last`, by `more`."""
+        return self._runs.added
+
+    @property
     def end(self) -> bytes:
         """What the stream ends with; empty where the dialect has no such thing."""
         return self._codec.end
@@ -100,6 +105,18 @@ class EventStream:
         if written:
             self._last = batch
         return _without_odd_breaks(written[0] if len(written) == 1 else b"".join(written))
+
+    def of_run(self, batch: Message) -> bytes | None:
+        """The events of a message that is nothing but a run; None for any other."""
+        said = batch.ListFields()
+        if len(said) != 1 or len(events := said[0][1]) != 1 or self._codec.runs.found_in(events[0]) is None:
+            return None
+        return self.frames(batch)
+
+    def more(self, texts: Sequence[str]) -> bytes | None:
+        """The events that are further texts of the run that was the last event; None if it was none, or they need a message."""
+        frames = self._runs.more(texts)
+        return frames if frames is None or frames.isascii() else _without_odd_breaks(frames)
 
     def _frame(self, event: Message) -> bytes:
         codec = self._codec

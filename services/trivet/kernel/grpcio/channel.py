@@ -8,6 +8,7 @@ from typing import Any, Self
 import grpc
 
 from trivet.kernel.call import outgoing
+from trivet.kernel.codec.runs import Reader
 from trivet.kernel.stream import StreamCall
 
 
@@ -165,7 +166,8 @@ class WireStreamCall(_WireCall, StreamCall):
     cycle, so that a dropped stream would run on until the garbage collector finds it.
     """
 
-    async def _next(self) -> Any:
+    async def _next(self, reader: Reader | None) -> Any:
+        del reader
         return await self._call.read()
 
 

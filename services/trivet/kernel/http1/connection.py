@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         "on_body",
         "on_header",
         "status",
+        "taker",
     )
 
     def __init__(
@@ -75,6 +76,8 @@ class Connection(asyncio.Protocol):
         on_lost: Callable[["Connection"], None],
     ) -> None:
         """`on_free` is called when another call may be made, `on_lost` when none can be any more."""
+        self.taker: Callable[[bytes], bool] | None = None
+        """Is offered what comes of the body while its reader waits for it; what it takes is not read any more."""
         self._loop = loop
         self._patience = patience
         self._on_free = on_free
@@ -185,6 +188,7 @@ class Connection(asyncio.Protocol):
     def release(self) -> None:
         """Ends the call. What has not come of the answer is not wanted any more: closing tells the server to stop."""
         self._asked = False
+        self.taker = None
         if self.complete and self._keeps and not self._paused and self._upload is None and self.is_open:
             self._parts.clear()
             self.free_since = self._loop.time()
@@ -218,6 +222,8 @@ class Connection(asyncio.Protocol):
                 return
         if self._parts:
             self._bare = 0
+            if self.taker is not None and self._taken(self.taker):
+                return
             self._unread += len(data)
             if self._unread >= _UNREAD_BYTES and not self.complete:
                 self._paused = True
@@ -297,6 +303,14 @@ class Connection(asyncio.Protocol):
         """What is done when something has happened."""
         self._waiter = waiter = self._loop.create_future()
         return waiter
+
+    def _taken(self, taker: Callable[[bytes], bool]) -> bool:
+        # Who does not wait has not read what came before; and the end is the reader's business.
+        parts = self._parts
+        if self._waiter is None or self.complete or not taker(parts[0] if len(parts) == 1 else b"".join(parts)):
+            return False
+        parts.clear()
+        return True
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -72,6 +72,9 @@ class MadeCall(Exchange):
     def arrived(self, message: Any, length: int) -> None:
         """A message of so many bytes has come for the reader."""
         messages = self.messages
+        if self.reader is not None and not messages and self.code is None and self.reader.message(message):
+            self._taken(length)
+            return
         if messages is None:
             messages = self.messages = Window(self._loop)
             self.lengths = deque()
@@ -80,10 +83,12 @@ class MadeCall(Exchange):
         self.changed.notify()
 
     def take(self, messages: Window) -> Any:
-        length = self.lengths.popleft()
+        self._taken(self.lengths.popleft())
+        return super().take(messages)
+
+    def _taken(self, length: int) -> None:
         if self.stream is not None:
             self.stream.receiving.read(length)
-        return super().take(messages)
 
     def end(self, code: grpc.StatusCode, details: str = "") -> None:
         super().end(code, details)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
+from trivet.kernel.codec.runs import Continuation
 from trivet.kernel.http2 import frames, hpack
 from trivet.kernel.http2.connection import Stream
 from trivet.kernel.http2.frames import END_STREAM, Fault
@@ -69,6 +70,9 @@ class ServedCall(Stream, OwnContext):
         self._head: bytes | None = b""
         """What of the initial metadata is still to be sent; None once they were."""
         self._trailing: Metadata = ()
+        self._last: Any = None
+        """The last message, until it is looked at for what might go on with it."""
+        self._continuation: Continuation | None = None
 
     # What comes.
 
@@ -234,6 +238,7 @@ class ServedCall(Stream, OwnContext):
         if self._ended:
             raise grpc.aio.InternalError("The call has ended: nobody reads this message.")
         data = self._serialized(message)
+        self._last, self._continuation = message, None
         connection = self._connection
         head, self._head = self._head, None
         first = b"" if head is None else frames.headers(self.id, _ANSWER + head)
@@ -245,6 +250,22 @@ class ServedCall(Stream, OwnContext):
         await connection.send(self, data)
         if self._ended:
             raise grpc.aio.InternalError("The call has ended: nobody reads this message.")
+
+    def more(self, texts: list[str]) -> bool:
+        """See `More`: they get a message all the same, but one that nobody else has to make, and no turn of the loop."""
+        if self._ended or self._head is not None or self._serialize is None:
+            return False
+        if self._continuation is None:
+            self._continuation, self._last = Continuation.of(self._last), None
+        continuation = self._continuation
+        if continuation is None:
+            return False
+        connection, data = self._connection, self._serialize(continuation.message(texts))
+        if len(data) > connection.most or not connection.fits(self, len(data)):
+            return False
+        continuation.passed(len(texts))
+        connection.write(connection.message(self, data))
+        return True
 
     async def read(self) -> Any:
         if self._requests is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from trivet.kernel.codec.runs import Reader
 from trivet.kernel.inprocess.exchange import Exchange
 from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.rpc import Metadata
@@ -119,13 +120,17 @@ class OwnStreamCall(OwnCall, StreamCall):
             return self._exchange.take(messages)
         return await super().__anext__()
 
-    async def _next(self) -> Any:
+    async def _next(self, reader: Reader | None) -> Any:
         exchange = self._exchange
         while not (messages := exchange.messages):
             if exchange.code is not None:
                 self._raise_for_status()
                 return grpc.aio.EOF
-            await exchange.changed.next()
+            exchange.reader = reader
+            try:
+                await exchange.changed.next()
+            finally:
+                exchange.reader = None
         return exchange.take(messages)
 
 

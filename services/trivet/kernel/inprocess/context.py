@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import grpc
 
 from trivet.kernel.call import Call
+from trivet.kernel.codec.runs import More
 from trivet.kernel.inprocess.exchange import Exchange
 from trivet.kernel.own_context import OwnContext
 from trivet.kernel.rpc import Behaviour, Metadata
@@ -33,6 +34,11 @@ class InProcessContext(OwnContext):
 
     def write(self, message: Any) -> Coroutine[Any, Any, None]:
         return self._exchange.send(message)
+
+    @property
+    def more(self) -> More:
+        """See `More`."""
+        return self._exchange.more
 
     async def read(self) -> Any:
         if self._exchange.requests is None:

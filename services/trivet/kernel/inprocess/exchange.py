@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from trivet.kernel.call import Call
+from trivet.kernel.codec.runs import Reader
 from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.rpc import Metadata
 from trivet.kernel.wakeup import Wakeup
@@ -51,6 +52,7 @@ class Exchange:
         "messages",
         "metadata",
         "parent",
+        "reader",
         "requests",
         "response",
         "task",
@@ -73,6 +75,8 @@ class Exchange:
         self.response: Any = None
         self.messages: Window | None = None
         """Made for the first message, because a unary call has none."""
+        self.reader: Reader | None = None
+        """Who waits for a message, if that takes anything at once."""
         self.changed = Wakeup(loop)
         """Notified of each message, of initial metadata and of the end."""
         self.initial: Metadata | None = None
@@ -153,6 +157,10 @@ class Exchange:
             self.initial = ()
         messages.append(message)
         self.changed.notify()
+
+    def more(self, texts: list[str]) -> bool:
+        """Hand further texts of the run that the last message ended with to the reader, if it waits; see `More`."""
+        return self.reader is not None and self.code is None and not self.messages and self.reader.more(texts)
 
     def take(self, messages: Window) -> Any:
         """The next one of `messages`, which there is, for the reader."""

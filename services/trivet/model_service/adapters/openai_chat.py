@@ -11,6 +11,7 @@ import orjson
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec.message_codec import codec_for
+from trivet.kernel.codec.runs import More, no_more
 from trivet.kernel.errors import InvalidRequest, ServiceError, UpstreamFailed, UpstreamRejected
 from trivet.model_service.adapters.chat_flavors import COMPATIBLE, ChatFlavor, in_flavor
 from trivet.model_service.adapters.missing_api import is_missing
@@ -22,7 +23,7 @@ from trivet.model_service.adapters.openai_chat_text import TextPieces, TextTempl
 from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
-from trivet.model_service.domain.ports import ModelInfo
+from trivet.model_service.domain.ports import ModelInfo, Words
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 from trivet.model_service.faces.chat_reasoning import without_seals
 
@@ -41,8 +42,8 @@ _Told = _Split | TextPieces
 """What a stream says next."""
 
 
-def _unchanged(said: T) -> T:
-    return said
+def _unchanged(body: Body) -> Body:
+    return body
 
 
 class OpenAIChat:
@@ -73,7 +74,7 @@ class OpenAIChat:
         if not request.stream:
             yield await self.whole_turn(request)
             return
-        async with aclosing(self.turn_as(request, _unchanged)) as batches:
+        async with aclosing(self.turn_as(request, _AsTheyAre())) as batches:
             async for events in batches:
                 yield events
 
@@ -86,7 +87,7 @@ class OpenAIChat:
         reader = ChunkReader()
         return [*reader.read(*self._split(answer)), *reader.finish()]
 
-    def turn_as(self, request: TurnRequest, words: Callable[[list[TurnEvent]], T | None]) -> AsyncGenerator[T]:
+    def turn_as(self, request: TurnRequest, words: Words[T]) -> AsyncGenerator[T]:
         """See `TellsTurns.turn_as`."""
         return self._stream(chat_body(request, self._flavor), _Events(words))
 
@@ -127,11 +128,11 @@ class OpenAIChat:
         return completion
 
     def stream_chat_completion(
-        self, request: CreateChatCompletionRequest, upstream_model: str
+        self, request: CreateChatCompletionRequest, upstream_model: str, more: More | None = None
     ) -> AsyncGenerator[ChatCompletionChunkBatch]:
         """See `NativeChat.stream_chat_completion`."""
         body = self._native_body(request, upstream_model, stream=True)
-        return self._stream(body, _Chunks(request.model), functions=bool(request.functions))
+        return self._stream(body, _Chunks(request.model, more), functions=bool(request.functions))
 
     def _native_body(self, request: CreateChatCompletionRequest, upstream_model: str, *, stream: bool) -> Body:
         body: Body = codec_for(CreateChatCompletionRequest).encode(without_seals(request))
@@ -156,7 +157,12 @@ class OpenAIChat:
         """Batches of repaired chunks in another form; unless it raises, every choice that began has ended when it ends."""
         repair, template = ChunkRepair(functions=functions), TextTemplate()
         whole = False
-        async with aclosing(self._http.post_stream(_PATH, self._adapt(body))) as batches:
+
+        def taker(data: bytes) -> bool:
+            texts = template.texts_of(data)
+            return bool(texts) and form.more(self._merged(texts) if len(texts) > 1 else texts)
+
+        async with aclosing(self._http.post_stream(_PATH, self._adapt(body), taker=taker)) as batches:
             try:
                 async for batch in batches:
                     chunks: list[_Told] = []
@@ -184,7 +190,7 @@ class OpenAIChat:
         while position < len(batch):
             if texts := template.texts(batch, position):
                 position += len(texts)
-                told.append(template.pieces(["".join(texts)] if self._merge_text else texts))
+                told.append(template.pieces(self._merged(texts)))
                 continue
             event = batch[position]
             position += 1
@@ -203,6 +209,9 @@ class OpenAIChat:
             except UpstreamFailed:
                 if not whole:
                     raise
+
+    def _merged(self, texts: list[str]) -> list[str]:
+        return ["".join(texts)] if self._merge_text else texts
 
     def _chunk(self, event: SseEvent) -> Body:
         try:
@@ -240,12 +249,27 @@ class _Form(Protocol[S]):
         """Those that end it."""
         ...
 
+    def more(self, texts: list[str]) -> bool:
+        """Whether further texts of the run that the last message ended with went on without a message of their own."""
+        ...
+
+
+class _AsTheyAre:
+    """The events of a turn, said as they are."""
+
+    more = staticmethod(no_more)
+
+    def batch(self, events: list[TurnEvent]) -> list[TurnEvent]:
+        """See `Words.batch`."""
+        return events
+
 
 class _Events(Generic[T]):
     """The events of a turn, in the words of who asks for them."""
 
-    def __init__(self, words: Callable[[list[TurnEvent]], T | None]) -> None:
+    def __init__(self, words: Words[T]) -> None:
         self._words = words
+        self.more = words.more
         self._reader = ChunkReader()
 
     def batches(self, said: Sequence[_Told]) -> Iterable[T]:
@@ -259,16 +283,17 @@ class _Events(Generic[T]):
         return self._told(list(self._reader.finish()))
 
     def _told(self, events: list[TurnEvent]) -> Iterable[T]:
-        told = self._words(events) if events else None
+        told = self._words.batch(events) if events else None
         return () if told is None else (told,)
 
 
 class _Chunks:
     """The chunks as they are, with what they share: one id and one time, whatever the upstream changes on the way."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, more: More | None) -> None:
         self._sent: Body = {}
         self._model = model
+        self.more = more or no_more
 
     def batches(self, said: Sequence[_Told]) -> Iterable[ChatCompletionChunkBatch]:
         """See `_Form.batches`. What is new or changed begins a message: it says nothing of earlier chunks."""

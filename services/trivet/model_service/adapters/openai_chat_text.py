@@ -43,6 +43,8 @@ class TextTemplate:
     def __init__(self) -> None:
         self._before = b""
         self._after = b""
+        self._opening = b""
+        self._closing = b""
         self._chunk = ChatCompletionChunk()
         self._was_text = False
         self._fits = True
@@ -63,6 +65,20 @@ class TextTemplate:
         texts = _strings(strings)
         self._fits = self._fits or bool(texts)
         return texts
+
+    def texts_of(self, data: bytes) -> list[str]:
+        """The texts of bytes that are nothing but whole events of that look, as they come; none, if they are anything else."""
+        opening, closing = self._opening, self._closing
+        if (
+            not self._before
+            or not data.startswith(opening)
+            or not data.endswith(closing)
+            or len(data) < len(opening) + len(closing)
+        ):
+            return []
+        inner = data[len(opening) : -len(closing)]
+        # No JSON string holds a line break: those there are stand between two events.
+        return _strings(inner.split(closing + opening) if b"\n" in inner else [inner])
 
     def pieces(self, texts: list[str]) -> TextPieces:
         """What chunks with these texts say."""
@@ -90,6 +106,7 @@ class TextTemplate:
         # Only if that was the text, and not some other string under a key of that name.
         if _content(orjson.loads(before + orjson.dumps(_PROBE) + after)) == _PROBE:
             self._before, self._after, self._fits = before, after, False
+            self._opening, self._closing = b"data: " + before, after + b"\n\n"
             # Its own object: pieces that were read by an earlier template still have that one's.
             self._chunk = ChatCompletionChunk()
             self._chunk.CopyFrom(chunk)
@@ -136,6 +153,9 @@ def _content(chunk: Any) -> object:
 def _strings(texts: list[bytes]) -> list[str]:
     """The strings in as many JSON texts; none, if there is something else among them."""
     try:
+        if len(texts) == 1:
+            text = orjson.loads(texts[0])
+            return [text] if isinstance(text, str) else []
         found = orjson.loads(b"[%b]" % b",".join(texts))
     except orjson.JSONDecodeError:
         return []

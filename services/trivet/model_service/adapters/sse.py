@@ -1,5 +1,6 @@
 """Server-sent events as upstreams really send them: bytes in, events out, however the bytes are split."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from trivet.kernel.errors import UpstreamFailed
@@ -39,7 +40,7 @@ class SseParser:
             UpstreamFailed: an event is larger than the limit.
         """
         # One whole event of one line, which is what comes while a model speaks.
-        if data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2 and self._is_between_events(data):
+        if data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2 and self._is_whole(data):
             return [SseEvent("", data[6:-2])]
         if data and (self._after_cr or b"\r" in data):
             data = self._with_plain_newlines(data)
@@ -57,7 +58,19 @@ class SseParser:
         self._pieces, self._size = [], 0
         return self._events([rest])
 
-    def _is_between_events(self, data: bytes) -> bool:
+    def before(self, taker: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+        """`taker`, asked only for bytes that begin where an event does, after the first one, and hold none that is too large.
+
+        What it takes is whole events, and is not fed.
+        """
+        limit = self._limit
+
+        def asked(data: bytes) -> bool:
+            return not (self._pieces or self._first or self._after_cr or len(data) > limit) and taker(data)
+
+        return asked
+
+    def _is_whole(self, data: bytes) -> bool:
         """Whether `data` begins where an event does, and ends where one does if it has no more newlines than two at its end."""
         fresh = not (self._pieces or self._first or self._after_cr)
         return fresh and data.endswith(b"\n\n") and b"\r" not in data and len(data) <= self._limit

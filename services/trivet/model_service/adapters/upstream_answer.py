@@ -1,6 +1,6 @@
 """The answer of a provider to one call."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -122,6 +122,14 @@ class UpstreamAnswer:
                 yield events
         if events := parser.close():
             yield events
+
+    def offer(self, taker: Callable[[bytes], bool]) -> None:
+        """Have the bytes that come while somebody waits in `read` offered to `taker`, in the turn of the loop in which they come.
+
+        What it takes, by saying so, is not read. It is not asked where the body has to be decoded first.
+        """
+        if self.read == self._connection.read:
+            self._connection.taker = taker
 
     async def settle(self) -> None:
         """Waits a moment for the end of the body after its last event, so that the connection can serve the next call."""

@@ -84,18 +84,23 @@ class UpstreamHttp:
         is_last: Callable[[SseEvent], bool] = is_done,
         whole: str = "choices",
         headers: Mapping[str, str] = _NO_HEADERS,
+        taker: Callable[[bytes], bool] | None = None,
     ) -> AsyncGenerator[list[SseEvent]]:
         """The events that answer `body`, in batches of what was ready together.
 
         The batch that holds the event for which `is_last` is true is the last one. Read on to the end of the iterator
         then: that gives the connection back for the next call instead of closing it. An upstream that answers in one
         piece all the same, which something under the key `whole` tells, gives one event with the whole answer.
+
+        `taker` is offered bytes that begin where an event does, as soon as they come; of what it takes, there are no events here.
         """
         with await self._ask(Asked("POST", path, _model(body), _EVENTS), orjson.dumps(body), headers) as answer:
             if answer.content_type == "application/json":
                 yield [await self._in_one_piece(answer, whole)]
                 return
             parser = SseParser(self._limits.max_event_bytes)
+            if taker is not None:
+                answer.offer(parser.before(taker))
             while data := await answer.read():
                 if events := parser.feed(data):
                     yield events

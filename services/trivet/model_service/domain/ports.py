@@ -1,12 +1,13 @@
 """What ModelService needs of an upstream: the port that every dialect adapter fills."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 
 T = TypeVar("T")
+W = TypeVar("W", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,18 @@ class Dialect(Protocol):
         ...
 
 
+class Words(Protocol[W]):
+    """How events of a turn are told to who asked for it."""
+
+    def batch(self, events: list[TurnEvent], /) -> W | None:
+        """The next message; None where the events say nothing in it."""
+        ...
+
+    def more(self, texts: list[str], /) -> bool:
+        """Whether further texts of the run that the last message ended with could be told without a message; if not, none was."""
+        ...
+
+
 @runtime_checkable
 class TellsTurns(Protocol):
     """A dialect that tells a turn in the words of who asks.
@@ -57,8 +70,8 @@ class TellsTurns(Protocol):
         """All events of a turn that is no stream. Raises as `turn` does."""
         ...
 
-    def turn_as(self, request: TurnRequest, words: Callable[[list[TurnEvent]], T | None]) -> AsyncGenerator[T]:
-        """As `turn` gives one that is a stream, each batch in other words; one for which there are none is left out."""
+    def turn_as(self, request: TurnRequest, words: Words[T]) -> AsyncGenerator[T]:
+        """As `turn` gives one that is a stream, each batch in these words; one for which there are none is left out."""
         ...
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeGuard, runtime_checkable
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
+from trivet.kernel.codec.runs import More
 from trivet.model.v1.message_service_pb2 import (
     CountMessageTokensRequest,
     CreatedMessage,
@@ -33,9 +34,9 @@ class NativeChat(Protocol):
         ...
 
     def stream_chat_completion(
-        self, request: CreateChatCompletionRequest, upstream_model: str
+        self, request: CreateChatCompletionRequest, upstream_model: str, more: More | None = None
     ) -> AsyncGenerator[ChatCompletionChunkBatch]:
-        """The answer in batches of the chunks that were ready together."""
+        """The answer in batches of the chunks that were ready together. Text that goes on may be told by `more` instead."""
         ...
 
 

@@ -94,6 +94,10 @@ class MessageOutput(OutputItem):
         # Each of the texts but the first takes a number of its own.
         self._telling.skip(len(texts) - 1)
 
+    def told(self, texts: Sequence[str]) -> None:
+        self._text += texts
+        self._telling.skip(len(texts))
+
     def _tell_annotation(self, event: AnnotationAdded) -> None:
         annotation = read_upstream_json(content.Annotation, event.raw)
         annotations = self._parts[-1].output_text.annotations

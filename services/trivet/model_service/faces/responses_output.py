@@ -54,6 +54,10 @@ class OutputItem:
         """Tell more of a text, in one event."""
         raise NotImplementedError
 
+    def told(self, texts: Sequence[str]) -> None:
+        """Take note of more of a text that somebody else has told, by as many events."""
+        raise NotImplementedError
+
     def open(self, output_index: int) -> None:
         """Tell that the item begins, at this place of the output."""
         self.output_index = output_index

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
+from trivet.kernel.codec.runs import More
 from trivet.kernel.errors import ServiceError
 from trivet.model.v1 import response_pb2 as pb
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
@@ -43,7 +44,9 @@ class ResponseRenderer:
     of it can come.
     """
 
-    def __init__(self, told: pb.Response, names: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(self, told: pb.Response, names: Mapping[str, tuple[str, str]], more: More | None = None) -> None:
+        """`more` takes texts that need no message, where nobody has to see one."""
+        self._more = more
         self.response = told
         self.started = False
         self._names = names
@@ -60,6 +63,13 @@ class ResponseRenderer:
             for event in events:
                 self._tell(event)
         return self._telling.take()
+
+    def more(self, texts: list[str]) -> bool:
+        """See `Words.more`."""
+        if self._more is None or len(self._queue) != 1 or not self._queue[0].says_text or not self._more(texts):
+            return False
+        self._queue[0].told(texts)
+        return True
 
     def render(self, events: Iterable[TurnEvent]) -> list[ResponseEvent]:
         """The events of the stream for the next ones of the turn."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any, Protocol
 
+from trivet.kernel.codec.runs import More
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response, ResponseUsage
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
@@ -31,8 +32,8 @@ class Maker(Making, Protocol):
         """The whole response. Raises what the provider raises."""
         ...
 
-    def stream(self, plan: Plan) -> Batches:
-        """The response as it comes. Raises what the provider raises before it says anything."""
+    def stream(self, plan: Plan, more: More | None = None) -> Batches:
+        """The response as it comes, of which text that goes on may go to `more`. Raises what the provider raises before it says anything."""
         ...
 
 
@@ -64,11 +65,11 @@ class Creation:
             await self._recorder.keep(plan, response)
         return shown.response(response)
 
-    async def stream(self, request: CreateResponseRequest, owner: str) -> Batches:
-        """The events of the response; those of one in the background are followed as they are kept."""
+    async def stream(self, request: CreateResponseRequest, owner: str, more: More | None = None) -> Batches:
+        """The events of the response, but for what `more` takes where none is kept; those of one in the background are followed as they are kept."""
         shown = Shown.asked(request.include)
         plan = await self._planner.plan(request, owner)
-        async with aclosing(await self._batches(plan)) as batches:
+        async with aclosing(await self._batches(plan, more)) as batches:
             async for batch in batches:
                 yield shown.batch(batch)
 
@@ -78,11 +79,12 @@ class Creation:
         await self._turns.check(_asked_of_model(plan))
         return await self._runs.start(plan)
 
-    async def _batches(self, plan: Plan) -> Batches:
+    async def _batches(self, plan: Plan, more: More | None) -> Batches:
         if plan.told.background:
             queued = await self._queued(plan)
             return self._follower.follow(queued.id, plan.owner)
-        made = _warm_up_stream(plan) if plan.is_warm_up else self._maker.stream(plan)
+        # Of a response that is kept, the recorder sees each event.
+        made = _warm_up_stream(plan) if plan.is_warm_up else self._maker.stream(plan, None if plan.kept else more)
         if plan.kept:
             return self._recorder.record(plan, made)
         return self._recorder.converse(plan, made) if plan.is_remembered else made

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from trivet.kernel.codec.runs import without_runs
+from trivet.kernel.codec.runs import More, without_runs
 from trivet.kernel.errors import ServiceError, UnsupportedParameter
 from trivet.kernel.loop import CallFinished, Streamed, run
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
@@ -63,13 +63,13 @@ class ResponseMaker:
                 raise
             yield [*assembly.close_interrupted(), *assembly.fail(error)]
 
-    def stream(self, plan: Plan) -> AsyncGenerator[ResponseEventBatch]:
-        """The response as it comes, which may be in runs. See `make` for what is raised."""
+    def stream(self, plan: Plan, more: More | None = None) -> AsyncGenerator[ResponseEventBatch]:
+        """The response as it comes, which may be in runs, and by `more`. See `make` for what is raised."""
         if plan.is_plain:
-            return self._turns.plain.stream(plan.request, plan.told)
+            return self._turns.plain.stream(plan.request, plan.told, more)
         if self._is_ours(plan):
             return self._stream(plan)
-        return self._turns.stream(sole_request(plan), plan.told)
+        return self._turns.stream(sole_request(plan), plan.told, more)
 
     def whole(self, plan: Plan) -> Coroutine[Any, Any, Response]:
         """The response in one piece. Raises what `make` raises; what fails later is a response that says so."""

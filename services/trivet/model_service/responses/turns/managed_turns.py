@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from trivet.kernel.address_guard import AddressGuard
+from trivet.kernel.codec.runs import More
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
@@ -44,9 +45,12 @@ class ManagedTurns(ModelTurns):
         """See `ModelTurns.create`."""
         return self.layered(request, told).create(request, told)
 
-    def stream(self, request: CreateResponseRequest, told: Response) -> AsyncGenerator[ResponseEventBatch]:
+    def stream(
+        self, request: CreateResponseRequest, told: Response, more: More | None = None
+    ) -> AsyncGenerator[ResponseEventBatch]:
         """See `ModelTurns.stream`."""
-        return self.layered(request, told).stream(request, told)
+        asking = self.layered(request, told)
+        return self._plain.stream(request, told, more) if asking is self._plain else asking.stream(request, told)
 
     def layered(self, request: CreateResponseRequest, told: Response) -> Asking:
         """What asks for the turn of such a request: with all layers around it if one of them is concerned."""
