@@ -101,3 +101,24 @@ def test_an_event_above_the_limit_is_an_upstream_failure(pieces: list[bytes]) ->
 
 def test_many_small_events_do_not_add_up_to_the_limit() -> None:
     assert len(parsed(b"data: 12345\n\n" * 100, limit=100)) == 100
+
+
+@pytest.mark.parametrize(
+    ("before", "data", "asked"),
+    [
+        (b"data: a\n\n", b"data: b\n\n", True),
+        (b"data: a\n\n: ping\n\n", b"data: b\n\n", True),
+        (b"", b"data: b\n\n", False),
+        (b"data: a\n\nda", b"ta: b\n\n", False),
+        (b"data: a\n\ndata: x\n", b"data: b\n\n", False),
+        (b"data: a\r\n\r", b"data: b\n\n", False),
+        (b"data: a\n\n", b"data: " + b"b" * 40 + b"\n\n", False),
+    ],
+)
+def test_bytes_are_offered_only_where_an_event_begins(before: bytes, data: bytes, asked: bool) -> None:
+    parser, offered = SseParser(40), list[bytes]()
+    taker = parser.before(lambda given: not offered.append(given))
+    parser.feed(before)
+
+    assert taker(data) is asked
+    assert offered == [data] * asked

@@ -49,6 +49,10 @@ def learned(**said: Any) -> TextTemplate:
     return template
 
 
+def written(text: str) -> bytes:
+    return b"data: " + orjson.dumps(chunk(text)) + b"\n\n"
+
+
 def events(*chunks: dict[str, Any]) -> list[SseEvent]:
     return [SseEvent("", orjson.dumps(one)) for one in chunks]
 
@@ -58,6 +62,43 @@ def test_texts_are_read_as_a_parser_would(texts: list[str]) -> None:
     sent = events(*map(chunk, texts))
 
     assert learned().texts(sent, 0) == [orjson.loads(event.data)["choices"][0]["delta"]["content"] for event in sent]
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_texts_are_read_from_the_bytes_of_events(texts: list[str]) -> None:
+    assert learned().texts_of(b"".join(map(written, texts))) == texts
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        written("a")[:-1],
+        written("a")[1:],
+        written("a") + b"\n",
+        written("a") + b": ping\n\n",
+        b": ping\n\n" + written("a"),
+        b"event: error\n" + written("a"),
+        written("a").replace(b"\n", b"\r\n"),
+        written("a").replace(b"data: ", b"data:"),
+        written("a") + b"data: [DONE]\n\n",
+        written("a") + b"\n" + written("b"),
+        b"data: " + orjson.dumps(chunk("a")).replace(b'"a"', b'"a\n"') + b"\n\n",
+        b"data: " + orjson.dumps(chunk("a")).replace(b'"a"', b'"a","b"') + b"\n\n",
+        b"data: " + orjson.dumps(chunk("a")).replace(b'"a"', b"7") + b"\n\n",
+        b"data: " + orjson.dumps(chunk("a")).replace(b'"a"', b"") + b"\n\n",
+        written("a") + b"data: " + orjson.dumps(chunk("a")).replace(b'"a"', b"null") + b"\n\n",
+    ],
+)
+def test_bytes_with_anything_else_in_them_are_left_to_the_parser(data: bytes) -> None:
+    assert learned().texts_of(data) == []
+
+
+def test_before_a_text_was_learned_and_after_it_was_forgotten_there_are_none() -> None:
+    assert TextTemplate().texts_of(written("a")) == []
+    template = learned()
+    template.forget()
+    assert template.texts_of(written("a")) == []
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from typing import Any
 
 import orjson
 import pytest
+from google.protobuf.wrappers_pb2 import StringValue
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trivet.bridge.numbering import Numbering
 from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk, ChatCompletionChunkBatch
-from trivet.kernel.codec.runs import without_runs
+from trivet.kernel.codec.runs import Continuation, without_runs
 from trivet.kernel.codec.sse import stream_codec
 from trivet.kernel.errors import UpstreamFailed
 from trivet.model.v1 import model_service_pb2
@@ -95,3 +96,79 @@ def test_a_run_is_one_frame_for_each_of_its_texts() -> None:
     data = [orjson.loads(frame.partition(b"data: ")[2]) for frame in frames.split(b"\n\n") if frame]
     assert frames.count(b"event: response.output_text.delta\n") == 2
     assert [(event["delta"], event["sequence_number"], event["logprobs"]) for event in data] == [("a", 7, []), ("b", 8, [])]
+
+
+@given(st.lists(TEXTS, min_size=2, max_size=4))
+def test_what_goes_on_with_a_run_has_the_frames_of_a_run_behind_it(given_texts: list[list[str]]) -> None:
+    first, *others = given_texts
+    for codec, run, numbers in ((CHAT, chat, False), (RESPONSES, responses, True)):
+        going, told = codec.open(), codec.open()
+        told.frames(run(*first))
+        going.frames(run(*first))
+        number = 7 + len(first)
+        for texts in others:
+            behind = responses(*texts, first=number) if numbers else chat(*texts)
+            assert going.more(texts) == told.frames(behind)
+            number += len(texts)
+        assert (going.count, told.count) == (sum(map(len, given_texts)),) * 2
+
+
+def test_nothing_goes_on_with_what_is_no_run() -> None:
+    stream = CHAT.open()
+    assert stream.more(["a"]) is None
+    stream.frames(chat("a"))
+    assert stream.more(["b"]) is not None
+    stream.frames(ChatCompletionChunkBatch(chunks=[ChatCompletionChunk(extra='{"odd":1}')]))
+    assert stream.more(["c"]) is None
+    # Nor where what all events have in common has changed.
+    stream.frames(chat("a"))
+    stream.frames(ChatCompletionChunkBatch(model="another"))
+    assert stream.more(["c"]) is None
+
+
+def test_an_error_after_what_goes_on_with_a_run_has_the_next_number() -> None:
+    stream, numbering = RESPONSES.open(), Numbering(RESPONSES)
+    stream.frames(responses("a", "b", first=5))
+    stream.more(["c", "d", "e"])
+    numbering.passed(stream.count, stream.last, stream.after_last)
+    assert numbering.failure(UpstreamFailed("It broke."))["sequence_number"] == 10
+
+
+def test_only_what_is_nothing_but_a_run_is_written_as_one() -> None:
+    stream = RESPONSES.open()
+    single = ResponseEventBatch(events=[ResponseEvent(output_text_delta=OutputTextDeltaEvent(delta="a"))])
+    both = ResponseEventBatch(events=[*responses("a").events, *single.events])
+
+    assert [stream.of_run(batch) for batch in (single, both, ResponseEventBatch())] == [None, None, None]
+    assert CHAT.open().of_run(chat("a")) is None, "it says something of the whole stream"
+    assert stream.of_run(responses("a")) == RESPONSES.open().frames(responses("a"))
+
+
+def test_messages_that_go_on_with_a_run_say_what_is_new() -> None:
+    said = Continuation.of(chat("a", extra='{"provider":"x"}'))
+    assert said is not None
+    assert said.message(["b", "c"]) == ChatCompletionChunkBatch(
+        chunks=[ChatCompletionChunk(contents=["b", "c"], extra='{"provider":"x"}')]
+    )
+
+    numbered = Continuation.of(responses("a", "b", first=5))
+    assert numbered is not None
+    assert numbered.message(["c"]) == responses("c", first=7)
+    assert numbered.message(["c"]) == responses("c", first=7), "what has not gone out takes no number"
+    numbered.passed(1)
+    assert numbered.message(["d", "e"]) == responses("d", "e", first=8)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ChatCompletionChunkBatch(id="c"),
+        ChatCompletionChunkBatch(chunks=[*chat("a").chunks, ChatCompletionChunk()]),
+        ChatCompletionChunk(contents=["a"]),
+        StringValue(value="a"),
+        b"bytes",
+        None,
+    ],
+)
+def test_there_are_no_messages_that_go_on_with_what_does_not_end_with_a_run(message: Any) -> None:
+    assert Continuation.of(message) is None

@@ -388,3 +388,42 @@ async def test_leaving_a_wait_leaves_the_connection_as_it_is_until_it_is_release
     assert await whole(connection) == b"{}"
     connection.release()
     assert rig.freed == 1
+
+
+async def test_what_comes_while_somebody_waits_is_offered_first() -> None:
+    rig, offered, refused = Rig(), list[bytes](), {b"no"}
+    connection = rig.ask()
+    connection.taker = lambda data: data not in refused and not offered.append(data)
+    rig.feed([CHUNKED, b"2\r\nno\r\n"])
+    await connection.head()
+    assert await connection.read() == b"no"
+
+    reading = asyncio.create_task(connection.read())
+    await asyncio.sleep(0)
+    rig.feed([b"1\r\na\r\n", b"1\r\nb\r\n1\r\nc\r\n"])
+    await asyncio.sleep(0)
+    assert (offered, reading.done()) == ([b"a", b"bc"], False)
+
+    rig.feed([b"2\r\nno\r\n", b"1\r\ne\r\n"])
+    assert await reading == b"noe", "nothing overtakes what is not read yet"
+    rig.feed([b"1\r\nf\r\n"])
+    assert await connection.read() == b"f", "nobody waited for it"
+    assert offered == [b"a", b"bc"]
+
+
+async def test_the_end_of_an_answer_and_the_answers_of_later_calls_are_not_offered() -> None:
+    rig, offered = Rig(), list[bytes]()
+    connection = rig.ask()
+    connection.taker = lambda data: not offered.append(data)
+    reading = asyncio.create_task(whole(connection))
+    await asyncio.sleep(0)
+    rig.feed([CHUNKED + b"1\r\na\r\n0\r\n\r\n"])
+    assert await reading == b"a"
+    connection.release()
+
+    connection = rig.ask()
+    reading = asyncio.create_task(whole(connection))
+    await asyncio.sleep(0)
+    rig.feed([CHUNKED, b"1\r\nb\r\n", b"0\r\n\r\n"])
+    assert await reading == b"b"
+    assert offered == []

@@ -269,7 +269,6 @@ class _Events(Generic[T]):
 
     def __init__(self, words: Words[T]) -> None:
         self._words = words
-        self.more = words.more
         self._reader = ChunkReader()
 
     def batches(self, said: Sequence[_Told]) -> Iterable[T]:
@@ -281,6 +280,11 @@ class _Events(Generic[T]):
     def last(self) -> Iterable[T]:
         """See `_Form.last`."""
         return self._told(list(self._reader.finish()))
+
+    def more(self, texts: list[str]) -> bool:
+        """See `_Form.more`."""
+        # An empty text is no event of a turn.
+        return self._words.more(texts if all(texts) else list(filter(None, texts)))
 
     def _told(self, events: list[TurnEvent]) -> Iterable[T]:
         told = self._words.batch(events) if events else None

@@ -66,6 +66,8 @@ class ResponseRenderer:
 
     def more(self, texts: list[str]) -> bool:
         """See `Words.more`."""
+        if not texts:
+            return True
         if self._more is None or len(self._queue) != 1 or not self._queue[0].says_text or not self._more(texts):
             return False
         self._queue[0].told(texts)
