@@ -55,7 +55,6 @@ class Pace:
 @asynccontextmanager
 async def asking(shape: Shape, face: str, pace: Pace, **more: Any) -> AsyncIterator[aiohttp.ClientResponse]:
     shape.upstream.play(pace.steps)
-    # Of a response that is kept each event is; here it is about those that nobody keeps.
     asked = body(face, "lab/m", streamed=True) | ({"store": False} if face == "responses" else {}) | more
     pace.gates[0].set()
     async with shape.http.post(PATHS[face], json=asked) as answer:
@@ -129,6 +128,23 @@ async def test_a_stream_that_breaks_counts_what_went_out_before(shape: Shape) ->
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["output"][0]["content"][0]["text"] == "".join(WORDS)
+
+
+async def test_a_response_that_is_kept_is_kept_as_it_was_told(shape: Shape) -> None:
+    pace, raw = Pace([said(word) for word in WORDS]), b""
+    async with asking(shape, "responses", pace, store=True) as answer:
+        for gate, word in zip(pace.gates, WORDS, strict=True):
+            gate.set()
+            raw += await read_until(answer, word.strip().encode())
+        raw += await answer.read()
+
+    events: list[Json] = data_of(raw)
+    url = f"/v1/responses/{events[0]['response']['id']}"
+    async with shape.http.get(url, params={"stream": "true"}) as answer:
+        assert data_of(await answer.read()) == events
+    assert texts("responses", raw) == "".join(WORDS)
+    async with shape.http.get(url, params={"stream": "true", "starting_after": "7"}) as answer:
+        assert data_of(await answer.read()) == events[8:]
 
 
 @of_each_face

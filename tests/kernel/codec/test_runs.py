@@ -34,6 +34,12 @@ def responses(*texts: str, first: int = 7, **said: Any) -> ResponseEventBatch:
     return ResponseEventBatch(events=[ResponseEvent(output_text_delta=run)])
 
 
+def going_on(message: Any) -> Continuation:
+    continuation = Continuation()
+    continuation.follow(message)
+    return continuation
+
+
 @given(TEXTS, st.sampled_from(["", '{"provider":"x"}', '{"odd":"\ue000run\ue000"}']))
 def test_the_frames_of_a_run_of_chunks_are_those_of_its_chunks(texts: list[str], extra: str) -> None:
     run = chat(*texts, extra=extra)
@@ -145,14 +151,12 @@ def test_only_what_is_nothing_but_a_run_is_written_as_one() -> None:
 
 
 def test_messages_that_go_on_with_a_run_say_what_is_new() -> None:
-    said = Continuation.of(chat("a", extra='{"provider":"x"}'))
-    assert said is not None
+    said = going_on(chat("a", extra='{"provider":"x"}'))
     assert said.message(["b", "c"]) == ChatCompletionChunkBatch(
         chunks=[ChatCompletionChunk(contents=["b", "c"], extra='{"provider":"x"}')]
     )
 
-    numbered = Continuation.of(responses("a", "b", first=5))
-    assert numbered is not None
+    numbered = going_on(responses("a", "b", first=5))
     assert numbered.message(["c"]) == responses("c", first=7)
     assert numbered.message(["c"]) == responses("c", first=7), "what has not gone out takes no number"
     numbered.passed(1)
@@ -171,4 +175,4 @@ def test_messages_that_go_on_with_a_run_say_what_is_new() -> None:
     ],
 )
 def test_there_are_no_messages_that_go_on_with_what_does_not_end_with_a_run(message: Any) -> None:
-    assert Continuation.of(message) is None
+    assert going_on(message).message(["a"]) is None

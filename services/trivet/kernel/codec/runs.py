@@ -159,37 +159,55 @@ _Render = Callable[[Sequence[str], int], bytes]
 
 
 class Continuation:
-    """Makes messages of further texts of the run that a message of a stream ended with, for who has to send messages."""
+    """Makes messages of further texts of the run that a stream's last message ended with, for who has to send or keep messages."""
 
-    def __init__(self, batch: Message, events: str, found: tuple[Any, _Run]) -> None:
-        """`found` is what `Runs.found_in` finds in the last one of the events, in the field of that name."""
-        holder, self._run = found
-        self._batch = type(batch)()
-        event = getattr(self._batch, events).add()
-        event.CopyFrom(getattr(batch, events)[-1])
-        self._holder = runs_of(event.DESCRIPTOR).holder(event)
-        self._texts = getattr(self._holder, self._run.name)
-        self._next = len(self._texts) + (getattr(holder, self._run.counted_by) if self._run.counted_by else 0)
+    __slots__ = ("_batch", "_holder", "_last", "_next", "_run")
 
-    @classmethod
-    def of(cls, batch: Any) -> "Continuation | None":
-        """What goes on with a message; None where it does not end with a run."""
-        events = _events_of(batch.DESCRIPTOR) if isinstance(batch, Message) else ""
-        said = getattr(batch, events) if events else ()
-        found = runs_of(said[-1].DESCRIPTOR).found_in(said[-1]) if said else None
-        return None if found is None else cls(batch, events, found)
+    def __init__(self) -> None:
+        self._last: Any = None
+        self._batch: Message | None = None
+        self._holder: Any = None
+        self._run: _Run | None = None
+        self._next = 0
 
-    def message(self, texts: Sequence[str]) -> Message:
-        """The message that says these next; it is another one after the next call."""
-        del self._texts[:]
-        self._texts.extend(texts)
-        if self._run.counted_by:
-            setattr(self._holder, self._run.counted_by, self._next)
+    def follow(self, message: Any) -> None:
+        """This is the last message now."""
+        self._last = message
+
+    def message(self, texts: Sequence[str]) -> Any:
+        """The message that says these next, the same object each time; None if the last one does not end with a run.
+
+        It has gone out when `passed` says so; otherwise it is as if it had not been made.
+        """
+        if self._last is not None:
+            self._begin()
+        holder, run = self._holder, self._run
+        if run is None:
+            return None
+        holder.ClearField(run.name)
+        getattr(holder, run.name).extend(texts)
+        if run.counted_by:
+            setattr(holder, run.counted_by, self._next)
         return self._batch
 
     def passed(self, texts: int) -> None:
         """So many have gone out."""
         self._next += texts
+
+    def _begin(self) -> None:
+        last, self._last, self._run = self._last, None, None
+        name = _events_of(last.DESCRIPTOR) if isinstance(last, Message) else ""
+        events: Any = getattr(last, name) if name else ()
+        found = runs_of(events[-1].DESCRIPTOR).found_in(events[-1]) if events else None
+        if found is None:
+            return
+        holder, run = found
+        self._run = run
+        self._next = len(getattr(holder, run.name)) + (getattr(holder, run.counted_by) if run.counted_by else 0)
+        self._batch = type(last)()
+        event = getattr(self._batch, name).add()
+        event.CopyFrom(events[-1])
+        self._holder = runs_of(event.DESCRIPTOR).holder(event)
 
 
 @cache

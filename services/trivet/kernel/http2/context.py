@@ -70,9 +70,7 @@ class ServedCall(Stream, OwnContext):
         self._head: bytes | None = b""
         """What of the initial metadata is still to be sent; None once they were."""
         self._trailing: Metadata = ()
-        self._last: Any = None
-        """The last message, until it is looked at for what might go on with it."""
-        self._continuation: Continuation | None = None
+        self._continuation = Continuation()
 
     # What comes.
 
@@ -238,7 +236,7 @@ class ServedCall(Stream, OwnContext):
         if self._ended:
             raise grpc.aio.InternalError("The call has ended: nobody reads this message.")
         data = self._serialized(message)
-        self._last, self._continuation = message, None
+        self._continuation.follow(message)
         connection = self._connection
         head, self._head = self._head, None
         first = b"" if head is None else frames.headers(self.id, _ANSWER + head)
@@ -255,15 +253,13 @@ class ServedCall(Stream, OwnContext):
         """See `More`: they get a message all the same, but one that nobody else has to make, and no turn of the loop."""
         if self._ended or self._head is not None or self._serialize is None:
             return False
-        if self._continuation is None:
-            self._continuation, self._last = Continuation.of(self._last), None
-        continuation = self._continuation
-        if continuation is None:
+        message = self._continuation.message(texts)
+        if message is None:
             return False
-        connection, data = self._connection, self._serialize(continuation.message(texts))
+        connection, data = self._connection, self._serialize(message)
         if len(data) > connection.most or not connection.fits(self, len(data)):
             return False
-        continuation.passed(len(texts))
+        self._continuation.passed(len(texts))
         connection.write(connection.message(self, data))
         return True
 

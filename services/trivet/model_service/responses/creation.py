@@ -66,7 +66,7 @@ class Creation:
         return shown.response(response)
 
     async def stream(self, request: CreateResponseRequest, owner: str, more: More | None = None) -> Batches:
-        """The events of the response, but for what `more` takes where none is kept; those of one in the background are followed as they are kept."""
+        """The events of the response, but for what `more` takes; those of one in the background are followed as they are kept."""
         shown = Shown.asked(request.include)
         plan = await self._planner.plan(request, owner)
         async with aclosing(await self._batches(plan, more)) as batches:
@@ -83,10 +83,12 @@ class Creation:
         if plan.told.background:
             queued = await self._queued(plan)
             return self._follower.follow(queued.id, plan.owner)
-        # Of a response that is kept, the recorder sees each event.
-        made = _warm_up_stream(plan) if plan.is_warm_up else self._maker.stream(plan, None if plan.kept else more)
-        if plan.kept:
-            return self._recorder.record(plan, made)
+        recording = self._recorder.recording(plan) if plan.kept else None
+        if recording is not None:
+            more = recording.taking(more)
+        made = _warm_up_stream(plan) if plan.is_warm_up else self._maker.stream(plan, more)
+        if recording is not None:
+            return self._recorder.record(recording, made)
         return self._recorder.converse(plan, made) if plan.is_remembered else made
 
 

@@ -48,13 +48,18 @@ class Recorder:
         elif items := items_of(plan, response):
             await self._store.add_items(response.conversation.id, items)
 
-    async def record(self, plan: Plan, batches: AsyncGenerator[ResponseEventBatch]) -> AsyncGenerator[ResponseEventBatch]:
+    def recording(self, plan: Plan) -> Recording:
+        """What keeps the stream of a response, for `record`."""
+        return Recording(self._store, self._announcements, plan, self._runner)
+
+    async def record(
+        self, recording: Recording, batches: AsyncGenerator[ResponseEventBatch]
+    ) -> AsyncGenerator[ResponseEventBatch]:
         """Pass on `batches` at once, and keep them behind the stream; only the end waits until all is kept.
 
         A stream that cannot be kept goes on, and ends as failed. One that nobody listens to any more is cancelled, and kept
         as that. Raises what `batches` raises before its first event, which leaves nothing behind.
         """
-        recording = Recording(self._store, self._announcements, plan, self._runner)
         failure: ServiceError | None = None
         try:
             async with aclosing(batches):

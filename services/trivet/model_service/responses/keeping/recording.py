@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from trivet.kernel.codec.runs import runs_of
+from trivet.kernel.codec.runs import Continuation, More, runs_of
 from trivet.kernel.errors import Overloaded, ServiceError
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_item_pb2 import Item
@@ -91,6 +91,7 @@ class Recording:
         self._plan = plan
         self._runner = runner
         self._told = Response()
+        self._continuation = Continuation()
         self._waiting: list[_Said] = []
         self._bytes = 0
         self._taken = 0
@@ -110,6 +111,25 @@ class Recording:
         if not self.begun:
             self.begun = True
             self._told.CopyFrom(batch.events[0].created.response)
+        self._continuation.follow(batch)
+        self._take(batch)
+
+    def taking(self, more: More | None) -> More | None:
+        """`more`, of which what it takes is taken here too."""
+        if more is None:
+            return None
+
+        def taken(texts: list[str]) -> bool:
+            batch = self._continuation.message(texts)
+            if batch is None or not more(texts):
+                return False
+            self._take(batch)
+            self._continuation.passed(len(texts))
+            return True
+
+        return taken
+
+    def _take(self, batch: ResponseEventBatch) -> None:
         number = _RUNS.count(batch.events)
         self._taken += number
         if self._useless:
