@@ -29,6 +29,7 @@ from trivet.model_service.domain.turn import (
     RefusalDelta,
     Text,
     TextDelta,
+    TextRun,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
@@ -92,7 +93,7 @@ async def test_text_streams_with_its_usage(upstream: ScriptedUpstream, dialect: 
     assert await events(dialect) == [
         STARTED,
         TextDelta("hi "),
-        TextDelta("you"),
+        TextRun(["you"]),
         TurnFinished("stop", Usage(7, 3, 10, 2, 0, 1), "flex"),
     ]
     assert upstream.requests[0].path == "/v1/chat/completions"
@@ -104,7 +105,7 @@ async def test_events_come_while_the_upstream_still_writes(upstream: ScriptedUps
     async with aclosing(dialect.turn(turn(streamed=True))) as batches:
         assert await anext(batches) == [STARTED, TextDelta("hi ")]
         gate.set()
-        assert await anext(batches) == [TextDelta("you")]
+        assert await anext(batches) == [TextRun(["you"])]
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -216,7 +216,7 @@ async def test_who_accepts_runs_gets_them_and_nobody_else(transport: Transport) 
         ]
         chunks = [one async for batch in stub.StreamChatCompletion(to_chat("chat")) for one in batch.chunks]
 
-    assert WORDS[2:] in [list(one.contents) for one in accepted]
+    assert WORDS[1:] in [list(one.contents) for one in accepted]
     assert not any(one.contents for one in chunks)
     assert [one.choices[0].delta.content for one in chunks if one.choices and one.choices[0].delta.content] == WORDS
 
@@ -230,13 +230,13 @@ async def test_a_response_counts_each_piece_of_a_run() -> None:
 
     runs = [event.output_text_delta for event in said if event.HasField("output_text_delta") and event.output_text_delta.deltas]
     done = next(event.output_text_done for event in said if event.HasField("output_text_done"))
-    assert WORDS[2:] in [list(run.deltas) for run in runs]
+    assert WORDS[1:] in [list(run.deltas) for run in runs]
     assert done.sequence_number == runs[-1].sequence_number + len(runs[-1].deltas)
     assert done.text == "".join(WORDS)
     assert [event.output_text_delta.delta for event in singles if event.HasField("output_text_delta")] == WORDS
 
 
-@pytest.mark.parametrize(("merged", "pieces"), [(False, WORDS), (True, [*WORDS[:2], "".join(WORDS[2:])])])
+@pytest.mark.parametrize(("merged", "pieces"), [(False, WORDS), (True, [*WORDS[:1], "".join(WORDS[1:])])])
 async def test_texts_that_come_together_are_merged_only_where_that_is_configured(merged: bool, pieces: list[str]) -> None:
     dialect = OpenAIChat(cast("UpstreamHttp", InOnePiece({}, STREAMS["plain"])), merge_text=merged)
     stream = dialect.stream_chat_completion(to_chat("chat"), "m")

@@ -46,7 +46,6 @@ class TextTemplate:
         self._opening = b""
         self._closing = b""
         self._chunk = ChatCompletionChunk()
-        self._was_text = False
         self._fits = True
         self._failures = 0
 
@@ -88,15 +87,12 @@ class TextTemplate:
         """Take note of a chunk that was read in full, `data` being what the provider sent."""
         self._failures += not self._fits
         self._before, self._fits = b"", True
-        is_text = self._failures < _MOST_FAILURES and _only_adds_text(chunk)
-        # Not from one alone: pieces of several answers that take turns would be cut in vain.
-        if is_text and self._was_text:
+        if self._failures < _MOST_FAILURES and _only_adds_text(chunk):
             self._cut(data, chunk)
-        self._was_text = is_text
 
     def forget(self) -> None:
         """What came now was no chunk of text."""
-        self._before, self._fits, self._was_text = b"", True, False
+        self._before, self._fits = b"", True
 
     def _cut(self, data: bytes, chunk: ChatCompletionChunk) -> None:
         place = _CONTENT.search(data)
