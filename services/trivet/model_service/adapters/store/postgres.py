@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from trivet.model_service.adapters.store.link import transact
 from trivet.model_service.adapters.store.migrating import migrate
+from trivet.model_service.adapters.store.schema import use_postgresql
 
 T = TypeVar("T")
 
@@ -67,6 +68,7 @@ class PostgresLink:
 
 def postgres_engine(url: URL) -> AsyncEngine:
     """What links of one store connect by."""
+    use_postgresql()
     return create_async_engine(
         url.set(drivername="postgresql+asyncpg"),
         poolclass=NullPool,
