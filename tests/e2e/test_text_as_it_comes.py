@@ -12,12 +12,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.checkers.chat_stream import check_chat_sse
 from tests.checkers.responses_stream import check_responses_sse
 from tests.e2e.bodies import PATHS, body
 from tests.e2e.frames import Json, data_of, read_until
-from tests.e2e.shapes import Shape
+from tests.e2e.shapes import AUTHORIZATION, Shape
 from tests.e2e.test_same_events import steady
 from tests.model.chat_chunks import chunk
 from tests.upstreams.scripted import CLOSE, END, Step, piece, sse, stream_head
@@ -145,6 +146,30 @@ async def test_a_response_that_is_kept_is_kept_as_it_was_told(shape: Shape) -> N
     assert texts("responses", raw) == "".join(WORDS)
     async with shape.http.get(url, params={"stream": "true", "starting_after": "7"}) as answer:
         assert data_of(await answer.read()) == events[8:]
+
+
+@of_each_face
+async def test_a_client_of_http_1_0_gets_it_without_chunks(shape: Shape, face: str) -> None:
+    pace, raw = Pace([said(word) for word in WORDS]), b""
+    shape.upstream.play(pace.steps)
+    sent = json.dumps(body(face, "lab/m", streamed=True) | ({"store": False} if face == "responses" else {})).encode()
+    address = URL(shape.url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(
+        f"POST {PATHS[face]} HTTP/1.0\r\nAuthorization: {AUTHORIZATION}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(sent)}\r\n\r\n".encode()
+        + sent
+    )
+    head = await reader.readuntil(b"\r\n\r\n")
+    for gate, word in zip(pace.gates, WORDS, strict=True):
+        gate.set()
+        raw += await reader.readuntil(word.strip().encode())
+    raw += await reader.read()
+    writer.close()
+
+    assert head.startswith(b"HTTP/1.0 200 OK")
+    assert CHECKS[face](raw) == []
+    assert texts(face, raw) == "".join(WORDS)
 
 
 @of_each_face
