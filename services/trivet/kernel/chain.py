@@ -83,8 +83,10 @@ class Chain:
         """
         await self._end_of({call for call in self._running if not call.reflection}, grace)
         for call, task in self._running.items():
-            call.evicted = True
-            task.cancel()
+            # Who is answered in the task of its caller ends with that, who is told.
+            if call.parent is None or self._running.get(call.parent) is not task:
+                call.evicted = True
+                task.cancel()
         await self._end_of(set(self._running), CLEANUP_SECONDS)
 
     async def _end_of(self, calls: set[Call], seconds: float) -> None:

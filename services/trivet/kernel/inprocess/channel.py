@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from trivet.kernel.call import current_call, outgoing
+from trivet.kernel.call import Call, current_call, outgoing
 from trivet.kernel.inprocess.calls import (
     OwnDuplexCall,
     OwnStreamCall,
@@ -102,18 +102,22 @@ class InProcessChannel(grpc.aio.Channel):
         """
         if self._state is _State.SHUTDOWN:
             raise grpc.aio.UsageError("Channel is closed.")
+        own_timeout = timeout
         timeout, pairs = outgoing(timeout, metadata)
         parent = current_call.get()
         stream = request if isinstance(request, RequestStream) else None
-        exchange = Exchange(self._loop or self._bound(), metadata_of(pairs), timeout, parent, stream)
+        # A deadline is told to the reader when it is over, however long the handler takes to clean up. But where it is that of the
+        # call in whose task the reader waits, that call ends the task by itself, and so the handler in it.
+        driven = driven and (timeout is None or (own_timeout is None and _runs_here(parent)))
+        exchange = Exchange(self._loop or self._bound(), metadata_of(pairs), None if driven else timeout, parent, stream)
         if self._draining and parent is None:
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             return exchange
         handler, context = serve(self._methods.behaviour(method), request, exchange), self._context.copy()
-        if driven and timeout is None:
+        if driven:
+            exchange.deadline = None if parent is None else parent.deadline
             exchange.run_soon(handler, context)
         else:
-            # A deadline is told to the reader when it is over, however long the handler takes to clean up.
             exchange.run(handler, context)
         return exchange
 
@@ -180,6 +184,10 @@ class _StreamStream(grpc.aio.StreamStreamMultiCallable[Any, Any]):
         **__: Any,
     ) -> OwnDuplexCall:
         return OwnDuplexCall(_begin_fed(self._channel, self._method, request_iterator, timeout, metadata))
+
+
+def _runs_here(call: Call | None) -> bool:
+    return call is not None and call.task is asyncio.current_task()
 
 
 def _begin_fed(
