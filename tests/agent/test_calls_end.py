@@ -79,7 +79,7 @@ async def test_a_run_that_is_left_ends_its_tool_call() -> None:
     ):
         stub = SimpleNamespace(RunTool=remembered(tool_service_pb2_grpc.ToolServiceStub(channel).RunTool, calls))
         key = ToolKey(0, "files", "read")
-        run = RunTools(cast("ToolStub", stub), [tool_pb2.ServerRef(name="files")], Offer({"read": (key, tool_pb2.Tool())}), 1)
+        run = RunTools(cast("ToolStub", stub), [tool_pb2.ServerRef(name="files")], Offer({"read": (key, tool_pb2.Tool())}))
         calling = asyncio.create_task(run.call(ToolCall("call_0", "read", "{}")))
         await tools.running.wait()
         calling.cancel()
@@ -96,5 +96,5 @@ async def test_a_server_that_fails_ends_the_listing_of_the_others() -> None:
     ):
         stub = SimpleNamespace(ListTools=remembered(tool_service_pb2_grpc.ToolServiceStub(channel).ListTools, calls))
         with pytest.raises(McpServerNotFound):
-            await ToolBoxes(cast("ToolStub", stub)).gather(servers, {}, 1)
+            await ToolBoxes(cast("ToolStub", stub)).gather(servers, {})
         await tools.cancelled.wait()
