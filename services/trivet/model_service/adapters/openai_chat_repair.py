@@ -34,7 +34,7 @@ class ChunkRepair:
         """Repairs the next chunk; False if it says nothing, being of choices that have ended."""
         given = chunk.get("choices") or []
         if isinstance(given, list):
-            chunk["choices"] = [choice for choice in given if self._wanted(choice)]
+            chunk["choices"] = list(filter(self._wanted, given))
         return not given or bool(chunk["choices"]) or bool(chunk.get("usage"))
 
     def closing(self) -> dict[str, Any]:
@@ -78,25 +78,23 @@ class _Choice:
     def repair(self, choice: dict[str, Any], functions: bool) -> None:
         delta = choice["delta"] = choice.get("delta") or {}
         if isinstance(delta, dict):
-            self._role(delta)
-            _flatten(delta)
-            if not functions:
+            delta.pop("role", None)
+            if not self._begun:
+                self._begun = True
+                delta["role"] = "assistant"
+            if isinstance(delta.get("content"), list):
+                _flatten(delta)
+            if "function_call" in delta and not functions:
                 _modern(delta)
             if isinstance(delta.get("tool_calls"), list):
                 for call in delta["tool_calls"]:
                     self._call(call)
-        choice["finish_reason"] = choice.get("finish_reason") or None
-        self.finished = choice["finish_reason"] is not None
+        reason = choice["finish_reason"] = choice.get("finish_reason") or None
+        self.finished = reason is not None
 
     def finish(self) -> str:
         self.finished = True
         return "tool_calls" if self._calls else "stop"
-
-    def _role(self, delta: dict[str, Any]) -> None:
-        delta.pop("role", None)
-        if not self._begun:
-            self._begun = True
-            delta["role"] = "assistant"
 
     def _call(self, call: Any) -> None:
         if not isinstance(call, dict):
