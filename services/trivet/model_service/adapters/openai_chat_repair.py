@@ -13,22 +13,17 @@ import orjson
 
 
 class ChunkRepair:
-    """Repairs the chunks of one stream, in place. `functions`: the request was in the older form with `functions`."""
+    """Repairs the chunks of one stream, in place. `functions`: the request was in the older form with `functions`.
+
+    `begun` says whether there was a choice yet, `finished` whether there was one and each has its finish reason.
+    """
 
     def __init__(self, *, functions: bool = False) -> None:
+        self.begun = False
+        self.finished = False
         self._functions = functions
         self._choices: dict[int, _Choice] = {}
         self._going = 0
-
-    @property
-    def begun(self) -> bool:
-        """Whether there was a choice yet."""
-        return bool(self._choices)
-
-    @property
-    def finished(self) -> bool:
-        """Whether there was a choice, and each has its finish reason."""
-        return bool(self._choices) and not self._going
 
     def repair(self, chunk: dict[str, Any]) -> bool:
         """Repairs the next chunk; False if it says nothing, being of choices that have ended."""
@@ -40,6 +35,7 @@ class ChunkRepair:
     def closing(self) -> dict[str, Any]:
         """The chunk that a server left out which said that it is done, without a finish reason."""
         self._going = 0
+        self.finished = self.begun
         return {
             "choices": [
                 {"index": index, "delta": {}, "finish_reason": choice.finish()}
@@ -57,11 +53,13 @@ class ChunkRepair:
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = _Choice()
+            self.begun, self.finished = True, False
             self._going += 1
         if state.finished:
             return False
         state.repair(choice, self._functions)
         self._going -= state.finished
+        self.finished = not self._going
         return True
 
 
