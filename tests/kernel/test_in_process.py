@@ -108,6 +108,12 @@ class Asking(Probe):
         self.tasks: list[object] = []
 
     async def Echo(self, request: StringValue, context: object) -> StringValue:
+        if request.value == "beside":
+            answer, _ = await asyncio.gather(*[asyncio.create_task(self._asked(request)) for _ in range(2)])
+            return answer
+        return await self._asked(request)
+
+    async def _asked(self, request: StringValue) -> StringValue:
         self.tasks.append(asyncio.current_task())
         assert self.stub is not None
         answer: StringValue = await (self.stub.Remaining(request) if request.value else self.stub.Wait(request))
@@ -127,6 +133,16 @@ async def test_a_call_that_is_made_for_another_is_answered_in_the_task_of_that_w
     assert 0 < remaining <= 50
     assert len(probe.tasks) == 2
     assert len(set(probe.tasks)) == 1
+
+
+async def test_calls_that_are_made_beside_each_other_are_answered_in_the_tasks_that_wait_for_them() -> None:
+    probe = Asking()
+    async with serving(add_probe_to_server, probe) as channel:
+        probe.stub = ProbeStub(channel)
+        assert float((await probe.stub.Echo(StringValue(value="beside"))).value) > 0
+
+    assert len(probe.tasks) == 4
+    assert len(set(probe.tasks)) == 2
 
 
 async def test_the_deadline_of_a_call_ends_the_one_that_is_made_for_it() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from trivet.kernel.call import Call, current_call, outgoing
+from trivet.kernel.call import current_call, outgoing
 from trivet.kernel.inprocess.calls import (
     OwnDuplexCall,
     OwnStreamCall,
@@ -102,14 +102,16 @@ class InProcessChannel(grpc.aio.Channel):
         """
         if self._state is _State.SHUTDOWN:
             raise grpc.aio.UsageError("Channel is closed.")
-        own_timeout = timeout
+        inherits = timeout is None
         timeout, pairs = outgoing(timeout, metadata)
         parent = current_call.get()
         stream = request if isinstance(request, RequestStream) else None
-        # A deadline is told to the reader when it is over, however long the handler takes to clean up. But where it is that of the
-        # call in whose task the reader waits, that call ends the task by itself, and so the handler in it.
-        driven = driven and (timeout is None or (own_timeout is None and _runs_here(parent)))
-        exchange = Exchange(self._loop or self._bound(), metadata_of(pairs), None if driven else timeout, parent, stream)
+        # A deadline is told to the reader when it is over, however long the handler takes to clean up. Where it is that of a running
+        # call, it is the reader of that who is told; and in its own task it ends the handler, too, so there is no timer for this call.
+        driven = driven and (timeout is None or (inherits and parent is not None and parent.task is not None))
+        if driven and parent is not None and parent.task is asyncio.current_task():
+            timeout = None
+        exchange = Exchange(self._loop or self._bound(), metadata_of(pairs), timeout, parent, stream)
         if self._draining and parent is None:
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             return exchange
@@ -184,10 +186,6 @@ class _StreamStream(grpc.aio.StreamStreamMultiCallable[Any, Any]):
         **__: Any,
     ) -> OwnDuplexCall:
         return OwnDuplexCall(_begin_fed(self._channel, self._method, request_iterator, timeout, metadata))
-
-
-def _runs_here(call: Call | None) -> bool:
-    return call is not None and call.task is asyncio.current_task()
 
 
 def _begin_fed(
