@@ -67,13 +67,17 @@ class McpTools:
             AddressRefused, McpServerNotFound: a server may not be reached, or there is none.
         """
         servers = read_servers(tools)
+        return Toolset(self._stub, tools, await self._listings(servers, known))
+
+    async def _listings(self, servers: Sequence[LabelledServer], known: Mapping[str, McpListTools]) -> Sequence[Listing]:
+        if len(servers) == 1:
+            return [await self._listing(servers[0], known.get(servers[0].label))]
         listing = [asyncio.create_task(self._listing(server, known.get(server.label))) for server in servers]
         try:
-            listings = await asyncio.gather(*listing)
+            return await asyncio.gather(*listing)
         finally:
             for task in listing:
                 task.cancel()
-        return Toolset(self._stub, tools, listings)
 
     async def _listing(self, server: LabelledServer, known: McpListTools | None) -> Listing:
         try:
