@@ -107,11 +107,10 @@ class ScriptedTools(tool_service_pb2_grpc.ToolServiceServicer):
         ]
         return tool_service_pb2.ListToolsResponse(data=tools)
 
-    async def CallTool(self, request: Any, context: Any) -> AsyncGenerator[Any]:
+    async def RunTool(self, request: Any, context: Any) -> tool_pb2.ToolResult:
         self.called.append(request)
         self.running.set()
         try:
-            yield tool_service_pb2.CallToolResponse(progress=tool_pb2.ToolProgress(progress=0.5))
             if self.gate is not None:
                 await self.gate.wait()
         except asyncio.CancelledError:
@@ -120,7 +119,7 @@ class ScriptedTools(tool_service_pb2_grpc.ToolServiceServicer):
         answer = self.answer(request)
         if isinstance(answer, ServiceError):
             raise answer
-        yield tool_service_pb2.CallToolResponse(result=answer)
+        return answer
 
 
 def result(content: str, *, is_error: bool = False) -> tool_pb2.ToolResult:

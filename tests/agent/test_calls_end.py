@@ -1,7 +1,7 @@
 """Calls that a run no longer needs end at once, not when they are forgotten: here somebody always remembers them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -48,7 +48,7 @@ async def test_a_turn_that_is_closed_ends_its_model_call() -> None:
 
 
 class Lingering(ScriptedTools):
-    """Goes on after the result of a call, and lists the tools of the server `slow` for ever."""
+    """Calls a tool, and lists the tools of the server `slow`, for ever."""
 
     async def ListTools(self, request: Any, context: Any) -> tool_service_pb2.ListToolsResponse:
         if request.server.name == "slow":
@@ -57,10 +57,10 @@ class Lingering(ScriptedTools):
         await self.running.wait()
         raise McpServerNotFound(request.server.name, "server.name")
 
-    async def CallTool(self, request: Any, context: Any) -> AsyncGenerator[Any]:
-        yield tool_service_pb2.CallToolResponse(result=result("done"))
+    async def RunTool(self, request: Any, context: Any) -> tool_pb2.ToolResult:
         self.running.set()
         await self._for_ever()
+        return result("done")
 
     async def _for_ever(self) -> None:
         try:
@@ -77,9 +77,9 @@ async def test_a_run_that_is_left_ends_its_tool_call() -> None:
         asyncio.timeout(BOUND_SECONDS),
         serving(tool_service_pb2_grpc.add_ToolServiceServicer_to_server, tools) as channel,
     ):
-        stub = SimpleNamespace(CallTool=remembered(tool_service_pb2_grpc.ToolServiceStub(channel).CallTool, calls))
+        stub = SimpleNamespace(RunTool=remembered(tool_service_pb2_grpc.ToolServiceStub(channel).RunTool, calls))
         key = ToolKey(0, "files", "read")
-        run = RunTools(cast("ToolStub", stub), [tool_pb2.ServerRef(name="files")], Offer({"read": (key, tool_pb2.Tool())}), 1)
+        run = RunTools(cast("ToolStub", stub), [tool_pb2.ServerRef(name="files")], Offer({"read": (key, tool_pb2.Tool())}))
         calling = asyncio.create_task(run.call(ToolCall("call_0", "read", "{}")))
         await tools.running.wait()
         calling.cancel()
@@ -96,5 +96,5 @@ async def test_a_server_that_fails_ends_the_listing_of_the_others() -> None:
     ):
         stub = SimpleNamespace(ListTools=remembered(tool_service_pb2_grpc.ToolServiceStub(channel).ListTools, calls))
         with pytest.raises(McpServerNotFound):
-            await ToolBoxes(cast("ToolStub", stub)).gather(servers, {}, 1)
+            await ToolBoxes(cast("ToolStub", stub)).gather(servers, {})
         await tools.cancelled.wait()

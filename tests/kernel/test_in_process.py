@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import Iterator
 
+import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
@@ -11,6 +12,8 @@ from tests.kernel.probe_service import Probe, ProbeStub, add_probe_to_server
 from trivet.kernel.call import Call
 from trivet.kernel.inprocess.context import InProcessContext
 from trivet.kernel.inprocess.exchange import Exchange
+from trivet.kernel.rpc import Context
+from trivet.kernel.settings import ServerSettings
 from trivet.kernel.testing import serving
 
 
@@ -94,3 +97,75 @@ async def test_a_call_that_is_dropped_before_it_began_never_does() -> None:
         ProbeStub(channel).Wait(StringValue())
         await asyncio.sleep(0)
         assert not probe.entered.is_set()
+
+
+class Asking(Probe):
+    """Each of its calls is answered by another one, which is made to itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stub: ProbeStub | None = None
+        self.tasks: list[object] = []
+
+    async def Echo(self, request: StringValue, context: object) -> StringValue:
+        if request.value == "beside":
+            answer, _ = await asyncio.gather(*[asyncio.create_task(self._asked(request)) for _ in range(2)])
+            return answer
+        return await self._asked(request)
+
+    async def _asked(self, request: StringValue) -> StringValue:
+        self.tasks.append(asyncio.current_task())
+        assert self.stub is not None
+        answer: StringValue = await (self.stub.Remaining(request) if request.value else self.stub.Wait(request))
+        return answer
+
+    async def Remaining(self, request: StringValue, context: Context) -> StringValue:
+        self.tasks.append(asyncio.current_task())
+        return await super().Remaining(request, context)
+
+
+async def test_a_call_that_is_made_for_another_is_answered_in_the_task_of_that_within_its_deadline() -> None:
+    probe = Asking()
+    async with serving(add_probe_to_server, probe, settings=ServerSettings(default_deadline_seconds=50)) as channel:
+        probe.stub = ProbeStub(channel)
+        remaining = float((await probe.stub.Echo(StringValue(value="how long"))).value)
+
+    assert 0 < remaining <= 50
+    assert len(probe.tasks) == 2
+    assert len(set(probe.tasks)) == 1
+
+
+async def test_calls_that_are_made_beside_each_other_are_answered_in_the_tasks_that_wait_for_them() -> None:
+    probe = Asking()
+    async with serving(add_probe_to_server, probe) as channel:
+        probe.stub = ProbeStub(channel)
+        assert float((await probe.stub.Echo(StringValue(value="beside"))).value) > 0
+
+    assert len(probe.tasks) == 4
+    assert len(set(probe.tasks)) == 2
+
+
+async def test_the_deadline_of_a_call_ends_the_one_that_is_made_for_it() -> None:
+    probe = Asking()
+    async with serving(add_probe_to_server, probe, settings=ServerSettings(default_deadline_seconds=0.1)) as channel:
+        probe.stub = ProbeStub(channel)
+        async with asyncio.timeout(30):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await probe.stub.Echo(StringValue())
+            await probe.left.wait()
+
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_server_that_stops_ends_a_call_and_the_one_that_is_made_for_it() -> None:
+    probe = Asking()
+    async with asyncio.timeout(30), serving(add_probe_to_server, probe) as channel:
+        probe.stub = ProbeStub(channel)
+        call = probe.stub.Echo(StringValue())
+        await probe.entered.wait()
+        waiting = asyncio.ensure_future(call)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await waiting
+
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert probe.left.is_set()

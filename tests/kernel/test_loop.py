@@ -119,6 +119,23 @@ async def test_calls_run_in_parallel_and_finish_in_their_own_order() -> None:
     assert [name for name, _ in conversation.outcomes] == ["1", "2", "3"]
 
 
+async def test_calls_wait_while_as_many_run_as_may_at_once() -> None:
+    tools = GatedTools("1", "2")
+    conversation = ScriptedConversation([ScriptedTurn([], [call("1"), call("2"), call("3")]), ScriptedTurn([])])
+
+    async with aclosing(run(conversation, tools, 5, at_once=2)) as events:
+        first = asyncio.ensure_future(anext(events))
+        await tools.all_run()
+        tools.gates["3"] = asyncio.Event()
+        tools.gates["1"].set()
+        tools.running.discard("1")
+        tools.gates.pop("1")
+        await first
+        await tools.all_run()
+
+    assert tools.cancelled == {"2", "3"}
+
+
 async def test_the_calls_of_the_last_permitted_turn_still_run() -> None:
     conversation = ScriptedConversation([ScriptedTurn(["x"], [call("1")])])
 

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from trivet.tool_service.domain.session import Listing
+from trivet.tool_service.domain.session import Listing, OnProgress
 from trivet.tool_service.domain.targets import McpServer
-from trivet.tool_service.domain.tools import Event, Progress, Text, Tool, ToolResult
+from trivet.tool_service.domain.tools import Progress, Text, Tool, ToolResult
 
 
 class Clock:
@@ -46,19 +46,19 @@ class FakeSession:
             raise self.list_fails.popleft()
         return Listing((Tool("t", "", "", "{}"),), self.max_age)
 
-    async def call(self, tool: str, arguments: dict[str, Any], timeout: float) -> AsyncGenerator[Event, None]:
+    async def call(self, tool: str, arguments: dict[str, Any], timeout: float, on_progress: OnProgress) -> ToolResult:
         self.calls.append((tool, arguments, timeout))
         try:
-            if self.progress:
-                yield tuple(self.progress)
+            for step in self.progress:
+                on_progress(step)
             if self.gate is not None:
                 await self.gate.wait()
-        except (asyncio.CancelledError, GeneratorExit):
+        except asyncio.CancelledError:
             self.cancelled += 1
             raise
         if self.call_fails:
             raise self.call_fails.popleft()
-        yield ToolResult((Text(f"from {self.number}"),))
+        return ToolResult((Text(f"from {self.number}"),))
 
     async def close(self) -> None:
         self.closed = True

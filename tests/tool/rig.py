@@ -7,7 +7,7 @@ import sys
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from trivet.kernel.address_guard import AddressGuard
 from trivet.tool_service.adapters.mcp_connector import McpConnector
 from trivet.tool_service.domain.pool import PoolLimits, ToolPool
 from trivet.tool_service.domain.targets import HttpEndpoint, McpServer, Registry, StdioCommand, Target
-from trivet.tool_service.domain.tools import Progress, Text, ToolResult
+from trivet.tool_service.domain.tools import Progress, Text, ToolCall, ToolResult
 
 SHOWCASE = Path(__file__).parent / "servers" / "showcase.py"
 
@@ -69,12 +69,9 @@ async def events_of(
 ) -> tuple[list[Progress], ToolResult]:
     """All progress and the result of a call."""
     progress: list[Progress] = []
-    async with asyncio.timeout(30), aclosing(pool.call(target, principal, tool, arguments or {}, timeout)) as events:
-        async for event in events:
-            if isinstance(event, ToolResult):
-                return progress, event
-            progress += event
-    raise AssertionError("the call ended without a result")
+    async with asyncio.timeout(30):
+        result = await pool.call(target, principal, ToolCall(tool, arguments or {}, timeout), progress.append)
+    return progress, result
 
 
 def text_of(result: ToolResult) -> str:

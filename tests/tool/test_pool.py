@@ -1,12 +1,11 @@
 """The rules of the pool, with servers and time under the test's thumb."""
 
 import asyncio
-from contextlib import aclosing
 
 import pytest
 
 from tests.tool.fakes import Clock, FakeConnector, FakeSession
-from tests.tool.rig import call, text_of
+from tests.tool.rig import call, events_of, text_of
 from trivet.kernel.errors import AddressRefused, McpServerUnavailable, Overloaded, RequestTimeout, ToolNotFound
 from trivet.tool_service.domain.pool import PoolLimits, ToolPool
 from trivet.tool_service.domain.session import Answered, ConnectFailed, Interrupted, NeverReached, TimedOut
@@ -227,29 +226,24 @@ async def test_a_lost_session_closes_when_its_last_call_ends(rig: Rig) -> None:
     assert first.closed
 
 
-async def test_progress_is_passed_on_in_batches(rig: Rig) -> None:
+async def test_progress_is_passed_on_before_the_result(rig: Rig) -> None:
     await rig.list()
     rig.session.progress = [Progress(1), Progress(2, 2, "done")]
-    async with aclosing(rig.pool.call(Target("s"), "caller", "t", {})) as events:
-        seen = [event async for event in events]
 
-    assert seen[0] == (Progress(1), Progress(2, 2, "done"))
-    assert isinstance(seen[1], ToolResult)
+    progress, result = await events_of(rig.pool, "t")
+
+    assert progress == [Progress(1), Progress(2, 2, "done")]
+    assert text_of(result) == "from 1"
 
 
 async def test_leaving_cancels_the_call_and_keeps_the_session(rig: Rig) -> None:
     await rig.list()
     rig.session.gate = asyncio.Event()
-    rig.session.progress = [Progress(1)]
-    async with aclosing(rig.pool.call(Target("s"), "caller", "t", {})) as events:
-        await anext(events)
-    assert rig.session.cancelled == 1
-
     waiting = asyncio.create_task(call(rig.pool, "t"))
     await settled()
     waiting.cancel()
     await asyncio.wait({waiting})
-    assert rig.session.cancelled == 2
+    assert rig.session.cancelled == 1
     assert not rig.session.closed
 
 

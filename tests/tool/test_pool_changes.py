@@ -1,7 +1,6 @@
 """What becomes of sessions when the configured servers and limits change."""
 
 import asyncio
-from contextlib import aclosing
 
 import pytest
 
@@ -10,7 +9,7 @@ from tests.tool.rig import text_of
 from trivet.kernel.errors import McpServerNotFound, Overloaded
 from trivet.tool_service.domain.pool import PoolLimits, ToolPool
 from trivet.tool_service.domain.targets import HttpEndpoint, McpServer, Registry, Target
-from trivet.tool_service.domain.tools import ToolResult
+from trivet.tool_service.domain.tools import ToolCall
 
 BOUND = 10
 
@@ -29,11 +28,7 @@ class Rig:
 
     async def call(self, target: Target) -> str:
         """The number of the session that served."""
-        async with aclosing(self.pool.call(target, "caller", "t", {})) as events:
-            async for event in events:
-                if isinstance(event, ToolResult):
-                    return text_of(event)
-        raise AssertionError("the call ended without a result")
+        return text_of(await self.pool.call(target, "caller", ToolCall("t", {})))
 
     def change(self, *servers: McpServer, limits: PoolLimits | None = None) -> None:
         self.pool.apply(Registry(servers), limits or self.pool.limits)

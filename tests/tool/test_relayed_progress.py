@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import aclosing
 
-from trivet.tool_service.adapters.relayed_progress import relayed
+from trivet.tool_service.domain.relayed_progress import relayed
 from trivet.tool_service.domain.tools import Progress, ToolResult
 
 

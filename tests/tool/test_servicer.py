@@ -69,6 +69,28 @@ async def test_a_call_streams_progress_then_the_result(transport: Transport, sho
     assert point.structured_content == '{"x":1,"y":2}'
 
 
+async def test_who_wants_no_progress_is_given_the_result_alone(transport: Transport, showcases: Callable[[str], Child]) -> None:
+    async with stub_for(transport, s=showcases("http").url) as stub:
+        steps = await stub.RunTool(Call(server=Ref(name="s"), tool="steps", arguments='{"count":2}'))
+        failed = await stub.RunTool(Call(server=Ref(name="s"), tool="fail", arguments='{"why":"no luck"}'))
+
+    assert steps.content[0].text.text == "done"
+    assert failed.is_error
+
+
+async def test_cancelling_the_wait_for_a_result_cancels_the_call_at_the_server(
+    transport: Transport, minimal: MinimalServer
+) -> None:
+    async with stub_for(transport, m=minimal.url) as stub:
+        waiting = asyncio.ensure_future(stub.RunTool(Call(server=Ref(name="m"), tool="hang")))
+        await minimal.until(lambda: minimal.hanging == 1)
+        waiting.cancel()
+        await minimal.until(lambda: minimal.hanging == 0)
+        await asyncio.wait({waiting})
+
+    assert minimal.seen["notifications/cancelled"] == 1
+
+
 async def test_cancelling_the_rpc_cancels_the_call_at_the_server(transport: Transport, minimal: MinimalServer) -> None:
     async with stub_for(transport, m=minimal.url) as stub:
         call = stub.CallTool(Call(server=Ref(name="m"), tool="hang"))
@@ -101,11 +123,13 @@ async def test_each_error_has_its_status(
     transport: Transport, minimal: MinimalServer, request_: Call, code: grpc.StatusCode
 ) -> None:
     async with stub_for(transport, m=minimal.url, down="http://127.0.0.1:1/mcp") as stub:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
+        with pytest.raises(grpc.aio.AioRpcError) as streamed:
             async for _ in stub.CallTool(request_):
                 pass
+        with pytest.raises(grpc.aio.AioRpcError) as alone:
+            await stub.RunTool(request_)
 
-    assert caught.value.code() is code
+    assert streamed.value.code() is alone.value.code() is code
 
 
 async def test_integers_of_any_size_arrive_unchanged(transport: Transport, minimal: MinimalServer) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 
 import pytest
 from aiohttp import web
@@ -10,8 +11,9 @@ from aiohttp import web
 from tests.tool.rig import Child, call, child, events_of, http, pool_of, text_of
 from tests.tool.servers.minimal import MinimalServer, minimal_server
 from trivet.kernel.errors import McpServerUnavailable, RequestTimeout, ToolNotFound
+from trivet.tool_service.domain.relayed_progress import relayed
 from trivet.tool_service.domain.targets import Target
-from trivet.tool_service.domain.tools import Media, Other, Progress, ResourceLink, Text
+from trivet.tool_service.domain.tools import Media, Other, Progress, ResourceLink, Text, ToolCall
 
 
 async def test_a_hundred_calls_cost_one_handshake_and_one_list(minimal: MinimalServer) -> None:
@@ -81,7 +83,7 @@ async def test_leaving_a_call_cancels_it_at_the_server(showcase: Child) -> None:
 
 async def test_closing_the_events_cancels_the_call(streaming: Child) -> None:
     async with pool_of(http(streaming.url)) as pool:
-        async with aclosing(pool.call(Target("s"), "caller", "slow", {})) as events:
+        async with aclosing(relayed(partial(pool.call, Target("s"), "caller", ToolCall("slow", {})))) as events:
             async for event in events:
                 assert isinstance(event, tuple)
                 break

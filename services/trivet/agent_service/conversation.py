@@ -185,18 +185,20 @@ class ChatTurn:
 
     def _take(self, chunk: chat_completion_pb2.ChatCompletionChunk) -> bool:
         """Gather what `chunk` adds. False: nothing is left of it to pass on."""
-        if texts := chunk.contents:
-            self._text.extend(texts)
-        choices = chunk.choices
-        if chunk.HasField("usage"):
-            self._conversation.add_usage(chunk.usage)
-            self._counted = True
-            chunk.ClearField("usage")
-            if not choices:
-                return False
-        for choice in choices:
+        if chunk.HasField("usage") and not self._count(chunk):
+            return False
+        self._text.extend(chunk.contents)
+        for choice in chunk.choices:
             delta = choice.delta
-            self._gather(delta)
+            if calls := delta.tool_calls:
+                self._gather_calls(calls)
+            if text := delta.content:
+                self._text.append(text)
+            if text := delta.reasoning_content:
+                self._reasoning.append(text)
+            if text := delta.refusal:
+                self._refusal.append(text)
+            self._details.extend(delta.reasoning_details)
             if choice.HasField("logprobs"):
                 self._add_logprobs(choice.logprobs)
             if choice.HasField("finish_reason"):
@@ -205,17 +207,12 @@ class ChatTurn:
                 return bool(delta.ByteSize())
         return True
 
-    def _gather(self, delta: chat_completion_pb2.ChatDelta) -> None:
-        if calls := delta.tool_calls:
-            self._gather_calls(calls)
-        if text := delta.content:
-            self._text.append(text)
-        if text := delta.reasoning_content:
-            self._reasoning.append(text)
-        if text := delta.refusal:
-            self._refusal.append(text)
-        if details := delta.reasoning_details:
-            self._details.extend(details)
+    def _count(self, chunk: chat_completion_pb2.ChatCompletionChunk) -> bool:
+        """Keep the usage. False: nothing else is in the chunk."""
+        self._conversation.add_usage(chunk.usage)
+        self._counted = True
+        chunk.ClearField("usage")
+        return bool(chunk.choices or chunk.contents)
 
     def _gather_calls(self, calls: Iterable[chat_completion_pb2.ChatToolCallDelta]) -> None:
         for call in calls:

@@ -15,12 +15,20 @@ class AgentRun:
     """One run: its `events` rendered as `chunks`, or `complete` it, once."""
 
     def __init__(
-        self, conversation: ChatConversation, tools: RunTools, model: str, limit: int, *, include_usage: bool = False
+        self,
+        conversation: ChatConversation,
+        tools: RunTools,
+        model: str,
+        limit: int,
+        *,
+        at_once: int,
+        include_usage: bool = False,
     ) -> None:
         self._conversation = conversation
         self._tools = tools
         self._model = model
         self._limit = limit
+        self._at_once = at_once
         self._include_usage = include_usage
         self._id = f"chatcmpl-{hex_digits()}"
         self._created = int(time.time())
@@ -30,27 +38,25 @@ class AgentRun:
 
     def events(self) -> AsyncGenerator[LoopEvent[Batch, ToolOutcome]]:
         """What happens in the run, in the order of the contract. Closing the iterator ends it."""
-        return run(self._conversation, self._tools, self._limit)
+        return run(self._conversation, self._tools, self._limit, self._at_once)
 
     def chunks(self, event: LoopEvent[Batch, ToolOutcome]) -> Batch | None:
         """What its caller is told of the next one of `events`; None if that is told with what comes next.
 
         The last chunk tells how the run went.
         """
-        told = self._told(event)
+        if isinstance(event, Streamed):
+            told = self._streamed(event.batch)
+        elif isinstance(event, CallFinished):
+            told = self._finished(event.call, event.outcome)
+        else:
+            told = self._ended(event)
         if told is None or self._begun:
             return told
         self._begun = True
         first = Batch(id=self._id, created=self._created, model=self._model)
         first.MergeFrom(told)
         return first
-
-    def _told(self, event: LoopEvent[Batch, ToolOutcome]) -> Batch | None:
-        if isinstance(event, Streamed):
-            return self._streamed(event.batch)
-        if isinstance(event, CallFinished):
-            return self._finished(event.call, event.outcome)
-        return self._ended(event)
 
     def _streamed(self, batch: Batch) -> Batch | None:
         self._turn = turn = self._conversation.last
@@ -83,7 +89,7 @@ class AgentRun:
         """The run to its end: the final message, with the run's earlier messages beside it."""
         ended: RunFinished | None = None
         completion = chat_completion_pb2.ChatCompletion(id=self._id, created=self._created, model=self._model)
-        async with aclosing(run(self._conversation, self._tools, self._limit)) as events:
+        async with aclosing(self.events()) as events:
             async for event in events:
                 if isinstance(event, RunFinished):
                     ended = event

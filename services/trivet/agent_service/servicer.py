@@ -1,7 +1,6 @@
 """AgentService's RPCs: read the request, gather the tools, run."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
 from trivet.agent.v1 import agent_service_pb2, agent_service_pb2_grpc
@@ -38,16 +37,26 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         """Run, and stream what happens."""
         run = await self._run(request, context)
         accepts_runs = are_accepted()
-        async with aclosing(run.events()) as events:
+        events = run.events()
+        try:
             async for event in events:
                 if (batch := run.chunks(event)) is not None:
                     yield batch if accepts_runs else without_runs(batch, "chunks")
+        finally:
+            await events.aclose()
 
     async def _run(self, request: Request, context: Any) -> AgentRun:
         chat = requests.chat_request(request)
         headers = registered_headers(dict(context.invocation_metadata() or ()))
-        tools = await self._tools.gather(request.mcp_servers, headers, self._settings.max_parallel_tool_calls)
+        tools = await self._tools.gather(request.mcp_servers, headers)
         chat.tools.extend(tools.offer.definitions)
         limit = request.iteration_limit if request.HasField("iteration_limit") else requests.DEFAULT_ITERATION_LIMIT
         conversation = ChatConversation(self._models, chat, tools.offer.infos)
-        return AgentRun(conversation, tools, request.model, limit, include_usage=request.stream_options.include_usage)
+        return AgentRun(
+            conversation,
+            tools,
+            request.model,
+            limit,
+            at_once=self._settings.max_parallel_tool_calls,
+            include_usage=request.stream_options.include_usage,
+        )

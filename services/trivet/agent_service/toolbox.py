@@ -15,10 +15,9 @@ from trivet.tool.v1 import tool_pb2, tool_service_pb2
 class RunTools:
     """The tools of one run. Make it with `gather`."""
 
-    def __init__(self, stub: ToolStub, servers: Sequence[tool_pb2.ServerRef], offer: Offer, parallel: int) -> None:
+    def __init__(self, stub: ToolStub, servers: Sequence[tool_pb2.ServerRef], offer: Offer) -> None:
         self._stub = stub
         self._servers = servers
-        self._free = asyncio.Semaphore(parallel)
         self.offer = offer
 
     async def call(self, call: ToolCall) -> ToolOutcome:
@@ -28,8 +27,7 @@ class RunTools:
             names = ", ".join(self.offer.keys) or "none"
             return _failed(f"There is no tool `{call.name}`. Available tools: {names}.")
         try:
-            async with self._free:
-                result = await calls.call_tool(self._stub, self._servers[key.server_index], key.tool, call.arguments)
+            result = await calls.call_tool(self._stub, self._servers[key.server_index], key.tool, call.arguments)
         except ServiceError as error:
             return _failed(error.message)
         return ToolOutcome(calls.result_text(result), is_error=result.is_error)
@@ -43,10 +41,7 @@ class ToolBoxes:
         self._offers = Offers()
 
     async def gather(
-        self,
-        servers: Sequence[agent_service_pb2.McpServer],
-        registered_headers: Mapping[str, Mapping[str, str]],
-        parallel: int,
+        self, servers: Sequence[agent_service_pb2.McpServer], registered_headers: Mapping[str, Mapping[str, str]]
     ) -> RunTools:
         """List the tools of all servers of a request, at once, and name them for the model.
 
@@ -55,7 +50,7 @@ class ToolBoxes:
         """
         refs = [_ref(server, registered_headers) for server in servers]
         listed = await self._listed(refs)
-        return RunTools(self._stub, refs, self._offers.of(servers, listed), parallel)
+        return RunTools(self._stub, refs, self._offers.of(servers, listed))
 
     async def _listed(self, refs: Sequence[tool_pb2.ServerRef]) -> Sequence[tool_service_pb2.ListToolsResponse]:
         if len(refs) == 1:

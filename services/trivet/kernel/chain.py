@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable, Iterable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -83,8 +83,10 @@ class Chain:
         """
         await self._end_of({call for call in self._running if not call.reflection}, grace)
         for call, task in self._running.items():
-            call.evicted = True
-            task.cancel()
+            # Who is answered in the task of its caller ends with that, who is told.
+            if call.parent is None or self._running.get(call.parent) is not task:
+                call.evicted = True
+                task.cancel()
         await self._end_of(set(self._running), CLEANUP_SECONDS)
 
     async def _end_of(self, calls: set[Call], seconds: float) -> None:
@@ -116,11 +118,13 @@ async def _unary(behaviour: Callable[[Any, Context], Any], request: Any, context
 
 
 async def _stream(behaviour: Callable[[Any, Context], Any], request: Any, context: Context) -> None:
-    answer = behaviour(request, context)
-    if inspect.isawaitable(answer):
-        await answer  # it writes to the context itself
+    messages = behaviour(request, context)
+    if not hasattr(messages, "__aiter__"):
+        await messages  # it writes to the context itself
         return
-    # A call that is cancelled between two messages is not inside the generator: closing it runs its `finally` now.
-    async with aclosing(answer) as messages:
+    try:
         async for message in messages:
             await context.write(message)
+    finally:
+        # A call that is cancelled between two messages is not inside the generator: closing it runs its `finally` now.
+        await messages.aclose()

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Final, Generic, Literal, Protocol, TypeVar
 
 B = TypeVar("B", covariant=True)
 R = TypeVar("R")
@@ -96,18 +96,27 @@ class RunFinished:
 LoopEvent = Streamed[B] | CallFinished[R] | RunFinished
 
 
-async def run(conversation: Conversation[B, R], tools: ToolBox[R], limit: int) -> AsyncGenerator[LoopEvent[B, R]]:
+MOST_AT_ONCE: Final = 16
+"""The most tool calls of a run at the same time, where nobody says otherwise."""
+
+
+async def run(
+    conversation: Conversation[B, R], tools: ToolBox[R], limit: int, at_once: int = MOST_AT_ONCE
+) -> AsyncGenerator[LoopEvent[B, R]]:
     """Run the loop with at most `limit` model calls, yielding what happens as it happens; the last event is RunFinished.
 
-    The calls of a turn run in parallel, and their results are yielded in the order in which they finish; the model reads them
+    The calls of a turn run in parallel, at most `at_once` at the same time, and their results are yielded in the order in which they finish; the model reads them
     in the order in which it asked. The calls of a turn that is the last still run. Whatever the conversation raises ends the
     run; closing the iterator ends the model call and cancels running tool calls.
     """
     for iteration in range(1, limit + 1):
         turn = conversation.turn()
-        async with aclosing(turn.batches()) as batches:
+        batches = turn.batches()
+        try:
             async for batch in batches:
                 yield Streamed(batch)
+        finally:
+            await batches.aclose()
         if not turn.calls:
             yield RunFinished(iteration, "model")
             return
@@ -118,7 +127,7 @@ async def run(conversation: Conversation[B, R], tools: ToolBox[R], limit: int) -
             conversation.add_outcome(call, outcome)
         else:
             outcomes: dict[int, R] = {}
-            async with aclosing(_finishing(tools, turn.calls)) as finishing:
+            async with aclosing(_finishing(tools, turn.calls, at_once)) as finishing:
                 async for position, outcome in finishing:
                     outcomes[position] = outcome
                     yield CallFinished(turn.calls[position], outcome)
@@ -130,9 +139,15 @@ async def run(conversation: Conversation[B, R], tools: ToolBox[R], limit: int) -
     yield RunFinished(limit, "iteration_limit")
 
 
-async def _finishing(tools: ToolBox[R], calls: Sequence[ToolCall]) -> AsyncGenerator[tuple[int, R]]:
-    """Start all calls at once, and yield the position and the outcome of each as it finishes."""
-    running = {asyncio.create_task(tools.call(call)): position for position, call in enumerate(calls)}
+async def _finishing(tools: ToolBox[R], calls: Sequence[ToolCall], at_once: int) -> AsyncGenerator[tuple[int, R]]:
+    """Start the calls, and yield the position and the outcome of each as it finishes."""
+    free = asyncio.Semaphore(at_once)
+
+    async def called(call: ToolCall) -> R:
+        async with free:
+            return await tools.call(call)
+
+    running = {asyncio.create_task(called(call)): position for position, call in enumerate(calls)}
     try:
         pending = set(running)
         while pending:

@@ -131,12 +131,15 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             return chat.stream(chunks, dialect.turn(turn))
 
         accepts_runs, include_usage = runs.are_accepted(), request.stream_options.include_usage
-        async with aclosing(self._router.stream("chat.completions", request.model, asking)) as batches:
+        batches = self._router.stream("chat.completions", request.model, asking)
+        try:
             async for batch in batches:
                 # Models always tell what they used, because we want to know.
                 told = batch if include_usage else without_usage(batch)
                 if told.chunks:
                     yield told if accepts_runs else runs.without_runs(told, "chunks")
+        finally:
+            await batches.aclose()
 
     async def CreateEmbeddings(self, request: embedding_pb2.CreateEmbeddingsRequest, context: Any) -> embedding_pb2.EmbeddingList:
         """The vectors of inputs."""

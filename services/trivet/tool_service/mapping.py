@@ -9,7 +9,7 @@ from trivet.kernel.errors import InvalidRequest
 from trivet.tool.v1 import tool_pb2, tool_service_pb2
 from trivet.tool_service.domain.pool import ServerState
 from trivet.tool_service.domain.targets import Target
-from trivet.tool_service.domain.tools import Event, Media, Other, Progress, ResourceLink, Text, Tool, ToolResult
+from trivet.tool_service.domain.tools import Event, Media, Other, Progress, ResourceLink, Text, Tool, ToolCall, ToolResult
 
 
 def target(ref: tool_pb2.ServerRef) -> Target:
@@ -18,12 +18,16 @@ def target(ref: tool_pb2.ServerRef) -> Target:
     return Target(ref.name, ref.url, dict(headers) if headers else {}, param="server")
 
 
-def arguments(text: str) -> dict[str, Any]:
-    """The arguments of a call.
+def call(request: tool_service_pb2.CallToolRequest) -> ToolCall:
+    """The call that is asked for.
 
     Raises:
-        InvalidRequest: not a JSON object.
+        InvalidRequest: the arguments are no JSON object, or it is to take less than a millisecond.
     """
+    return ToolCall(request.tool, _arguments(request.arguments), _timeout(request))
+
+
+def _arguments(text: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
@@ -36,12 +40,7 @@ def arguments(text: str) -> dict[str, Any]:
     return parsed
 
 
-def timeout(request: tool_service_pb2.CallToolRequest) -> float | None:
-    """Seconds, None where the request leaves it to the server's settings.
-
-    Raises:
-        InvalidRequest: less than a millisecond.
-    """
+def _timeout(request: tool_service_pb2.CallToolRequest) -> float | None:
     if not request.HasField("timeout_ms"):
         return None
     if request.timeout_ms < 1:
@@ -75,7 +74,7 @@ def tool(found: Tool) -> tool_pb2.Tool:
 def responses(event: Event) -> Iterable[tool_service_pb2.CallToolResponse]:
     """An event as the messages that tell it."""
     if isinstance(event, ToolResult):
-        return (_finished(event),)
+        return (tool_service_pb2.CallToolResponse(result=result(event)),)
     return [tool_service_pb2.CallToolResponse(progress=_progress(step)) for step in event]
 
 
@@ -83,19 +82,15 @@ def _progress(step: Progress) -> tool_pb2.ToolProgress:
     return tool_pb2.ToolProgress(progress=step.progress, total=step.total, message=step.message or None)
 
 
-def _finished(given: ToolResult) -> tool_service_pb2.CallToolResponse:
-    told = tool_service_pb2.CallToolResponse()
-    result = told.result
-    result.SetInParent()
-    result.is_error = given.is_error
-    if given.structured is not None:
-        result.structured_content = given.structured
+def result(given: ToolResult) -> tool_pb2.ToolResult:
+    """What a call came to."""
+    told = tool_pb2.ToolResult(is_error=given.is_error, structured_content=given.structured)
     for piece in given.content:
         if isinstance(piece, Text):
             # Set where it stands, as nearly all pieces are: else it is copied on its way, more than once.
-            result.content.add().text.text = piece.text
+            told.content.add().text.text = piece.text
         else:
-            result.content.append(_content(piece))
+            told.content.append(_content(piece))
     return told
 
 

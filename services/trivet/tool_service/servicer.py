@@ -2,14 +2,16 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from trivet.kernel.call import current_call
 from trivet.kernel.rpc import Context
-from trivet.tool.v1 import tool_service_pb2, tool_service_pb2_grpc
+from trivet.tool.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
 from trivet.tool_service import mapping
 from trivet.tool_service.domain.pool import ToolPool
+from trivet.tool_service.domain.relayed_progress import relayed
 from trivet.tool_service.domain.session import Listing
 
 
@@ -35,17 +37,14 @@ class ToolServicer(tool_service_pb2_grpc.ToolServiceServicer):
     async def CallTool(
         self, request: tool_service_pb2.CallToolRequest, context: Context
     ) -> AsyncGenerator[tool_service_pb2.CallToolResponse, Any]:
-        calling = self._pool.call(
-            mapping.target(request.server),
-            _principal(),
-            request.tool,
-            mapping.arguments(request.arguments),
-            mapping.timeout(request),
-        )
-        async with aclosing(calling) as events:
+        call = partial(self._pool.call, mapping.target(request.server), _principal(), mapping.call(request))
+        async with aclosing(relayed(call)) as events:
             async for event in events:
                 for response in mapping.responses(event):
                     yield response
+
+    async def RunTool(self, request: tool_service_pb2.CallToolRequest, context: Context) -> tool_pb2.ToolResult:
+        return mapping.result(await self._pool.call(mapping.target(request.server), _principal(), mapping.call(request)))
 
 
 def _principal() -> str:

@@ -14,6 +14,7 @@ from tests.model.responses.recorded import as_json, copies
 from tests.upstreams.scripted import ScriptedUpstream
 from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.codec.message_codec import codec_for
+from trivet.kernel.codec.runs import runs_of
 from trivet.kernel.testing import serving
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_item_pb2 import Item
@@ -83,6 +84,10 @@ class Run:
         return [item for item in self.output if item["type"] == kind]
 
 
+def _singles(events: Sequence[ResponseEvent]) -> list[ResponseEvent]:
+    return [single for event in events for single in runs_of(ResponseEvent.DESCRIPTOR).singles(event)]
+
+
 @dataclass
 class McpWorld:
     """Makes responses. The providers `lab` and `oai` play what the `upstream` is given, `math` is what requests call `tools`."""
@@ -103,7 +108,7 @@ class McpWorld:
         self.said = []
         async with aclosing(self.maker.make(plan, Assembly(plan.told), {})) as making:
             async for said in making:
-                self.said.append(copies(said) if isinstance(said, list) else said)
+                self.said.append(copies(_singles(said)) if isinstance(said, list) else said)
         return self.run(self.said, checked=checked)
 
     async def ask(self, dialect: str = "lab", /, **changes: Any) -> Run:

@@ -8,6 +8,7 @@ import pytest
 from tests.checkers.responses_stream import check_responses_stream
 from tests.model.responses import recorded
 from tests.model.responses.recorded import as_json, copies, told
+from trivet.kernel.codec.runs import runs_of
 from trivet.kernel.errors import UpstreamFailed
 from trivet.model.v1.response_event_pb2 import ResponseEvent
 from trivet.model.v1.response_pb2 import Response
@@ -47,6 +48,19 @@ async def test_turns_make_one_stream(turn: Callable[[], Awaitable[Events]]) -> N
 
     assert check_responses_stream(as_json(events)) == []
     assert len(events[-1].completed.response.output) == 2 * len((await turn())[-1].completed.response.output)
+
+
+async def test_a_run_of_texts_takes_as_many_numbers_as_it_stands_for() -> None:
+    assembly = Assembly(told())
+    turn = recorded.rendered()
+    at = next(index for index, event in enumerate(turn) if event.HasField("output_text_delta"))
+    run = ResponseEvent()
+    run.CopyFrom(turn[at])
+    run.output_text_delta.deltas.extend(["one", " two", " three"])
+    events = copies(assembly.begin()) + spliced(assembly, [*turn[:at], run, *turn[at:]])[0]
+
+    single = [one for event in events for one in runs_of(ResponseEvent.DESCRIPTOR).singles(event)]
+    assert [getattr(one, str(one.WhichOneof("event"))).sequence_number for one in single] == list(range(len(turn) + 2))
 
 
 @turns

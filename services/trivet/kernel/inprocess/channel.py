@@ -102,18 +102,24 @@ class InProcessChannel(grpc.aio.Channel):
         """
         if self._state is _State.SHUTDOWN:
             raise grpc.aio.UsageError("Channel is closed.")
+        inherits = timeout is None
         timeout, pairs = outgoing(timeout, metadata)
         parent = current_call.get()
         stream = request if isinstance(request, RequestStream) else None
+        # A deadline is told to the reader when it is over, however long the handler takes to clean up. Where it is that of a running
+        # call, it is the reader of that who is told; and in its own task it ends the handler, too, so there is no timer for this call.
+        driven = driven and (timeout is None or (inherits and parent is not None and parent.task is not None))
+        if driven and parent is not None and parent.task is asyncio.current_task():
+            timeout = None
         exchange = Exchange(self._loop or self._bound(), metadata_of(pairs), timeout, parent, stream)
         if self._draining and parent is None:
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             return exchange
         handler, context = serve(self._methods.behaviour(method), request, exchange), self._context.copy()
-        if driven and timeout is None:
+        if driven:
+            exchange.deadline = None if parent is None else parent.deadline
             exchange.run_soon(handler, context)
         else:
-            # A deadline is told to the reader when it is over, however long the handler takes to clean up.
             exchange.run(handler, context)
         return exchange
 

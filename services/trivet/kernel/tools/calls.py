@@ -29,18 +29,10 @@ async def call_tool(stub: ToolStub, server: tool_pb2.ServerRef, tool: str, argum
     given = arguments.strip() or "{}"
     if not _is_object(given):
         raise InvalidRequest(f"The arguments are not a JSON object: {given[:100]}")
-    stream = stub.CallTool(tool_service_pb2.CallToolRequest(server=server, tool=tool, arguments=given))
-    result: tool_pb2.ToolResult | None = None
     try:
-        # To the end of the stream: leaving after the result would make a finished call a cancelled one.
-        while isinstance(message := await stream.read(), tool_service_pb2.CallToolResponse):
-            if message.HasField("result"):
-                result = message.result
+        return await stub.RunTool(tool_service_pb2.CallToolRequest(server=server, tool=tool, arguments=given))
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
-    finally:
-        stream.cancel()
-    return result or tool_pb2.ToolResult(content=[_piece("The tool gave no result.")], is_error=True)
 
 
 def result_text(result: tool_pb2.ToolResult) -> str:
@@ -61,10 +53,6 @@ def piece_text(piece: tool_pb2.ToolContent) -> str:
             return f"[resource: {piece.resource_link.name}, {piece.resource_link.uri}]"
         case _:
             return _unknown(piece.unknown)
-
-
-def _piece(said: str) -> tool_pb2.ToolContent:
-    return tool_pb2.ToolContent(text=tool_pb2.ToolText(text=said))
 
 
 def _is_object(arguments: str) -> bool:

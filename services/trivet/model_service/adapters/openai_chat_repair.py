@@ -13,33 +13,29 @@ import orjson
 
 
 class ChunkRepair:
-    """Repairs the chunks of one stream, in place. `functions`: the request was in the older form with `functions`."""
+    """Repairs the chunks of one stream, in place. `functions`: the request was in the older form with `functions`.
+
+    `begun` says whether there was a choice yet, `finished` whether there was one and each has its finish reason.
+    """
 
     def __init__(self, *, functions: bool = False) -> None:
+        self.begun = False
+        self.finished = False
         self._functions = functions
         self._choices: dict[int, _Choice] = {}
         self._going = 0
-
-    @property
-    def begun(self) -> bool:
-        """Whether there was a choice yet."""
-        return bool(self._choices)
-
-    @property
-    def finished(self) -> bool:
-        """Whether there was a choice, and each has its finish reason."""
-        return bool(self._choices) and not self._going
 
     def repair(self, chunk: dict[str, Any]) -> bool:
         """Repairs the next chunk; False if it says nothing, being of choices that have ended."""
         given = chunk.get("choices") or []
         if isinstance(given, list):
-            chunk["choices"] = [choice for choice in given if self._wanted(choice)]
+            chunk["choices"] = list(filter(self._wanted, given))
         return not given or bool(chunk["choices"]) or bool(chunk.get("usage"))
 
     def closing(self) -> dict[str, Any]:
         """The chunk that a server left out which said that it is done, without a finish reason."""
         self._going = 0
+        self.finished = self.begun
         return {
             "choices": [
                 {"index": index, "delta": {}, "finish_reason": choice.finish()}
@@ -57,11 +53,13 @@ class ChunkRepair:
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = _Choice()
+            self.begun, self.finished = True, False
             self._going += 1
         if state.finished:
             return False
         state.repair(choice, self._functions)
         self._going -= state.finished
+        self.finished = not self._going
         return True
 
 
@@ -78,25 +76,23 @@ class _Choice:
     def repair(self, choice: dict[str, Any], functions: bool) -> None:
         delta = choice["delta"] = choice.get("delta") or {}
         if isinstance(delta, dict):
-            self._role(delta)
-            _flatten(delta)
-            if not functions:
+            delta.pop("role", None)
+            if not self._begun:
+                self._begun = True
+                delta["role"] = "assistant"
+            if isinstance(delta.get("content"), list):
+                _flatten(delta)
+            if "function_call" in delta and not functions:
                 _modern(delta)
             if isinstance(delta.get("tool_calls"), list):
                 for call in delta["tool_calls"]:
                     self._call(call)
-        choice["finish_reason"] = choice.get("finish_reason") or None
-        self.finished = choice["finish_reason"] is not None
+        reason = choice["finish_reason"] = choice.get("finish_reason") or None
+        self.finished = reason is not None
 
     def finish(self) -> str:
         self.finished = True
         return "tool_calls" if self._calls else "stop"
-
-    def _role(self, delta: dict[str, Any]) -> None:
-        delta.pop("role", None)
-        if not self._begun:
-            self._begun = True
-            delta["role"] = "assistant"
 
     def _call(self, call: Any) -> None:
         if not isinstance(call, dict):

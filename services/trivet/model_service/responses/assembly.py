@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from trivet.kernel.codec.runs import runs_of
 from trivet.kernel.errors import ServiceError
 from trivet.model.v1 import response_event_body_pb2 as body
 from trivet.model.v1.response_event_pb2 import ResponseEvent
@@ -25,6 +26,7 @@ BEGINNINGS: Final = frozenset({"created", "queued", "in_progress"})
 ENDS: Final = frozenset({"completed", "incomplete", "failed"})
 """The events of which one ends a response, named as the status with which it does; a cancelled one ends as incomplete."""
 
+_RUNS: Final = runs_of(ResponseEvent.DESCRIPTOR)
 _DETAILS: Final = ("input_tokens_details", "output_tokens_details")
 
 
@@ -135,14 +137,14 @@ class Assembly:
         self._take(item)
         return self.number(ResponseEvent(output_item_done=body.OutputItemEvent(output_index=index, item=item)))
 
-    def number(self, event: ResponseEvent) -> ResponseEvent:
-        """Give `event` the next number."""
+    def number(self, event: ResponseEvent, stands_for: int = 1) -> ResponseEvent:
+        """Give `event` the next number; a run stands for as many events as it has texts."""
         kind = event.WhichOneof("event")
         if kind == "unknown":
             event.unknown = orjson.dumps(orjson.loads(event.unknown) | {"sequence_number": self._next}).decode()
         elif kind is not None:
             getattr(event, kind).sequence_number = self._next
-        self._next += 1
+        self._next += stands_for
         return event
 
     def _take(self, item: Item) -> None:
@@ -215,7 +217,7 @@ class TurnSplice:
             if place is None:
                 return None
             said.output_index = place
-        return self._assembly.number(event)
+        return self._assembly.number(event, _RUNS.count((event,)))
 
     def _unknown(self, event: ResponseEvent) -> ResponseEvent | None:
         said = orjson.loads(event.unknown)

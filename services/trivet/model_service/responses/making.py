@@ -41,7 +41,8 @@ class ResponseMaker:
     async def make(
         self, plan: Plan, assembly: Assembly, steps: Mapping[str, bytes]
     ) -> AsyncGenerator[list[ResponseEvent] | Step]:
-        """All events of the response, from the first that `assembly` has not told yet to its end.
+        """All events of the response, from the first that `assembly` has not told yet to its end. Pieces of text may come as runs
+        where it is not made in the background.
 
         At a `Step` whoever keeps the response makes it durable, with all that was told before it, and then goes on; who keeps
         none goes on at once. `steps` are those of a response that is taken up, by name. An error before the first event of

@@ -7,12 +7,11 @@ here, in the words that the SDK has used with the server (`HttpEdge.spoken`). Wh
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import httpx2
 from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_NAME_HEADER, encode_header_value, mcp_param_headers
@@ -27,8 +26,7 @@ from trivet.tool_service.adapters import http_faults, mcp_messages
 from trivet.tool_service.adapters.event_stream import MessageParser, TooLargeError
 from trivet.tool_service.adapters.http_edge import HttpEdge, Spoken, tls
 from trivet.tool_service.adapters.mcp_messages import Message, NotPlain
-from trivet.tool_service.domain.session import Answered, Interrupted, SessionError, TimedOut
-from trivet.tool_service.domain.tools import Progress
+from trivet.tool_service.domain.session import Answered, Interrupted, OnProgress, SessionError, TimedOut
 
 _log = logging.getLogger(__name__)
 
@@ -72,9 +70,16 @@ class PlainCalls:
         """Whether it is known how to speak with the server."""
         return self._edge.spoken is not None
 
-    def call(self, tool: CallableTool, arguments: Mapping[str, Any], timeout: float) -> "PlainCall":
-        """A call to make. Raises NotPlain."""
-        return PlainCall(self, tool, arguments, timeout)
+    def call(
+        self, tool: CallableTool, arguments: Mapping[str, Any], timeout: float, on_progress: OnProgress
+    ) -> Coroutine[Any, Any, Message]:
+        """Make a call; its answer. Cancelling who waits for that cancels the call at the server.
+
+        Raises:
+            NotPlain: nothing was called.
+            SessionError: in one of its forms but ConnectFailed.
+        """
+        return _Call(self, tool, arguments, on_progress).made(timeout)
 
     def close(self) -> None:
         """Close all connections: calls that still run fail with Interrupted."""
@@ -213,55 +218,37 @@ class _Site:
         return self._get + lines({"accept": "text/event-stream", "last-event-id": last_id}).encode() + b"\r\n"
 
 
-class PlainCall:
-    """One call, made within its context: what comes of it is `next` again and again. Leaving early cancels it at the server.
+class _Call:
+    """One call while it is made."""
 
-    Raises, while it is made and when it is left:
-        NotPlain: nothing was called.
-        SessionError: in one of its forms but ConnectFailed.
-    """
+    __slots__ = ("_arguments", "_calls", "_connection", "_events", "_id", "_on_progress", "_read", "_sent", "_site", "_tool")
 
-    __slots__ = (
-        "_answer", "_arguments", "_calls", "_connection", "_deadline", "_events", "_id", "_read", "_sent", "_site", "_timeout",
-        "_tool",
-    )  # fmt: skip
-
-    def __init__(self, calls: PlainCalls, tool: CallableTool, arguments: Mapping[str, Any], timeout: float) -> None:
+    def __init__(self, calls: PlainCalls, tool: CallableTool, arguments: Mapping[str, Any], on_progress: OnProgress) -> None:
         self._calls = calls
         self._site = calls.site_now()
         self._id = calls.next_id()
         self._tool = tool
         self._arguments = arguments
-        self._timeout = timeout
-        self._deadline = asyncio.get_running_loop().time() + timeout
+        self._on_progress = on_progress
         self._connection: Connection | None = None
         self._sent = False
-        self._answer: Message | None = None
 
-    async def next(self) -> tuple[Progress, ...] | Message:
-        """Progress as it comes, or the answer, which is the last."""
-        if self._answer is not None:
-            return self._answer
-        progress: tuple[Progress, ...] = ()
-        async with asyncio.timeout_at(self._deadline):
-            if not self._sent:
-                self._answer = await self._begin()
-            while self._answer is None and not progress:
-                progress, self._answer = await self._more()
-        return progress if self._answer is None or progress else self._answer
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def made(self, timeout: float) -> Message:
+        """The answer, within so many seconds. Whoever leaves early cancels the call at the server."""
         try:
-            if isinstance(error, TimeoutError):
-                await self._abandon(f"timed out after {self._timeout:g} s")
-                raise TimedOut(f"did not answer within {self._timeout:g} s") from None
-            if isinstance(error, asyncio.CancelledError | GeneratorExit):
-                await self._abandon("the caller has left")
-            if isinstance(error, HttpError):
-                raise self._calls.lost() from error
+            async with asyncio.timeout(timeout):
+                answer = await self._begin()
+                while answer is None:
+                    answer = await self._more()
+                return answer
+        except TimeoutError:
+            await self._abandon(f"timed out after {timeout:g} s")
+            raise TimedOut(f"did not answer within {timeout:g} s") from None
+        except asyncio.CancelledError:
+            await self._abandon("the caller has left")
+            raise
+        except HttpError as error:
+            raise self._calls.lost() from error
         finally:
             self._release()
 
@@ -291,16 +278,15 @@ class PlainCall:
         self._events = self._calls.parser()
         return None
 
-    async def _more(self) -> tuple[tuple[Progress, ...], Message | None]:
-        """What is ready of the stream: progress, and the answer if it has come."""
+    async def _more(self) -> Message | None:
+        """Takes what is ready of the stream; the answer if it has come."""
         try:
             data = await self._read()
         except HttpError:
             data = b""
         if not data:
             await self._resume()
-            return (), None
-        progress: list[Progress] = []
+            return None
         try:
             messages = self._events.feed(data)
         except TooLargeError:
@@ -309,14 +295,14 @@ class PlainCall:
             message = mcp_messages.parsed(text)
             if "method" not in message:
                 await self._settle()
-                return tuple(progress), message
+                return message
             if "id" in message:
                 await self._calls.tell(self._site, mcp_messages.answer_to(message))
             elif (step := mcp_messages.progress_in(message, self._id)) is not None:
-                progress.append(step)
+                self._on_progress(step)
             else:
                 self._calls.note(message)
-        return tuple(progress), None
+        return None
 
     async def _abandon(self, reason: str) -> None:
         """Tell the server that nobody waits for the answer any more."""

@@ -1,6 +1,6 @@
 """The SDK's types as the domain's."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -54,7 +54,7 @@ def result(found: types.CallToolResult, max_bytes: int) -> ToolResult:
 
 def _bounded(content: tuple[Content, ...], structured: Any, max_bytes: int, *, is_error: bool) -> ToolResult:
     text = _json(structured) if structured is not None else None
-    size = len(text or "") + sum(_sizes(content))
+    size = len(text or "") + sum([_size(piece) for piece in content])
     if size > max_bytes:
         return ToolResult.failure(f"The result has {size} bytes; at most {max_bytes} are passed on.")
     return ToolResult(content, text, is_error)
@@ -71,15 +71,13 @@ def _content(block: types.ContentBlock) -> Content:
     return Other(_json(_dump(block)))
 
 
-def _sizes(content: Iterable[Content]) -> Iterable[int]:
-    for piece in content:
-        match piece:
-            case Text(text):
-                yield len(text)
-            case Media(data=data):
-                yield len(data)
-            case Other(text):
-                yield len(text)
+def _size(piece: Content) -> int:
+    match piece:
+        case Text(text) | Other(text):
+            return len(text)
+        case Media(data=data):
+            return len(data)
+    return 0
 
 
 def _dump(model: Any) -> Any:

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain, repeat
 from typing import Any, Self
 
@@ -24,16 +24,16 @@ from trivet.tool_service.adapters.http_faults import Fault
 from trivet.tool_service.adapters.mcp_messages import Message, NotPlain
 from trivet.tool_service.adapters.mcp_plain import CallableTool, PlainCalls
 from trivet.tool_service.adapters.output_schemas import Check, surely
-from trivet.tool_service.adapters.relayed_progress import relayed
 from trivet.tool_service.domain.session import (
     Answered,
     Interrupted,
     Listing,
     NeverReached,
+    OnProgress,
     SessionError,
     TimedOut,
 )
-from trivet.tool_service.domain.tools import Event, Progress, ToolResult
+from trivet.tool_service.domain.tools import Progress, ToolResult
 
 _log = logging.getLogger(__name__)
 
@@ -156,24 +156,28 @@ class McpSession:
                 return Listing(tuple(map(mcp_results.tool, tools)), (page.ttl_ms or 0) / 1000 or None)
         raise Answered(f"has more than {_MOST_PAGES} pages of tools")
 
-    async def call(self, tool: str, arguments: dict[str, Any], timeout: float) -> AsyncGenerator[Event, None]:
+    async def call(self, tool: str, arguments: dict[str, Any], timeout: float, on_progress: OnProgress) -> ToolResult:
         self._check_open()
         known, plain, state = self._known.get(tool), self._options.plain, None
         if known is not None and plain is not None and plain.possible:
             try:
-                async with plain.call(known.callable, arguments, timeout) as calling:
-                    while isinstance(said := await calling.next(), tuple):
-                        yield said
-                yield await self._result(known, said)
-                return
+                return await self._result(known, await plain.call(known.callable, arguments, timeout, on_progress))
             except NotPlain as wanted:
                 state = wanted.state
                 if state is None:
                     # The tools are elsewhere now, or others: with the next list that is known.
                     self._options.on_tools_changed()
-        async with aclosing(relayed(partial(self._call_by_sdk, tool, arguments, timeout, state))) as relay:
-            async for happening in relay:
-                yield happening
+
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            on_progress(Progress(progress, total, message or ""))
+
+        try:
+            found = await self._client.call_tool(tool, arguments, timeout, report, request_state=state)
+        except MCPError as error:
+            raise self._translated(error, timeout) from error
+        except (ValidationError, RuntimeError) as error:
+            raise Answered(_NOT_VALID) from error
+        return mcp_results.result(found, self._options.max_result_bytes)
 
     async def _result(self, known: "_KnownTool", answer: Message) -> ToolResult:
         """The result that answers a plain call."""
@@ -187,25 +191,6 @@ class McpSession:
                 await self._client.session.validate_tool_result(known.callable.name, found)
         except (ValidationError, RuntimeError) as error:
             # RuntimeError: the structured result is not what the tool's own schema promises.
-            raise Answered(_NOT_VALID) from error
-        return mcp_results.result(found, self._options.max_result_bytes)
-
-    async def _call_by_sdk(
-        self,
-        tool: str,
-        arguments: dict[str, Any],
-        timeout: float,
-        state: str | None,
-        on_progress: Callable[[Progress], None],
-    ) -> ToolResult:
-        async def report(progress: float, total: float | None, message: str | None) -> None:
-            on_progress(Progress(progress, total, message or ""))
-
-        try:
-            found = await self._client.call_tool(tool, arguments, timeout, report, request_state=state)
-        except MCPError as error:
-            raise self._translated(error, timeout) from error
-        except (ValidationError, RuntimeError) as error:
             raise Answered(_NOT_VALID) from error
         return mcp_results.result(found, self._options.max_result_bytes)
 

@@ -56,7 +56,16 @@ def _as_said(truth: bool) -> Check:
 
 
 def _all(checks: list[Check]) -> Check:
-    return checks[0] if len(checks) == 1 else lambda value: all(check(value) for check in checks)
+    if len(checks) == 1:
+        return checks[0]
+
+    def valid(value: Any) -> bool:
+        for check in checks:  # noqa: SIM110 - `all` would make a generator, for two or three checks
+            if not check(value):
+                return False
+        return True
+
+    return valid
 
 
 def _any(checks: list[Check]) -> Check:
@@ -72,4 +81,11 @@ def _has(names: frozenset[str]) -> Check:
 
 
 def _of_properties(checks: Mapping[str, Check], rest: Check) -> Check:
-    return lambda value: not isinstance(value, dict) or all(checks.get(name, rest)(inner) for name, inner in value.items())
+    def valid(value: Any) -> bool:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                if not checks.get(name, rest)(inner):
+                    return False
+        return True
+
+    return valid

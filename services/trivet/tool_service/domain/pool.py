@@ -3,11 +3,9 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 from trivet.kernel.errors import InvalidRequest, McpServerUnavailable, Overloaded, RequestTimeout, ToolNotFound
 from trivet.tool_service.domain.session import (
@@ -16,12 +14,13 @@ from trivet.tool_service.domain.session import (
     Interrupted,
     Listing,
     NeverReached,
+    OnProgress,
     SessionError,
     TimedOut,
 )
 from trivet.tool_service.domain.slot import Live, SessionSlot
 from trivet.tool_service.domain.targets import McpServer, Registry, Target
-from trivet.tool_service.domain.tools import Event, ToolResult
+from trivet.tool_service.domain.tools import Progress, ToolCall, ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,10 @@ class ServerState:
     status: str = "idle"
     error: str = ""
     protocol_version: str = ""
+
+
+def _ignored(progress: Progress) -> None:
+    """For those whom progress is nothing to."""
 
 
 class ToolPool:
@@ -102,12 +105,10 @@ class ToolPool:
             except (NeverReached, Interrupted):
                 return await _list(slot)  # listing changes nothing at the server
 
-    async def call(
-        self, target: Target, principal: str, tool: str, arguments: dict[str, Any], timeout: float | None = None
-    ) -> AsyncGenerator[Event, None]:
-        """Call a tool. Whatever becomes of the call itself, a loss in the middle too, is the last event.
+    async def call(self, target: Target, principal: str, call: ToolCall, on_progress: OnProgress = _ignored) -> ToolResult:
+        """Call a tool. Whatever becomes of the call itself, a loss in the middle too, is a result.
 
-        `timeout` is in seconds, None takes the server's own. Closing the iterator cancels the call at the server.
+        Cancelling who waits for it cancels the call at the server.
 
         Raises:
             InvalidRequest, McpServerNotFound, AddressRefused: the target is at fault.
@@ -118,26 +119,17 @@ class ToolPool:
         """
         server = self._registry.resolve(target)
         with _Held(self, server, principal) as slot:
-            for last in (False, True):
+            try:
                 try:
-                    with await slot.session() as live:
-                        if (known := live.tools.known) is None or tool not in known.names:
-                            await _find(live, tool)
-                        calling = live.session.call(tool, arguments, timeout or server.call_timeout)
-                        async with aclosing(calling) as events:
-                            async for event in events:
-                                yield event
-                    return
+                    return await _call(slot, call, on_progress)
                 except NeverReached:
-                    if last:
-                        raise
-                except ConnectFailed:
-                    raise
-                except TimedOut as error:
-                    raise RequestTimeout(_sentence(server, error)) from error
-                except SessionError as error:
-                    yield ToolResult.failure(_sentence(server, error))
-                    return
+                    return await _call(slot, call, on_progress)  # over another session
+            except (NeverReached, ConnectFailed):
+                raise
+            except TimedOut as error:
+                raise RequestTimeout(_sentence(server, error)) from error
+            except SessionError as error:
+                return ToolResult.failure(_sentence(server, error))
 
     def close_idle(self) -> None:
         """Close the sessions that nobody has used for `idle_timeout`."""
@@ -224,6 +216,13 @@ class ToolPool:
 async def _list(slot: SessionSlot) -> Listing:
     with await slot.session() as live:
         return await live.tools.get(live.session.list_tools)
+
+
+async def _call(slot: SessionSlot, call: ToolCall, on_progress: OnProgress) -> ToolResult:
+    with await slot.session() as live:
+        if (known := live.tools.known) is None or call.tool not in known.names:
+            await _find(live, call.tool)
+        return await live.session.call(call.tool, call.arguments, call.timeout or slot.server.call_timeout, on_progress)
 
 
 async def _find(live: Live, tool: str) -> None:

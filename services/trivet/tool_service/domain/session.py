@@ -2,12 +2,15 @@
 
 # ruff: noqa: N818 - an error is named as what happened; the base class says that it is one
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from trivet.tool_service.domain.targets import McpServer
-from trivet.tool_service.domain.tools import Event, Tool
+from trivet.tool_service.domain.tools import Progress, Tool, ToolResult
+
+OnProgress = Callable[[Progress], None]
+"""Is called with the progress of a call as it comes, and must not wait."""
 
 
 class SessionError(Exception):
@@ -67,10 +70,10 @@ class Session(Protocol):
             SessionError: in one of its forms but ConnectFailed.
         """
 
-    def call(self, tool: str, arguments: dict[str, Any], timeout: float) -> AsyncGenerator[Event, None]:
-        """Call a tool, with a timeout in seconds. The result comes once and last.
+    async def call(self, tool: str, arguments: dict[str, Any], timeout: float, on_progress: OnProgress) -> ToolResult:
+        """Call a tool, with a timeout in seconds.
 
-        Closing the iterator, or cancelling who waits for it, cancels the call and waits until the server was told.
+        Cancelling who waits for the result cancels the call and waits until the server was told.
 
         Raises:
             SessionError: in one of its forms but ConnectFailed.

@@ -142,4 +142,5 @@ class Use:
         if isinstance(error, NeverReached | Interrupted):
             self._slot.retire(self._live)
         self._live.users -= 1
-        self._slot.close_if_done(self._live)
+        if self._live.retired:
+            self._slot.close_if_done(self._live)

@@ -117,7 +117,7 @@ class Registry:
         server = self._servers.get(target.name)
         if server is None:
             raise McpServerNotFound(target.name, target.at("name"))
-        return _with_headers(server, target)
+        return _with_headers(server, target) if target.headers else server
 
 
 def _identity(server: McpServer) -> tuple[str, str]:
@@ -140,8 +140,6 @@ def invalid_header(name: str, value: str) -> str:
 
 
 def _with_headers(server: McpServer, target: Target) -> McpServer:
-    if not target.headers:
-        return server
     if isinstance(server.endpoint, StdioCommand):
         raise InvalidRequest(f"The MCP server `{server.name}` is a program and takes no headers.", target.at("headers"))
     given = {name.lower() for name in target.headers}

@@ -1,6 +1,7 @@
 """The nouns: tools, and what comes of calling one."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,15 @@ class Tool:
     input_schema: str
     output_schema: str = ""
     annotations: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call to make. `timeout` is in seconds, None takes the server's own."""
+
+    tool: str
+    arguments: dict[str, Any]
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from trivet.tool.v1 import tool_pb2 as trivet_dot_tool_dot_v1_dot_tool__pb2
 from trivet.tool.v1 import tool_service_pb2 as trivet_dot_tool_dot_v1_dot_tool__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -50,6 +51,11 @@ class ToolServiceStub:
                 request_serializer=trivet_dot_tool_dot_v1_dot_tool__service__pb2.CallToolRequest.SerializeToString,
                 response_deserializer=trivet_dot_tool_dot_v1_dot_tool__service__pb2.CallToolResponse.FromString,
                 _registered_method=True)
+        self.RunTool = channel.unary_unary(
+                '/trivet.tool.v1.ToolService/RunTool',
+                request_serializer=trivet_dot_tool_dot_v1_dot_tool__service__pb2.CallToolRequest.SerializeToString,
+                response_deserializer=trivet_dot_tool_dot_v1_dot_tool__pb2.ToolResult.FromString,
+                _registered_method=True)
 
 
 class ToolServiceServicer:
@@ -90,6 +96,15 @@ class ToolServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunTool(self, request, context):
+        """RunTool calls a tool, as CallTool does, for those who want nothing but its result.
+
+        Errors: as CallTool.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToolServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -107,6 +122,11 @@ def add_ToolServiceServicer_to_server(servicer, server):
                     servicer.CallTool,
                     request_deserializer=trivet_dot_tool_dot_v1_dot_tool__service__pb2.CallToolRequest.FromString,
                     response_serializer=trivet_dot_tool_dot_v1_dot_tool__service__pb2.CallToolResponse.SerializeToString,
+            ),
+            'RunTool': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunTool,
+                    request_deserializer=trivet_dot_tool_dot_v1_dot_tool__service__pb2.CallToolRequest.FromString,
+                    response_serializer=trivet_dot_tool_dot_v1_dot_tool__pb2.ToolResult.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -191,6 +211,33 @@ class ToolService:
             '/trivet.tool.v1.ToolService/CallTool',
             trivet_dot_tool_dot_v1_dot_tool__service__pb2.CallToolRequest.SerializeToString,
             trivet_dot_tool_dot_v1_dot_tool__service__pb2.CallToolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunTool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivet.tool.v1.ToolService/RunTool',
+            trivet_dot_tool_dot_v1_dot_tool__service__pb2.CallToolRequest.SerializeToString,
+            trivet_dot_tool_dot_v1_dot_tool__pb2.ToolResult.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ ToolService owns the MCP servers."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from trivet.tool.v1 import tool_pb2 as _tool_pb2
 from trivet.tool.v1 import tool_service_pb2 as _tool_service_pb2
 import abc as _abc_1
 
@@ -37,6 +38,11 @@ class ToolServiceStub:
     Errors: as ListTools, and
     - TOOL_NOT_FOUND: the server has no such tool.
     - REQUEST_TIMEOUT: the tool did not finish in time; the call was cancelled.
+    """
+    RunTool: _aio.UnaryUnaryMultiCallable[_tool_service_pb2.CallToolRequest, _tool_pb2.ToolResult]
+    """RunTool calls a tool, as CallTool does, for those who want nothing but its result.
+
+    Errors: as CallTool.
     """
 
 class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -80,6 +86,17 @@ class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: as ListTools, and
         - TOOL_NOT_FOUND: the server has no such tool.
         - REQUEST_TIMEOUT: the tool did not finish in time; the call was cancelled.
+        """
+
+    @_abc_1.abstractmethod
+    def RunTool(
+        self,
+        request: _tool_service_pb2.CallToolRequest,
+        context: _aio.ServicerContext[_tool_service_pb2.CallToolRequest, _abc.Awaitable[_tool_pb2.ToolResult]],
+    ) -> _abc.Awaitable[_tool_pb2.ToolResult]:
+        """RunTool calls a tool, as CallTool does, for those who want nothing but its result.
+
+        Errors: as CallTool.
         """
 
 def add_ToolServiceServicer_to_server(servicer: ToolServiceServicer, server: _aio.Server) -> None: ...

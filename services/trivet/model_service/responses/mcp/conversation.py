@@ -295,8 +295,7 @@ async def _events(
     held = WholeCalls() if whole_calls else None
     async with aclosing(turns.stream(request, told)) as batches:
         async for batch in batches:
-            events = without_runs(batch, "events").events
-            yield held.pass_on(events) if held is not None else events
+            yield batch.events if held is None else held.pass_on(without_runs(batch, "events").events)
 
 
 class WholeCalls:

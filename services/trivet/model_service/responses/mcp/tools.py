@@ -34,9 +34,6 @@ from trivet.model_service.responses.mcp.servers import LabelledServer, read_serv
 from trivet.tool.v1.tool_pb2 import Tool as ServerTool
 from trivet.tool.v1.tool_pb2 import ToolContent, ToolResult
 
-_PARALLEL: Final = 16
-"""The most calls of one response at the same time; the others wait."""
-
 _INVALID_PARAMS: Final = -32602
 """JSON-RPC's code for a call that names no tool, or whose arguments are none."""
 
@@ -70,13 +67,17 @@ class McpTools:
             AddressRefused, McpServerNotFound: a server may not be reached, or there is none.
         """
         servers = read_servers(tools)
+        return Toolset(self._stub, tools, await self._listings(servers, known))
+
+    async def _listings(self, servers: Sequence[LabelledServer], known: Mapping[str, McpListTools]) -> Sequence[Listing]:
+        if len(servers) == 1:
+            return [await self._listing(servers[0], known.get(servers[0].label))]
         listing = [asyncio.create_task(self._listing(server, known.get(server.label))) for server in servers]
         try:
-            listings = await asyncio.gather(*listing)
+            return await asyncio.gather(*listing)
         finally:
             for task in listing:
                 task.cancel()
-        return Toolset(self._stub, tools, listings)
 
     async def _listing(self, server: LabelledServer, known: McpListTools | None) -> Listing:
         try:
@@ -95,7 +96,6 @@ class Toolset:
     def __init__(self, stub: ToolStub | None, tools: Sequence[Tool], listings: Sequence[Listing]) -> None:
         self._stub = stub
         self._given = tools
-        self._free = asyncio.Semaphore(_PARALLEL)
         self.listings = listings
         self._by_label = {listing.server.label: listing for listing in listings}
         keys = [
@@ -154,8 +154,7 @@ class Toolset:
             names = ", ".join(self._offered) or "none"
             return _faulty(call, _INVALID_PARAMS, f"There is no tool `{call.name}`. Available tools: {names}.")
         try:
-            async with self._free:
-                result = await calls.call_tool(self._stub, listing.server.ref, tool.name, call.arguments)
+            result = await calls.call_tool(self._stub, listing.server.ref, tool.name, call.arguments)
         except InvalidRequest as error:
             return _faulty(call, _INVALID_PARAMS, error.message)
         except ServiceError as error:

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any
 
+from trivet.tool_service.domain.session import OnProgress
 from trivet.tool_service.domain.tools import Event, Progress, ToolResult
 
 # Progress is advice: a reader who cannot keep up loses the oldest, not the gateway its memory.
 _KEPT_PROGRESS = 64
 
 
-async def relayed(call: Callable[[Callable[[Progress], None]], Awaitable[ToolResult]]) -> AsyncGenerator[Event, None]:
+async def relayed(call: Callable[[OnProgress], Coroutine[Any, Any, ToolResult]]) -> AsyncGenerator[Event, None]:
     """The events of `call`, which is given what to tell its progress to. Closing the iterator cancels it and waits for its end."""
     ready: deque[Progress] = deque(maxlen=_KEPT_PROGRESS)
     news = asyncio.Event()
@@ -19,7 +21,7 @@ async def relayed(call: Callable[[Callable[[Progress], None]], Awaitable[ToolRes
         ready.append(progress)
         news.set()
 
-    running = asyncio.ensure_future(call(on_progress))
+    running = asyncio.create_task(call(on_progress))
     running.add_done_callback(lambda _: news.set())
     try:
         while not running.done() or ready:
