@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import grpc
+
 from trivet.kernel.rpc import Context, Metadata
 
 REQUEST_ID = "x-request-id"

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from functools import partial
 from typing import Any
 
@@ -157,7 +157,9 @@ class OwnDuplexCall(_Writing, OwnStreamCall, grpc.aio.StreamStreamCall[Any, Any]
 
 async def initial_pairs(call: Any) -> Iterable[tuple[str, str | bytes]]:
     """The initial metadata of a call, in process or over the wire."""
-    return await (call.initial_pairs() if isinstance(call, OwnCall) else call.initial_metadata())
+    own: Callable[[], Awaitable[Metadata]] | None = getattr(call, "initial_pairs", None)
+    given: Iterable[tuple[str, str | bytes]] = await (call.initial_metadata() if own is None else own())
+    return given
 
 
 def feed(exchange: Exchange, requests: Requests) -> None:
