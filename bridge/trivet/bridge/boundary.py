@@ -47,7 +47,7 @@ class Boundary:
                 logging.INFO,
                 "http=%s path=%s status=%d ms=%.1f request_id=%s principal=%s peer=%s",
                 request.head.method,
-                quoted(request.path),
+                quoted(request.head.url.path),
                 499 if response is None else response.status,
                 (time.perf_counter() - begun) * 1000,
                 request.id,

@@ -205,9 +205,9 @@ async def _body(request: Request, seconds: float) -> dict[str, Any]:
         raise UnsupportedMediaType("The body must be JSON: send it with `Content-Type: application/json`.")
     if given.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed: send it without `Content-Encoding`.")
-    content = request.content
-    if content.is_eof() and content.total_bytes <= request.client_max_size:
-        data = content.read_nowait()
+    arriving = request.arriving
+    if arriving.is_eof() and arriving.total_bytes <= request.client_max_size:
+        data = arriving.read_nowait()
     else:
         data = await _read(request, seconds)
     value = text.parse_once(data)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
@@ -17,12 +17,13 @@ class Request(web.BaseRequest):
     """A request.
 
     `id` names it in logs and to its sender, `principal` is the name of its key, once that was judged, `variables` are those of
-    its path, and `marks` are headers of every answer to it. `head` is what stands before its body, and `answering` writes the
-    answer: aiohttp has properties for what is in there, which cost more than what they tell.
+    its path, and `marks` are headers of every answer to it. `head` is what stands before its body, which is what `arriving` brings,
+    and `answering` writes the answer: aiohttp has properties for what is in there, which cost more than what they tell.
     """
 
     id: str
     head: RawRequestMessage
+    arriving: StreamReader
     answering: AbstractStreamWriter
     principal = "-"
     variables: Mapping[str, str] = MappingProxyType({})
@@ -77,7 +78,7 @@ def request_maker(max_body_bytes: int) -> Callable[..., Request]:
 
     def make(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Request:
         request = Request(message, payload, protocol, writer, task, loop, client_max_size=max_body_bytes)
-        request.head, request.answering = message, writer
+        request.head, request.arriving, request.answering = message, payload, writer
         given = message.headers.get(REQUEST_ID)
         request.id = new_request_id() if given is None else accepted_request_id(given)
         request.marks = {REQUEST_ID: request.id}

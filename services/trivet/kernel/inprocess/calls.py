@@ -13,6 +13,7 @@ from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.rpc import Metadata
 from trivet.kernel.stream import StreamCall
 
+_OK = grpc.StatusCode.OK
 _CANCELLED = "Locally cancelled by application!"
 _DROPPED = "Cancelled upon garbage collection!"
 
@@ -86,7 +87,7 @@ class OwnCall(grpc.aio.Call):
         exchange = self._exchange
         if exchange.locally_cancelled:
             raise asyncio.CancelledError
-        if exchange.code is not None and exchange.code is not grpc.StatusCode.OK:
+        if exchange.code is not None and exchange.code is not _OK:
             raise grpc.aio.AioRpcError(
                 exchange.code,
                 grpc.aio.Metadata.from_tuple(exchange.initial or ()),
@@ -107,7 +108,8 @@ class OwnUnaryCall(OwnCall, grpc.aio.UnaryUnaryCall[Any, Any]):
         except asyncio.CancelledError:
             self.cancel()
             raise
-        self._raise_for_status()
+        if exchange.locally_cancelled or exchange.code is not _OK:
+            self._raise_for_status()
         return exchange.response
 
 

@@ -113,7 +113,8 @@ class InProcessChannel(grpc.aio.Channel):
         if self._draining and parent is None:
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             return exchange
-        handler, context = serve(self._methods.behaviour(method), request, exchange, principal), self._context.copy()
+        behaviour = self._methods.behaviours.get(method) or self._methods.behaviour(method)
+        handler, context = serve(behaviour, request, exchange, principal), self._context.copy()
         if driven and timeout is None:
             exchange.run_soon(handler, context)
         else:

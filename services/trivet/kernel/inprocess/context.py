@@ -49,7 +49,8 @@ class InProcessContext(OwnContext):
         if self._exchange.initial is not None:
             raise grpc.aio.UsageError("The initial metadata has been sent.")
         self._exchange.initial = tuple(initial_metadata)
-        self._exchange.changed.notify()
+        if self._exchange.changed.waiters:
+            self._exchange.changed.notify()
 
     def set_trailing_metadata(self, trailing_metadata: Iterable[Any]) -> None:
         self._exchange.trailing = tuple(trailing_metadata)
