@@ -206,7 +206,7 @@ async def _body(request: Request, seconds: float) -> dict[str, Any]:
     if given.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed: send it without `Content-Encoding`.")
     arriving = request.arriving
-    if arriving.is_eof() and arriving.total_bytes <= request.client_max_size:
+    if arriving.is_eof() and arriving.total_bytes <= request.max_body_bytes:
         data = arriving.read_nowait()
     else:
         data = await _read(request, seconds)

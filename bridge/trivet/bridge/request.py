@@ -22,6 +22,7 @@ class Request(web.BaseRequest):
     """
 
     id: str
+    max_body_bytes: int
     head: RawRequestMessage
     arriving: StreamReader
     answering: AbstractStreamWriter
@@ -78,6 +79,7 @@ def request_maker(max_body_bytes: int) -> Callable[..., Request]:
 
     def make(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Request:
         request = Request(message, payload, protocol, writer, task, loop, client_max_size=max_body_bytes)
+        request.max_body_bytes = max_body_bytes
         request.head, request.arriving, request.answering = message, payload, writer
         given = message.headers.get(REQUEST_ID)
         request.id = new_request_id() if given is None else accepted_request_id(given)

@@ -119,9 +119,13 @@ class Call:
     def handed_on(self) -> Metadata:
         """What the calls that are made for this one get from it: its key, its id and the `x-trivet-*` metadata."""
         if self._handed_on is None:
-            inherited = {name: value for name, value in self.metadata.items() if _travels(name)}
-            inherited[REQUEST_ID] = self.request_id
-            self._handed_on = tuple((name, value) for name, value in inherited.items() if value)
+            handed_on: list[tuple[str, str | bytes]] = []
+            for name, value in self.metadata.items():
+                if value and (name == AUTHORIZATION or name.startswith(_OWN_PREFIX)):
+                    handed_on.append((name, value))
+            if self.request_id:
+                handed_on.append((REQUEST_ID, self.request_id))
+            self._handed_on = tuple(handed_on)
         return self._handed_on
 
 
@@ -141,13 +145,11 @@ def outgoing(timeout: float | None, metadata: Iterable[tuple[str, str | bytes]] 
     call = current_call.get()
     if call is None:
         return timeout, given
-    names = {name for name, _ in given}
-    added = tuple([pair for pair in call.handed_on if pair[0] not in names]) if names else call.handed_on
+    added = call.handed_on
+    if given:
+        names = {name for name, _ in given}
+        added = tuple([pair for pair in added if pair[0] not in names])
     remaining = call.time_remaining()
     if timeout is None or (remaining is not None and remaining < timeout):
         timeout = remaining
     return timeout, given + added
-
-
-def _travels(name: str) -> bool:
-    return name == AUTHORIZATION or name.startswith(_OWN_PREFIX)

@@ -36,8 +36,8 @@ class Chain:
     2. the access log, which sees the final code, also of the calls that the rest refuses;
     3. errors: the only place that turns an exception into a status, so all that may raise stands below it;
     4. the deadline: bounds all below, and what it raises is rendered above;
-    5. authentication: first of what judges a call, so that a refusal is logged and typed. Nothing is parsed before it: what came
-       as bytes becomes a message now;
+    5. authentication, unless who calls in this process has judged the key: nothing that came over a wire can say so. It is first of
+       what judges a call, so that a refusal is logged and typed. Nothing is parsed before it: bytes become a message after it;
     6. `judges`: whatever else judges the request itself, such as validation. Infrastructure is not judged.
 
     Without `keys` nobody is authenticated (tests only).
@@ -65,7 +65,7 @@ class Chain:
             name(call)
             try:
                 self._deadline.begin(call)
-                if authenticate is not None:
+                if authenticate is not None and call.principal is None:
                     authenticate(call)
                 if decode is not None and isinstance(request, bytes):
                     call.request = _decoded(request, decode)

@@ -12,9 +12,7 @@ class Authentication:
         self._keys = keys
 
     def __call__(self, call: Call) -> None:
-        """Set `call.principal` to the name of the caller's key, where that is not known yet.
-
-        Whoever has judged the key in this process says so when it makes the call: nothing that came over a wire can.
+        """Set `call.principal` to the name of the caller's key.
         What a running call asks of other services of its process is asked with the key that let it in, though that key may be
         gone from the configuration meanwhile: running calls go on.
 
@@ -22,8 +20,7 @@ class Authentication:
             MissingKey: there is no bearer key.
             InvalidKey: it is not one of ours.
         """
-        if call.principal is None:
-            call.principal = _let_in(call) or self._keys.principal(_bearer(call))
+        call.principal = _let_in(call) or self._keys.principal(_bearer(call))
         if call.principal is None:
             raise InvalidKey
 
