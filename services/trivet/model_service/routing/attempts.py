@@ -154,7 +154,7 @@ class Attempts:
         """The target has answered to the end."""
         if self.fault is not None:
             self._ended(self.fault)
-        elif (attempt := self._log.end(200)) and self._health.knows(attempt.target):
+        elif (attempt := self._log.end(200)) and attempt.target in self._health.targets:
             tokens = self._log.usage.output_tokens if self._log.usage else 0
             pace = per_output_token(attempt.seconds, self._first_token, tokens)
             self._health.served(attempt.target, Sample(self._log.now(), self._first_token, pace))
