@@ -31,7 +31,7 @@ class Context:
 
 
 def call(key: str, parent: Call | None = None, method: str = "/trivet.test.v1.Probe/Echo") -> Call:
-    return Call(method, None, Context(key, parent), None)  # type: ignore[arg-type]
+    return Call(method, None, Context(key, parent))  # type: ignore[arg-type]
 
 
 def let_in(ring: KeyRing, asked: Call) -> str | None:

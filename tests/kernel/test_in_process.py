@@ -3,17 +3,18 @@
 import asyncio
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from tests.kernel.probe_service import Probe, ProbeStub, add_probe_to_server
+from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_server
 from trivet.kernel.call import Call
 from trivet.kernel.inprocess.context import InProcessContext
 from trivet.kernel.inprocess.exchange import Exchange
 from trivet.kernel.rpc import Context
-from trivet.kernel.settings import ServerSettings
+from trivet.kernel.settings import AuthSettings, ServerSettings
 from trivet.kernel.testing import serving
 
 
@@ -48,6 +49,18 @@ async def test_a_key_of_metadata_that_the_wire_would_refuse_is_refused() -> None
     async with serving(add_probe_to_server, Probe()) as channel:
         with pytest.raises(ValueError, match="lower case: X-Own"):
             ProbeStub(channel).Echo(StringValue(), metadata=(("X-Own", "1"),))
+
+
+async def test_a_key_that_was_judged_in_the_process_is_not_judged_again_and_no_metadata_say_so() -> None:
+    key = (("authorization", "Bearer k-gone"), ("principal", "ann"), ("x-trivet-principal", "ann"))
+    probe = Probe()
+    async with serving(add_probe_to_server, probe, auth=AuthSettings()) as channel:
+        asking: Any = channel.unary_unary(f"/{SERVICE}/Metadata")
+        await asking(StringValue(), metadata=key, principal="ann")
+        assert probe.principal == "ann"
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await asking(StringValue(), metadata=key)
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_a_handler_runs_in_the_task_of_a_caller_who_only_waits_for_it() -> None:

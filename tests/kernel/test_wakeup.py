@@ -20,9 +20,9 @@ async def test_who_gives_up_is_forgotten_though_nothing_ever_changes() -> None:
     wakeup = Wakeup()
     waiting = asyncio.ensure_future(wakeup.wait())
     await asyncio.sleep(0)
-    assert wakeup.awaited
+    assert wakeup.waiters
 
     waiting.cancel()
     await asyncio.wait({waiting})
 
-    assert not wakeup.awaited
+    assert not wakeup.waiters

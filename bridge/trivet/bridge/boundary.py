@@ -11,7 +11,7 @@ from aiohttp import web
 from trivet.bridge.cors import Cors
 from trivet.bridge.dispatch import Dispatch
 from trivet.bridge.interruption import interruption
-from trivet.bridge.request import Request
+from trivet.bridge.request import Reply, Request
 from trivet.kernel import access_lines
 from trivet.kernel.access_lines import quoted
 from trivet.kernel.catalogue import error_body, from_rpc_error
@@ -27,10 +27,10 @@ class Boundary:
         self._dispatch = dispatch
         self._cors = cors
 
-    async def serve(self, request: Request) -> web.StreamResponse:
+    async def serve(self, request: Request) -> Reply:
         """Answer a request, render what goes wrong, and log the outcome."""
         begun = time.perf_counter()
-        response: web.StreamResponse | None = None
+        response: Reply | None = None
         try:
             if self._cors.is_on:
                 self._cors.mark(request)
@@ -43,7 +43,17 @@ class Boundary:
                 raise
         finally:
             # Also when the handler is cancelled, which is how the server tells that the client has left.
-            _log_access(request, 499 if response is None else response.status, time.perf_counter() - begun)
+            access_lines.write(
+                logging.INFO,
+                "http=%s path=%s status=%d ms=%.1f request_id=%s principal=%s peer=%s",
+                request.head.method,
+                quoted(request.head.url.path),
+                499 if response is None else response.status,
+                (time.perf_counter() - begun) * 1000,
+                request.id,
+                quoted(request.principal),
+                request.remote,
+            )
         if not response.prepared:
             response.headers.update(request.marks)
         return response
@@ -91,17 +101,3 @@ def _http_failure(failure: web.HTTPException) -> web.StreamResponse:
             return error_response(InvalidRequest(f"The request cannot be read: {failure.reason}."))
         case _:
             raise failure
-
-
-def _log_access(request: Request, status: int, seconds: float) -> None:
-    access_lines.write(
-        logging.INFO,
-        "http=%s path=%s status=%d ms=%.1f request_id=%s principal=%s peer=%s",
-        request.method,
-        quoted(request.path),
-        status,
-        seconds * 1000,
-        request.id,
-        quoted(request.principal),
-        request.remote,
-    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from google.api import annotations_pb2
 from google.api.httpbody_pb2 import HttpBody
@@ -58,12 +58,6 @@ class Rpc:
     response_codec: MessageCodec[Any] | None
     body: str = ""
 
-    def body_of(self, answer: Any) -> HttpBody | None:
-        """What of an answer is written as it is; None where it is JSON."""
-        if self.response_codec is None:
-            return cast("HttpBody", answer)
-        return getattr(answer, self.body) if self.body and answer.HasField(self.body) else None
-
 
 @dataclass(frozen=True)
 class Form:
@@ -104,18 +98,15 @@ class Operation:
 class Route:
     """An HTTP method and path (without base path, `{name}` for variables), and the operations that share it.
 
-    A request whose route does not read the body has its parameters in the query.
+    A request whose route does not read the body has its parameters in the query. `form` is the form that its requests are, if
+    they are one; no two operations share such a route.
     """
 
     method: str
     path: str
     reads_body: bool
+    form: Form | None = None
     operations: list[Operation] = field(default_factory=list)
-
-    @property
-    def form(self) -> Form | None:
-        """The form that its requests are, if they are one; no two operations share such a route."""
-        return self.operations[0].form
 
     def operation(self, body: dict[str, Any]) -> Operation:
         """The operation that a request with this body means."""
@@ -134,7 +125,7 @@ def routes(services: Iterable[ServiceDescriptor] = SERVICES) -> list[Route]:
     table: dict[tuple[str, str], Route] = {}
 
     def add(method: str, path: str, operation: Operation, *, reads_body: bool) -> None:
-        table.setdefault((method, path), Route(method, path, reads_body)).operations.append(operation)
+        table.setdefault((method, path), Route(method, path, reads_body, operation.form)).operations.append(operation)
 
     for service in services:
         for method in service.methods:

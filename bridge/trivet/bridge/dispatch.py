@@ -43,8 +43,8 @@ class Dispatch:
 
     def find(self, request: Request) -> Handler:
         """Who answers a request, which is told the variables of its path. Raises RouteNotFound or MethodNotAllowed."""
-        methods = self._plain.get(request.raw_path)
-        if methods is not None and (handler := methods.get(request.method)) is not None:
+        methods = self._plain.get(request.head.path)
+        if methods is not None and (handler := methods.get(request.head.method)) is not None:
             return handler
         path = request.rel_url.path_safe
         allowed: set[str] = set()

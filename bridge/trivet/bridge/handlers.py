@@ -2,17 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 import grpc
-from aiohttp import web
 from google.protobuf.message import Message
 
 from trivet.bridge import binary, headers, sse
 from trivet.bridge.contract import Operation, Route, Rpc
 from trivet.bridge.numbering import seen_before
-from trivet.bridge.request import Request
+from trivet.bridge.request import Reply, Request
 from trivet.bridge.settings import BridgeSettings
 from trivet.bridge.uploads import Upload, holding
 from trivet.bridge.written import Whole
@@ -22,6 +21,7 @@ from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.codec.sse import stream_codec
 from trivet.kernel.errors import InvalidKey, InvalidRequest, RequestTimeout, UnsupportedMediaType
 from trivet.kernel.inprocess.calls import initial_pairs
+from trivet.kernel.inprocess.channel import InProcessChannel
 
 _MODELS: Final = frozenset(f"trivet.model.v1.{name}Service" for name in ("Model", "Message", "Audio"))
 """Services that hold to `x-trivet-request-timeout` themselves: there it bounds each attempt at a model, not the whole call."""
@@ -36,9 +36,10 @@ _JSON: Final = "application/json"
 
 
 class _Caller(NamedTuple):
-    """How an RPC is called, and whether its service bounds it by the caller's timeout itself."""
+    """How an RPC is called, whether its service is in this process, and whether it bounds it by the caller's timeout itself."""
 
     call: Callable[..., Any]
+    in_process: bool
     bounds_itself: bool
 
 
@@ -67,10 +68,10 @@ class Gateway:
         for call in list(self._calls):
             call.cancel()
 
-    async def serve(self, route: Route, request: Request) -> web.StreamResponse:
+    async def serve(self, route: Route, request: Request) -> Reply:
         """Answer a request to `route`. Raises ServiceError, or what the RPC raises, before anything was written."""
         sent = self.admit(request)
-        if "Expect" in request.headers:
+        if "Expect" in request.head.headers:
             await request.ask_for_body()
         if route.form is not None:
             with holding() as held:
@@ -85,31 +86,39 @@ class Gateway:
     def admit(self, request: Request) -> headers.Metadata:
         """Judge the key of a request, and give what travels on with its calls.
 
-        To be called before the body is read: what a stranger sends is not parsed. The service judges the key again.
+        To be called before the body is read: what a stranger sends is not parsed. A service of another process judges the key again.
         Raises MissingKey, InvalidKey or InvalidRequest.
         """
-        key = headers.bearer(request.headers)
+        given = request.head.headers
+        key = headers.bearer(given)
         principal = self._keys.principal(key)
         if principal is None:
             raise InvalidKey
         request.principal = principal
-        return self._travelling.metadata(request.headers, key, request.id)
+        return self._travelling.metadata(given, key, request.id)
 
-    def call(self, rpc: Rpc, message: Message | None, sent: headers.Metadata) -> Any:
+    def call(self, rpc: Rpc, message: Message | None, sent: headers.Metadata, principal: str | None = None) -> Any:
         """The running call of an RPC, without a message where that is a stream to be written; whoever asks for it ends it, too.
 
-        `interrupt` cancels it.
+        `principal` is whose key it is made with, if that was judged just now: in this process it is not judged again. `interrupt`
+        cancels the call.
         """
-        timeout = headers.timeout(sent)
         caller = self._callers.get(rpc.path) or self._caller(rpc)
-        call = caller.call(message, metadata=sent, timeout=None if caller.bounds_itself else timeout)
+        timeout = headers.timeout(sent) if len(sent) > headers.FIXED else None
+        if caller.bounds_itself:
+            timeout = None
+        if caller.in_process:
+            call = caller.call(message, metadata=sent, timeout=timeout, principal=principal)
+        else:
+            call = caller.call(message, metadata=sent, timeout=timeout)
         self._calls.add(call)
         return call
 
     def end(self, call: Any) -> None:
         """Cancel a call, if it still runs: there is nobody for whom it would."""
         self._calls.discard(call)
-        call.cancel()
+        if not call.done():
+            call.cancel()
 
     async def _begin(self, route: Route, request: Request, sent: headers.Metadata) -> tuple[Rpc, Any, int]:
         """Read what is asked, and call; with it comes the number of the last event that the client has, -1 for none."""
@@ -122,17 +131,18 @@ class Gateway:
             _bind_path(request.variables, given)
         message = operation.request_codec.decode(given, strict=True)
         if operation.stream is None or not _wants_stream(given, operation):
-            return operation.whole, self.call(operation.whole, message, sent), -1
-        return operation.stream, self.call(operation.stream, message, (*sent, ACCEPTED)), seen_before(message)
+            return operation.whole, self.call(operation.whole, message, sent, request.principal), -1
+        call = self.call(operation.stream, message, (*sent, ACCEPTED), request.principal)
+        return operation.stream, call, seen_before(message)
 
-    async def _answer(self, request: Request, rpc: Rpc, call: Any, seen: int) -> web.StreamResponse:
+    def _answer(self, request: Request, rpc: Rpc, call: Any, seen: int) -> Awaitable[Reply]:
         if not rpc.descriptor.server_streaming:
-            return await _whole(rpc, call)
+            return _whole(rpc, call)
         if rpc.response_codec is None:
-            return await binary.respond(request, call)
-        return await sse.respond(request, sse.Events(call, stream_codec(rpc.descriptor), seen), self._settings)
+            return binary.respond(request, call)
+        return sse.respond(request, sse.Events(call, stream_codec(rpc.descriptor), seen), self._settings)
 
-    async def _uploaded(self, route: Route, request: Request, upload: Upload, sent: headers.Metadata) -> web.StreamResponse:
+    async def _uploaded(self, route: Route, request: Request, upload: Upload, sent: headers.Metadata) -> Reply:
         given = await upload.fields()
         operation = route.operation(given)
         first = upload.first(operation, given)
@@ -163,20 +173,20 @@ class Gateway:
         make: Callable[..., Any] = makers[rpc.descriptor.client_streaming, rpc.descriptor.server_streaming]
         call = make(rpc.path, request_serializer=rpc.serialize, response_deserializer=rpc.parse_response)
         bounds_itself = rpc.service in _MODELS and rpc.descriptor.name not in _WITHOUT_MODEL
-        caller = self._callers[rpc.path] = _Caller(call, bounds_itself)
+        caller = self._callers[rpc.path] = _Caller(call, isinstance(channel, InProcessChannel), bounds_itself)
         return caller
 
 
-async def _whole(rpc: Rpc, call: Any) -> web.StreamResponse:
+async def _whole(rpc: Rpc, call: Any) -> Reply:
     begun = time.perf_counter()
     answer = await call
     told = headers.told(await initial_pairs(call))
-    body = rpc.body_of(answer)
-    if body is not None:
-        content, content_type = body.data, binary.content_type(body)
+    codec = rpc.response_codec
+    if codec is not None and not (rpc.body and answer.HasField(rpc.body)):
+        content, content_type = codec.dumps(answer), _JSON
     else:
-        assert rpc.response_codec is not None
-        content, content_type = rpc.response_codec.dumps(answer), _JSON
+        body = answer if codec is None else getattr(answer, rpc.body)
+        content, content_type = body.data, binary.content_type(body)
     total = f"total;dur={(time.perf_counter() - begun) * 1000:.1f}"
     timing = told.get("server-timing")
     told["server-timing"] = f"{timing}, {total}" if timing else total
@@ -189,15 +199,15 @@ async def _body(request: Request, seconds: float) -> dict[str, Any]:
 
     Raises UnsupportedMediaType, InvalidRequest or RequestTimeout; aiohttp's 413 for one that is too large.
     """
-    given = request.headers
+    given = request.head.headers
     # Nearly everybody's, of which aiohttp would make an email message to read it.
     if given.get("Content-Type") != _JSON and not (request.content_type == _JSON or request.content_type.endswith("+json")):
         raise UnsupportedMediaType("The body must be JSON: send it with `Content-Type: application/json`.")
     if given.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("The body must not be compressed: send it without `Content-Encoding`.")
-    content = request.content
-    if content.is_eof() and content.total_bytes <= request.client_max_size:
-        data = content.read_nowait()
+    arriving = request.arriving
+    if arriving.is_eof() and arriving.total_bytes <= request.max_body_bytes:
+        data = arriving.read_nowait()
     else:
         data = await _read(request, seconds)
     value = text.parse_once(data)

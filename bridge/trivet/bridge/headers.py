@@ -12,7 +12,7 @@ from trivet.kernel.errors import InvalidRequest, MissingKey
 
 Metadata = tuple[tuple[str, str], ...]
 
-_FIXED: Final = 2
+FIXED: Final = 2
 """So many pairs stand in all metadata: the key and the request id."""
 
 _OWN: Final = "x-trivet-"
@@ -94,7 +94,7 @@ class Travelling:
 
 def timeout(sent: Metadata) -> float | None:
     """The seconds that the caller gives the request; None if it does not say. Raises InvalidRequest."""
-    text = dict(sent).get(_TIMEOUT) if len(sent) > _FIXED else None
+    text = dict(sent).get(_TIMEOUT)
     if text is None:
         return None
     if not _MILLISECONDS.fullmatch(text):

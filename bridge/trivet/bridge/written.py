@@ -15,6 +15,8 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import SERVER_SOFTWARE
 
+from trivet.bridge.request import Request
+
 _MOST_UNSENT_BYTES: Final = 32 * 1024
 """How much may wait for a client before it is one that has to be waited for."""
 
@@ -48,19 +50,39 @@ class _Written(web.StreamResponse):
         return writer
 
 
-class Whole(_Written):
-    """An answer in one piece, all of which leaves in one write."""
+class Whole:
+    """An answer in one piece with status 200, all of which leaves in one write."""
 
-    def __init__(self, body: bytes, headers: Mapping[str, str]) -> None:
-        super().__init__(headers)
-        self._content = body
+    status: Final = 200
+    prepared: Final = False
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Write the answer."""
-        self.headers[hdrs.CONTENT_LENGTH] = str(len(self._content))
-        writer = await self._write_head(request, stays=request.keep_alive)
-        await writer.write_eof(self._content)
-        return writer
+    def __init__(self, content: bytes, headers: dict[str, str]) -> None:
+        self.headers = headers
+        self.keep_alive = False
+        self._content = content
+
+    async def prepare(self, request: Request) -> None:
+        """Write the answer. Raises ValueError for what would be another header than it says."""
+        is_latest = request.head.version == HttpVersion11
+        self.keep_alive = stays = not request.head.should_close
+        headers = self.headers
+        headers["Content-Length"] = str(len(self._content))
+        headers["Date"] = _date(int(time.time()))
+        headers["Server"] = SERVER_SOFTWARE
+        if stays != is_latest:
+            headers["Connection"] = "keep-alive" if stays else "close"
+        head = "HTTP/1.1 200 OK\r\n" if is_latest else "HTTP/1.0 200 OK\r\n"
+        for name, value in headers.items():
+            head += f"{name}: {value}\r\n"
+        lines = 1 + len(headers)
+        if head.count("\r") != lines or head.count("\n") != lines or "\0" in head:
+            raise ValueError("a header of an answer holds the end of a line")
+        await request.answering.write(b"%b\r\n%b" % (head.encode(), self._content))
+        # A client that asks on and on without reading is to wait.
+        await request.answering.drain()
+
+    async def write_eof(self) -> None:
+        """Nothing is left to write when aiohttp asks for this."""
 
 
 class Streamed(_Written):

@@ -5,7 +5,7 @@ to write it by itself costs ten times as much as all else about a line, so a `Li
 many at once. Any other handler gets a record.
 
 A call that was made in this process, on behalf of a request or a call that has a line itself, is worth one of its own only where it
-fails: see `level_of_call`.
+fails: see `trivet.kernel.interceptors.access_log`.
 """
 
 import json.encoder
@@ -32,11 +32,6 @@ class LineHandler(logging.Handler):
 
 enabled: Final = _log.isEnabledFor
 """Whether lines of a level are wanted."""
-
-
-def level_of_call(*, infrastructure: bool, in_process: bool, failed: bool) -> int:
-    """INFO, or DEBUG for a call that says nothing new: what comes every few seconds, and what went well inside a request."""
-    return logging.DEBUG if infrastructure or (in_process and not failed) else logging.INFO
 
 
 def write(level: int, template: str, *parts: object) -> None:

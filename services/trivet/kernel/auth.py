@@ -14,17 +14,16 @@ class KeyRing:
 
     def apply(self, settings: AuthSettings) -> None:
         """Let these keys call, and no others."""
-        self._names = {_digest(entry.key.get_secret_value()): entry.name for entry in settings.keys}
+        self._names = {hashlib.sha256(entry.key.get_secret_value().encode()).digest(): entry.name for entry in settings.keys}
 
     def principal(self, token: str) -> str | None:
         """The name of the key `token`, None if it is not one of ours.
 
         All keys are compared, each in constant time, so the time taken tells nothing about which one nearly matched.
         """
-        digest = _digest(token)
-        matches = [name for known, name in self._names.items() if hmac.compare_digest(known, digest)]
-        return matches[0] if matches else None
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        found: str | None = None
+        for known, name in self._names.items():
+            if hmac.compare_digest(known, digest):
+                found = name
+        return found

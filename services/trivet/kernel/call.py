@@ -6,9 +6,7 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from trivet.kernel.errors import InvalidRequest
 from trivet.kernel.rpc import Context, Metadata
 
 REQUEST_ID = "x-request-id"
@@ -28,10 +26,12 @@ def is_infrastructure(method: str) -> bool:
 class Call:
     """A running RPC; the chain makes it, and its interceptors fill it in.
 
-    `method` is `/package.Service/Method`; `infrastructure` says that it is a health check or a reflection request.
-    `principal` names the key that was used, None before authentication and for infrastructure. `deadline` is in the loop's
-    time, None if there is none. `parent` is the running call of this process that made this one, None where it came over the
-    wire or from a face; `in_process` tells the two apart.
+    `method` is `/package.Service/Method`; `infrastructure` says that it is a health check or a reflection request. `request` is
+    the message, for a streaming request the iterator of its messages; what came as bytes is read after authentication.
+    `principal` names the key that was used, None before authentication and for infrastructure; who has judged the key in this
+    process hands it over with the call. `deadline` is in the loop's time, None if there is none. `parent` is the running call of
+    this process that made this one, None where it came over the wire or from a face; `in_process` tells the two apart.
+    `ended` says that nothing runs for this call any more; until then `endings` are what is to be done when it has.
 
     For the chain alone: `task` is what runs the call, `timer` what cancels that at the deadline, `expired` says that it has.
     `evicted` says that the server itself cancels this call because it stops. `code` is how it ended, where its context does
@@ -40,13 +40,12 @@ class Call:
 
     __slots__ = (
         "_announced",
-        "_at_end",
-        "_decode",
         "_handed_on",
-        "_request",
         "code",
         "context",
         "deadline",
+        "ended",
+        "endings",
         "evicted",
         "expired",
         "in_process",
@@ -55,18 +54,20 @@ class Call:
         "method",
         "parent",
         "principal",
+        "request",
         "request_id",
         "task",
         "timer",
     )
 
-    def __init__(self, method: str, request: Any, context: Context, decode: Callable[[bytes], Any] | None) -> None:
+    def __init__(self, method: str, request: Any, context: Context, *, infrastructure: bool = False) -> None:
         self.method = method
-        self.infrastructure = is_infrastructure(method)
+        self.infrastructure = infrastructure
+        self.request = request
         self.context = context
         self.metadata: dict[str, str | bytes] = dict(context.invocation_metadata() or ())
         self.request_id = ""
-        self.principal: str | None = None
+        self.principal: str | None = getattr(context, "principal", None)
         self.deadline: float | None = None
         self.parent: Call | None = getattr(context, "parent", None)
         self.in_process: bool = getattr(context, "in_process", False)
@@ -75,31 +76,10 @@ class Call:
         self.expired = False
         self.evicted = False
         self.code: grpc.StatusCode | None = None
+        self.ended = False
+        self.endings: list[Callable[[], None]] = []
         self._announced = False
-        self._request = request
-        self._decode = decode
         self._handed_on: Metadata | None = None
-        self._at_end: list[Callable[[], None]] | None = []
-
-    @property
-    def request(self) -> Any:
-        """The request message; for a streaming request, the iterator of its messages.
-
-        It is decoded when first asked for: nobody makes us parse a message before authentication.
-
-        Raises:
-            InvalidRequest: the bytes are not such a message.
-        """
-        if self._decode is not None and isinstance(self._request, bytes):
-            try:
-                self._request = self._decode(self._request)
-            except DecodeError as failure:
-                raise InvalidRequest("The request is not a message of the expected type.") from failure
-        return self._request
-
-    @request.setter
-    def request(self, request: Any) -> None:
-        self._request = request
 
     @property
     def peer(self) -> str:
@@ -111,29 +91,12 @@ class Call:
         """Whether this is a reflection request."""
         return self.method.startswith(_REFLECTION)
 
-    @property
-    def root(self) -> "Call":
-        """The call that this one is for in the end: of all that were made for each other in this process, the first."""
-        call = self
-        while call.parent is not None:
-            call = call.parent
-        return call
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing runs for this call any more."""
-        return self._at_end is None
-
-    def at_end(self, do: Callable[[], None]) -> None:
-        """Have something done when this call, which runs, has ended."""
-        assert self._at_end is not None
-        self._at_end.append(do)
-
     def end(self) -> None:
         """Do what was to be done at the end; for whoever made this object."""
         self.task = None
-        doing, self._at_end = self._at_end, None
-        for do in doing or ():
+        self.ended = True
+        endings, self.endings = self.endings, []
+        for do in endings:
             do()
 
     async def announce(self, metadata: Metadata) -> None:
@@ -156,9 +119,13 @@ class Call:
     def handed_on(self) -> Metadata:
         """What the calls that are made for this one get from it: its key, its id and the `x-trivet-*` metadata."""
         if self._handed_on is None:
-            inherited = {name: value for name, value in self.metadata.items() if _travels(name)}
-            inherited[REQUEST_ID] = self.request_id
-            self._handed_on = tuple((name, value) for name, value in inherited.items() if value)
+            handed_on: list[tuple[str, str | bytes]] = []
+            for name, value in self.metadata.items():
+                if value and (name == AUTHORIZATION or name.startswith(_OWN_PREFIX)):
+                    handed_on.append((name, value))
+            if self.request_id:
+                handed_on.append((REQUEST_ID, self.request_id))
+            self._handed_on = tuple(handed_on)
         return self._handed_on
 
 
@@ -178,13 +145,11 @@ def outgoing(timeout: float | None, metadata: Iterable[tuple[str, str | bytes]] 
     call = current_call.get()
     if call is None:
         return timeout, given
-    names = {name for name, _ in given}
-    added = tuple([pair for pair in call.handed_on if pair[0] not in names]) if names else call.handed_on
+    added = call.handed_on
+    if given:
+        names = {name for name, _ in given}
+        added = tuple([pair for pair in added if pair[0] not in names])
     remaining = call.time_remaining()
     if timeout is None or (remaining is not None and remaining < timeout):
         timeout = remaining
     return timeout, given + added
-
-
-def _travels(name: str) -> bool:
-    return name == AUTHORIZATION or name.startswith(_OWN_PREFIX)

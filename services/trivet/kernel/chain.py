@@ -8,9 +8,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
+from google.protobuf.message import DecodeError
+
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.call import Call, Judge, current_call, is_infrastructure
 from trivet.kernel.catalogue import to_status
+from trivet.kernel.errors import InvalidRequest
 from trivet.kernel.interceptors.access_log import log
 from trivet.kernel.interceptors.authentication import Authentication
 from trivet.kernel.interceptors.deadline import Deadline
@@ -33,7 +36,8 @@ class Chain:
     2. the access log, which sees the final code, also of the calls that the rest refuses;
     3. errors: the only place that turns an exception into a status, so all that may raise stands below it;
     4. the deadline: bounds all below, and what it raises is rendered above;
-    5. authentication: first of what judges a call, so that a refusal is logged and typed, and nothing is parsed before it;
+    5. authentication, unless who calls in this process has judged the key: nothing that came over a wire can say so. It is first of
+       what judges a call, so that a refusal is logged and typed. Nothing is parsed before it: bytes become a message after it;
     6. `judges`: whatever else judges the request itself, such as validation. Infrastructure is not judged.
 
     Without `keys` nobody is authenticated (tests only).
@@ -41,7 +45,8 @@ class Chain:
 
     def __init__(self, settings: ServerSettings, keys: KeyRing | None, judges: Iterable[Judge] = ()) -> None:
         self._deadline = Deadline(settings.default_deadline_seconds, settings.max_deadline_seconds)
-        self._judges: tuple[Judge, ...] = (*(() if keys is None else (Authentication(keys),)), *judges)
+        self._authentication = None if keys is None else Authentication(keys)
+        self._judges = tuple(judges)
         self._running: dict[Call, asyncio.Task[Any]] = {}
         self._ended: Wakeup | None = None
 
@@ -49,14 +54,21 @@ class Chain:
         """The handler of `method` with the chain around it, for any of the four shapes."""
         behave = _awaitable(handler)
         decode = None if handler.request_streaming else handler.request_deserializer
-        judges = () if is_infrastructure(method) else self._judges
+        infrastructure = is_infrastructure(method)
+        authenticate, judges = (None, ()) if infrastructure else (self._authentication, self._judges)
 
         async def run(request: Any, context: Context) -> Any:
             started = time.perf_counter()
-            call = Call(method, request, context, decode)
-            self._begin(call)
+            call = Call(method, request, context, infrastructure=infrastructure)
+            current_call.set(call)
+            call.task = self._running[call] = getattr(context, "task", None) or _this_task()
+            name(call)
             try:
                 self._deadline.begin(call)
+                if authenticate is not None and call.principal is None:
+                    authenticate(call)
+                if decode is not None and isinstance(request, bytes):
+                    call.request = _decoded(request, decode)
                 for judge in judges:
                     judge(call)
                 answer = await behave(call.request, context)
@@ -97,10 +109,16 @@ class Chain:
                 while not calls.isdisjoint(self._running):
                     await ended.wait()
 
-    def _begin(self, call: Call) -> None:
-        current_call.set(call)
-        call.task = self._running[call] = getattr(call.context, "task", None) or cast("asyncio.Task[Any]", asyncio.current_task())
-        name(call)
+
+def _this_task() -> asyncio.Task[Any]:
+    return cast("asyncio.Task[Any]", asyncio.current_task())
+
+
+def _decoded(request: bytes, decode: Callable[[bytes], Any]) -> Any:
+    try:
+        return decode(request)
+    except DecodeError as failure:
+        raise InvalidRequest("The request is not a message of the expected type.") from failure
 
 
 def _awaitable(handler: Handler) -> Behaviour:

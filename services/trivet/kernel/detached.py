@@ -40,7 +40,7 @@ class Caller:
     @contextmanager
     def goes_on(self, seconds: float) -> Iterator[None]:
         """For the block, calls to other services are made in the caller's name, and none beyond `seconds` from now."""
-        call = Call("", None, cast("Context", _NoRpc(tuple(self.metadata.items()))), None)
+        call = Call("", None, cast("Context", _NoRpc(tuple(self.metadata.items()))))
         call.principal = self.principal
         call.request_id = self.metadata.get(REQUEST_ID, "")
         call.deadline = asyncio.get_running_loop().time() + seconds

@@ -21,7 +21,8 @@ class Methods(grpc.GenericRpcHandler):
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._handlers: dict[str, Handler] = {}
-        self._behaviours: dict[str, Behaviour] = {}
+        self.behaviours: dict[str, Behaviour] = {}
+        """What is registered, for who needs nothing else of a handler: it is asked for at each call in process."""
         self._draining = False
         self.services: list[str] = []
 
@@ -37,14 +38,14 @@ class Methods(grpc.GenericRpcHandler):
         for name, handler in method_handlers.items():
             method = f"/{service_name}/{name}"
             self._handlers[method] = wrapped = self._chain.wrap(method, handler)
-            self._behaviours[method] = behaviour_of(wrapped)
+            self.behaviours[method] = behaviour_of(wrapped)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code says here, for older servers, what it has said to the method above."""
 
     def behaviour(self, method: str) -> Behaviour:
-        """The wrapped behaviour of `/package.Service/Method`, for who needs nothing else of its handler."""
-        return self._behaviours.get(method) or behaviour_of(self._unknown(method))
+        """The wrapped behaviour of `/package.Service/Method`."""
+        return self.behaviours.get(method) or behaviour_of(self._unknown(method))
 
     def handler(self, method: str) -> Handler:
         """The wrapped handler of `/package.Service/Method`."""

@@ -12,10 +12,10 @@ class OwnContext(grpc.aio.ServicerContext[Any, Any]):
     tells_leaving_from_ending = True
     """Whether the request of a caller that leaves is never taken for one that has ended."""
 
-    def __init__(self) -> None:
-        self._code: grpc.StatusCode | None = None
-        self._details = ""
-        self._callbacks: list[Callable[[Any], Any]] = []
+    # As long as a call has none of its own.
+    _code: grpc.StatusCode | None = None
+    _details = ""
+    _callbacks: tuple[Callable[[Any], Any], ...] = ()
 
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
         await self.abort(status.code, status.details, status.trailing_metadata or ())
@@ -34,7 +34,7 @@ class OwnContext(grpc.aio.ServicerContext[Any, Any]):
         return self._details
 
     def add_done_callback(self, callback: Callable[[Any], Any]) -> None:
-        self._callbacks.append(callback)
+        self._callbacks = (*self._callbacks, callback)
 
     def peer_identities(self) -> Iterable[bytes] | None:
         return None

@@ -41,14 +41,17 @@ class Versions(Generic[T]):
         call = current_call.get()
         if call is None:
             return self._latest.value
-        root = call.root
+        # Of all that were made for each other in this process, the first.
+        root = call
+        while root.parent is not None:
+            root = root.parent
         version = self._held.get(root)
         if version is None:
             version = self._latest
             if not root.ended:
                 self._held[root] = version
                 version.calls += 1
-                root.at_end(partial(self._release, root))
+                root.endings.append(partial(self._release, root))
         return version.value
 
     def replace(self, value: T) -> None:

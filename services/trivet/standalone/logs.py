@@ -48,7 +48,7 @@ class JsonFormatter(LineFormatter):
         level, created, template, parts = line
         entry = {
             "time": datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds"),
-            "level": logging.getLevelName(level).lower(),
+            "level": _level_name(level).lower(),
             "logger": LOGGER,
             "message": template % parts,
         }
@@ -67,7 +67,10 @@ class TextFormatter(LineFormatter):
 
     def format_line(self, line: _Line) -> str:
         level, created, template, parts = line
-        return f"{_clock(int(created))} {logging.getLevelName(level):<7} {template % parts}"
+        return f"{_clock(int(created))} {_level_name(level):<7} {template % parts}"
+
+
+_level_name = lru_cache(maxsize=8)(logging.getLevelName)
 
 
 @lru_cache(maxsize=8)

@@ -50,7 +50,7 @@ def offered(world: McpWorld, turn: int = 0) -> list[str]:
 def asked_with(metadata: Json) -> Iterator[None]:
     """Inside of an RPC with this metadata."""
     context = SimpleNamespace(invocation_metadata=lambda: tuple(metadata.items()))
-    token = current_call.set(Call("/m", None, cast("Context", context), None))
+    token = current_call.set(Call("/m", None, cast("Context", context)))
     try:
         yield
     finally:

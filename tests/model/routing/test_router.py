@@ -62,7 +62,7 @@ def called(**headers: str) -> Iterator[None]:
         def done(self) -> bool:
             return True
 
-    call = Call("/x", None, cast("Any", Context()), None)
+    call = Call("/x", None, cast("Any", Context()))
     call.principal, call.request_id = "alice", "req_1"
     token = current_call.set(call)
     try:

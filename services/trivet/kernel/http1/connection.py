@@ -119,12 +119,19 @@ class Connection(asyncio.Protocol):
         """How long no call has been made, between two."""
         return self._loop.time() - self.free_since
 
-    def has_news(self) -> bool:
-        """Whether something has come that the loop has not read yet: between two calls that can only be the end."""
+    def is_fresh(self, seconds: float, *, surely: bool) -> bool:
+        """Whether a call may be started, and the last one ended less than so many seconds ago.
+
+        `surely` looks whether something has come that the loop has not read yet: between two calls that can only be the end.
+        """
+        if self._closed or self._transport.is_closing() or self._loop.time() - self.free_since >= seconds:
+            return False
+        if not surely:
+            return True
         if self._socket is None:
             self._socket = select.poll()
             self._socket.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(self._socket.poll(0))
+        return not self._socket.poll(0)
 
     def start(self, head: bytes, body: bytes) -> None:
         """Sends a request; `head` is all of it before the body."""
@@ -189,7 +196,8 @@ class Connection(asyncio.Protocol):
         """Ends the call. What has not come of the answer is not wanted any more: closing tells the server to stop."""
         self._asked = False
         self.taker = None
-        if self.complete and self._keeps and not self._paused and self._upload is None and self.is_open:
+        is_settled = self.complete and self._keeps and not self._paused and self._upload is None
+        if is_settled and not (self._closed or self._transport.is_closing()):
             self._parts.clear()
             self.free_since = self._loop.time()
             self._on_free(self)

@@ -95,8 +95,7 @@ class Origin:
         """
         while self._free:
             connection, _ = self._free.popitem()
-            fresh = connection.is_open and connection.idle_seconds < _IDLE_SECONDS
-            if fresh and not (surely and connection.has_news()):
+            if connection.is_fresh(_IDLE_SECONDS, surely=surely):
                 return connection
             self._was_ended(connection)
             connection.close()

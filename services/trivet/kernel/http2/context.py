@@ -53,7 +53,6 @@ class ServedCall(Stream, OwnContext):
 
     def __init__(self, connection: "ServingConnection", number: int, handler: Handler) -> None:
         Stream.__init__(self, number)
-        OwnContext.__init__(self)
         self.task: asyncio.Task[None] | None = None
         self._connection = connection
         self._handler = handler

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.rpc import Metadata
 from trivet.kernel.stream import StreamCall
 
+_OK = grpc.StatusCode.OK
 _CANCELLED = "Locally cancelled by application!"
 _DROPPED = "Cancelled upon garbage collection!"
 
@@ -87,7 +88,7 @@ class OwnCall(grpc.aio.Call):
         exchange = self._exchange
         if exchange.locally_cancelled:
             raise asyncio.CancelledError
-        if exchange.code is not None and exchange.code is not grpc.StatusCode.OK:
+        if exchange.code is not None and exchange.code is not _OK:
             raise grpc.aio.AioRpcError(
                 exchange.code,
                 grpc.aio.Metadata.from_tuple(exchange.initial or ()),
@@ -108,7 +109,8 @@ class OwnUnaryCall(OwnCall, grpc.aio.UnaryUnaryCall[Any, Any]):
         except asyncio.CancelledError:
             self.cancel()
             raise
-        self._raise_for_status()
+        if exchange.locally_cancelled or exchange.code is not _OK:
+            self._raise_for_status()
         return exchange.response
 
 
@@ -162,7 +164,9 @@ class OwnDuplexCall(_Writing, OwnStreamCall, grpc.aio.StreamStreamCall[Any, Any]
 
 async def initial_pairs(call: Any) -> Iterable[tuple[str, str | bytes]]:
     """The initial metadata of a call, in process or over the wire."""
-    return await (call.initial_pairs() if isinstance(call, OwnCall) else call.initial_metadata())
+    own: Callable[[], Awaitable[Metadata]] | None = getattr(call, "initial_pairs", None)
+    given: Iterable[tuple[str, str | bytes]] = await (call.initial_metadata() if own is None else own())
+    return given
 
 
 def feed(exchange: Exchange, requests: Requests) -> None:

@@ -91,10 +91,12 @@ class InProcessChannel(grpc.aio.Channel):
         timeout: float | None,
         metadata: Iterable[tuple[str, str | bytes]] | None,
         *,
+        principal: str | None = None,
         driven: bool = False,
     ) -> Exchange:
         """Start a call of `method`; a `RequestStream` is a request that is still to come.
 
+        `principal` is the name of the key that the call is made with, where the caller has just judged it: it is not judged again.
         `driven`: its reader will do nothing else than wait for the answer, and may drive the handler.
 
         Raises:
@@ -103,19 +105,22 @@ class InProcessChannel(grpc.aio.Channel):
         if self._state is _State.SHUTDOWN:
             raise grpc.aio.UsageError("Channel is closed.")
         inherits = timeout is None
-        timeout, pairs = outgoing(timeout, metadata)
+        pairs = () if metadata is None else metadata_of(metadata)
         parent = current_call.get()
+        if parent is not None:
+            timeout, pairs = outgoing(timeout, pairs)
         stream = request if isinstance(request, RequestStream) else None
         # A deadline is told to the reader when it is over, however long the handler takes to clean up. Where it is that of a running
         # call, it is the reader of that who is told; and in its own task it ends the handler, too, so there is no timer for this call.
         driven = driven and (timeout is None or (inherits and parent is not None and parent.task is not None))
         if driven and parent is not None and parent.task is asyncio.current_task():
             timeout = None
-        exchange = Exchange(self._loop or self._bound(), metadata_of(pairs), timeout, parent, stream)
+        exchange = Exchange(self._loop or self._bound(), pairs, timeout, parent, stream)
         if self._draining and parent is None:
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             return exchange
-        handler, context = serve(self._methods.behaviour(method), request, exchange), self._context.copy()
+        behaviour = self._methods.behaviours.get(method) or self._methods.behaviour(method)
+        handler, context = serve(behaviour, request, exchange, principal), self._context.copy()
         if driven:
             exchange.deadline = None if parent is None else parent.deadline
             exchange.run_soon(handler, context)
@@ -135,9 +140,10 @@ class _UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         *,
         timeout: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
+        principal: str | None = None,
         **_: Any,
     ) -> OwnUnaryCall:
-        return OwnUnaryCall(self._channel.begin(self._method, request, timeout, metadata, driven=True))
+        return OwnUnaryCall(self._channel.begin(self._method, request, timeout, metadata, principal=principal, driven=True))
 
 
 class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
@@ -151,9 +157,10 @@ class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
         *,
         timeout: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
+        principal: str | None = None,
         **_: Any,
     ) -> OwnStreamCall:
-        return OwnStreamCall(self._channel.begin(self._method, request, timeout, metadata))
+        return OwnStreamCall(self._channel.begin(self._method, request, timeout, metadata, principal=principal))
 
 
 class _StreamUnary(grpc.aio.StreamUnaryMultiCallable[Any, Any]):

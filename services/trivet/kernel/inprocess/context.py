@@ -21,16 +21,14 @@ class InProcessContext(OwnContext):
 
     in_process = True
 
-    def __init__(self, exchange: Exchange) -> None:
-        super().__init__()
+    def __init__(self, exchange: Exchange, principal: str | None = None) -> None:
         self._exchange = exchange
         self.parent: Call | None = exchange.parent
         """The call that made this one, None where it was made outside of any."""
-
-    @property
-    def task(self) -> "asyncio.Task[None] | None":
+        self.principal = principal
+        """Who makes the call, where the caller has judged the key already."""
+        self.task: asyncio.Task[Any] | None = exchange.task
         """The task that answers the call."""
-        return self._exchange.task
 
     def write(self, message: Any) -> Coroutine[Any, Any, None]:
         return self._exchange.send(message)
@@ -57,7 +55,8 @@ class InProcessContext(OwnContext):
         if self._exchange.initial is not None:
             raise grpc.aio.UsageError("The initial metadata has been sent.")
         self._exchange.initial = tuple(initial_metadata)
-        self._exchange.changed.notify()
+        if self._exchange.changed.waiters:
+            self._exchange.changed.notify()
 
     def set_trailing_metadata(self, trailing_metadata: Iterable[Any]) -> None:
         self._exchange.trailing = tuple(trailing_metadata)
@@ -80,7 +79,7 @@ class InProcessContext(OwnContext):
     def handler_ended(self) -> None:
         """Call back those who wait for the end of the handler, however it ended."""
         # The task knows its call, which knows this: a circle would wait for the garbage collector.
-        self._exchange.task = None
+        self._exchange.task = self.task = None
         for callback in self._callbacks:
             callback(self)
 
@@ -88,9 +87,12 @@ class InProcessContext(OwnContext):
         return PEER
 
 
-async def serve(run: Behaviour, request: Any, exchange: Exchange) -> None:
-    """Have the call answered by `run`: a method with the chain around it, which turns all but these exceptions into a status."""
-    context = InProcessContext(exchange)
+async def serve(run: Behaviour, request: Any, exchange: Exchange, principal: str | None) -> None:
+    """Have the call answered by `run`: a method with the chain around it, which turns all but these exceptions into a status.
+
+    `principal` is who makes it, where the caller has judged the key.
+    """
+    context = InProcessContext(exchange, principal)
     try:
         exchange.response = await run(request, context)
         exchange.end(context._code or _OK, context._details)  # noqa: SLF001 - the other half of this class

@@ -184,7 +184,8 @@ class Exchange:
         self.code, self.details = code, details
         if self._timer is not None:
             self._timer.cancel()
-        self.changed.notify()
+        if self.changed.waiters:
+            self.changed.notify()
         if self.messages is not None:
             self.messages.room.notify()
         if self.requests is not None:

@@ -1,5 +1,6 @@
 """Writes one line for each RPC: what was called, by whom, how it ended and how long it took; never keys or bodies."""
 
+import logging
 import time
 
 import grpc
@@ -12,9 +13,12 @@ _OK = grpc.StatusCode.OK
 
 
 def log(call: Call, started: float) -> None:
-    """Log the end of a call that began at `started`."""
+    """Log the end of a call that began at `started`; for debugging alone, where the line says nothing new.
+
+    That is what comes every few seconds, and what went well inside a request.
+    """
     code = call.code or call.context.code() or _OK
-    level = access_lines.level_of_call(infrastructure=call.infrastructure, in_process=call.in_process, failed=code is not _OK)
+    level = logging.DEBUG if call.infrastructure or (call.in_process and code is _OK) else logging.INFO
     if enabled(level):
         access_lines.write(
             level,

@@ -13,7 +13,6 @@ class Authentication:
 
     def __call__(self, call: Call) -> None:
         """Set `call.principal` to the name of the caller's key.
-
         What a running call asks of other services of its process is asked with the key that let it in, though that key may be
         gone from the configuration meanwhile: running calls go on.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from trivet.kernel.http1.origin import Origin
@@ -66,19 +67,11 @@ class Site:
         self._fixed = {name: value for name, value in fixed.items() if name.lower() not in FRAMING}
         self._names = frozenset(name.lower() for name in self._fixed)
         self._locate = locate
-        self._heads: dict[Asked, bytes] = {}
-
-    def head(self, asked: Asked) -> bytes:
+        self.head: Callable[[Asked], bytes] = lru_cache(_MOST_HEADS)(self._head)
         """The head of a request, but for the headers of the call, what tells its length, and the empty line.
 
         Raises UnreachableError if it could not be sent.
         """
-        head = self._heads.get(asked)
-        if head is None:
-            if len(self._heads) >= _MOST_HEADS:
-                self._heads.clear()
-            head = self._heads[asked] = self._head(asked)
-        return head
 
     def headers(self, given: Mapping[str, str]) -> bytes:
         """Headers of one call. Raises UnreachableError if they could not be sent."""

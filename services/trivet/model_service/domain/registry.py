@@ -95,7 +95,8 @@ class _Offer:
     def __init__(self, providers: Iterable[Provider], routes: Iterable[Route]) -> None:
         self.providers = {provider.name: provider for provider in providers}
         self._configured = {route.model: Found(route, self.providers) for route in routes}
-        self._direct: dict[str, Found] = {}
+        self.known = dict(self._configured)
+        """What is configured, and some of what was found besides."""
 
     @property
     def routes(self) -> list[Route]:
@@ -103,17 +104,14 @@ class _Offer:
         return [found.route for found in self._configured.values()]
 
     def find(self, model: str, named: Callable[[], str]) -> Found:
-        """As `Registry.find`."""
-        found = self._configured.get(model) or self._direct.get(model)
-        if found is not None:
-            return found
+        """As `Registry.find`, for a model that is not `known`."""
         if "/" not in model:
             return self._directly(model, f"{named()}/{model}")
         found = self._directly(model, model)
         if len(model) <= _LONGEST_REMEMBERED:
-            if len(self._direct) >= _REMEMBERED:
-                self._direct.clear()
-            self._direct[model] = found
+            if len(self.known) >= len(self._configured) + _REMEMBERED:
+                self.known = dict(self._configured)
+            self.known[model] = found
         return found
 
     def resolve(self, model: str) -> tuple[Provider, str]:
@@ -179,7 +177,8 @@ class Registry:
         Raises:
             ModelNotFound: there is no such model.
         """
-        return self._offers.value.find(model, self._named)
+        offer = self._offers.value
+        return offer.known.get(model) or offer.find(model, self._named)
 
     def route(self, model: str) -> Route:
         """The route alone, as `find` finds it."""

@@ -69,31 +69,28 @@ class Health:
     """
 
     def __init__(self, targets: Iterable[str] = ()) -> None:
-        self._targets: dict[str, TargetHealth] = {}
+        self.targets: dict[str, TargetHealth] = {}
+        """What is remembered, by the name of the target."""
         self._unknown = TargetHealth()
         self.keep(targets)
 
     def keep(self, targets: Iterable[str]) -> None:
         """Remember these targets from now on: what is known of those that are new is nothing, others are forgotten."""
-        self._targets = {name: self._targets.get(name) or TargetHealth() for name in targets}
+        self.targets = {name: self.targets.get(name) or TargetHealth() for name in targets}
 
     def of(self, target: str) -> TargetHealth:
         """What is remembered of a target."""
-        return self._targets.get(target, self._unknown)
+        return self.targets.get(target, self._unknown)
 
     def failed(self, target: str, status: int, now: float) -> None:
         """A target has ended an attempt with this status; not all of them are a fault of its own."""
-        if target in self._targets and is_failure(status):
-            self._targets[target].failed(now)
-
-    def knows(self, target: str) -> bool:
-        """Whether anything is remembered of a target."""
-        return target in self._targets
+        if target in self.targets and is_failure(status):
+            self.targets[target].failed(now)
 
     def served(self, target: str, sample: Sample) -> None:
         """A target has answered."""
-        if target in self._targets:
-            self._targets[target].served(sample)
+        if target in self.targets:
+            self.targets[target].served(sample)
 
 
 def is_failure(status: int) -> bool:

@@ -1,12 +1,11 @@
 """One call on its way through the targets of its model."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from trivet.kernel.call import Call
 from trivet.kernel.catalogue import http_status
 from trivet.kernel.errors import RequestTimeout, ServiceError, UnsupportedParameter, UpstreamTimeout
 from trivet.model_service.domain.attempts import connect_seconds
@@ -15,7 +14,6 @@ from trivet.model_service.domain.routing_course import Course, Failure, most_tel
 from trivet.model_service.domain.routing_health import Health, Sample, per_output_token
 from trivet.model_service.routing.log import CallLog
 from trivet.model_service.routing.messages import has_content, told_by
-from trivet.model_service.routing.options import Options
 
 T = TypeVar("T")
 
@@ -33,53 +31,72 @@ class _Deadline:
 class Attempts:
     """The attempts of one call, each within its deadlines; what they meet goes into the log and the health of the targets.
 
-    `fault` is the error that a target told of by itself, in an answer that its caller has got as it was. Nearly every call has
-    one attempt that nothing bounds but the call itself: what others need is made when it is needed.
+    `fault` is the error that a target told of by itself, in an answer that its caller has got as it was. `is_bounded` says whether
+    anything bounds the attempt but the call itself. Nearly every call has one attempt without: what others need is made when it is
+    needed.
     """
 
-    __slots__ = ("_call", "_course", "_deadline", "_errors", "_first_token", "_health", "_log", "_options", "_sleep", "fault")
+    __slots__ = (
+        "_deadline",
+        "_draw",
+        "_errors",
+        "_first_token",
+        "_going",
+        "_health",
+        "_log",
+        "_sleep",
+        "_target",
+        "_targets",
+        "fault",
+        "is_bounded",
+    )
 
     def __init__(
-        self, course: Course, options: Options, log: CallLog, *, health: Health, call: Call | None, sleep: Sleep
+        self, targets: Sequence[RouteTarget], log: CallLog, *, health: Health, draw: Callable[[], float], sleep: Sleep
     ) -> None:
-        self._course = course
-        self._options = options
+        """The `targets` are in the order in which they are asked."""
+        self._targets = targets
+        self._target = targets[0]
         self._log = log
         self._health = health
-        self._call = call
+        self._draw = draw
         self._sleep = sleep
+        self._going: Course | None = None
         self._errors: list[ServiceError] | None = None
         self._deadline: _Deadline | None = None
         self._first_token: float | None = None
+        self.is_bounded = False
         self.fault: ServiceError | None = None
 
     def start(self) -> RouteTarget:
         """The target to ask now; its attempt begins."""
-        target = self._course.target
+        target = self._target
         self._log.begin(target)
         self._first_token = None
-        total, asked = target.timeouts.total, self._options.timeout
+        total, asked = target.timeouts.total, self._log.options.timeout
         self._deadline = None if total is None and asked is None else _deadline(total, asked)
+        self.is_bounded = self._deadline is not None or target.timeouts.connect is not None
         return target
+
+    @property
+    def _course(self) -> Course:
+        """What follows if the attempt fails."""
+        if self._going is None:
+            self._going = Course(self._targets, self._log.options.retry, self._draw)
+        return self._going
 
     # ---- an answer in one piece ------------------------------------------------------------------------------------
 
-    def bounded(self, answer: Awaitable[T]) -> Awaitable[T]:
-        """The answer within the bounds of the attempt; itself where it has none."""
-        if self._deadline is None and self._course.target.timeouts.connect is None:
-            return answer
-        return self._in_time(answer)
+    async def in_time(self, answer: Awaitable[T]) -> T:
+        """The answer within the bounds of the attempt."""
+        async with self._until(self._deadline):
+            return await answer
 
     def answered(self, answer: object) -> None:
         """Take note of an answer. Raises the error that it tells of where something else could still be tried."""
-        usage, fault = told_by(answer)
-        self._log.usage, self.fault = usage, fault
+        self._log.usage, self.fault = told_by(answer)
         if self.fault is not None and not self._course.is_last:
             raise self.fault
-
-    async def _in_time(self, answer: Awaitable[T]) -> T:
-        async with self._until(self._deadline):
-            return await answer
 
     # ---- a stream --------------------------------------------------------------------------------------------------
 
@@ -88,8 +105,8 @@ class Attempts:
 
         While something else could still be tried, that is up to what the model says.
         """
-        timeouts = self._course.target.timeouts
-        first = _deadline(timeouts.first_token, self._options.first_token_timeout)
+        timeouts = self._target.timeouts
+        first = _deadline(timeouts.first_token, self._log.options.first_token_timeout)
         at_once = self._course.is_last and first is None
         deadline = _sooner(first, self._deadline)
         if deadline is None and timeouts.connect is None:
@@ -137,7 +154,7 @@ class Attempts:
         """The target has answered to the end."""
         if self.fault is not None:
             self._ended(self.fault)
-        elif (attempt := self._log.end(200)) and self._health.knows(attempt.target):
+        elif (attempt := self._log.end(200)) and attempt.target in self._health.targets:
             tokens = self._log.usage.output_tokens if self._log.usage else 0
             pace = per_output_token(attempt.seconds, self._first_token, tokens)
             self._health.served(attempt.target, Sample(self._log.now(), self._first_token, pace))
@@ -151,10 +168,11 @@ class Attempts:
         self.fault = None
         failure = self._ended(error)
         self._errors = [*(self._errors or ()), error]
-        remaining = self._call.time_remaining() if self._call else None
+        remaining = self._log.rpc.time_remaining() if self._log.rpc else None
         wait = self._course.after(failure, remaining)
         if wait is None:
             raise most_telling(self._errors)
+        self._target = self._course.target
         if wait:
             await self._sleep(wait)
 
@@ -167,7 +185,7 @@ class Attempts:
             self._log.end(status)
             # How little time a caller gives is no fault of the target: others would have to do without it.
             if not isinstance(error, RequestTimeout):
-                self._health.failed(self._course.target.name, status, self._log.now())
+                self._health.failed(self._target.name, status, self._log.now())
         return Failure(status, error.retry_after, refused)
 
     # ---- bounds ----------------------------------------------------------------------------------------------------
@@ -175,7 +193,7 @@ class Attempts:
     @asynccontextmanager
     async def _until(self, deadline: _Deadline | None) -> AsyncIterator[None]:
         """Ends the block in time, connecting included. Raises RequestTimeout or UpstreamTimeout, by whose deadline it was."""
-        token = connect_seconds.set(self._course.target.timeouts.connect)
+        token = connect_seconds.set(self._target.timeouts.connect)
         try:
             async with asyncio.timeout_at(deadline.at if deadline else None) as scope:
                 yield
@@ -191,7 +209,7 @@ class Attempts:
         if deadline.is_callers:
             error = RequestTimeout("The model did not answer within the time that the request gives it.")
         else:
-            error = UpstreamTimeout(f"The provider `{self._course.target.provider}` did not answer in time.")
+            error = UpstreamTimeout(f"The provider `{self._target.provider}` did not answer in time.")
         error.upstream_status = TIMED_OUT
         return error
 

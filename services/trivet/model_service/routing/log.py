@@ -4,15 +4,17 @@ import json
 import string
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
 from trivet.kernel.call import Call
 from trivet.kernel.rpc import Metadata
 from trivet.model_service.domain.calls import Attempt, CallRecord
-from trivet.model_service.domain.routing import Route, RouteTarget
+from trivet.model_service.domain.registry import Found
+from trivet.model_service.domain.routing import RouteTarget
 from trivet.model_service.domain.turn import Usage
+from trivet.model_service.routing.options import NOTHING_SAID, Options
 
 RESOLVED: Final = "x-trivet-resolved-model"
 APPLIED: Final = "x-trivet-applied-configurations"
@@ -30,9 +32,9 @@ _REMEMBERED: Final = 256
 
 
 class CallLog:
-    """One call to `model`. `clock` is a steady one, in seconds.
+    """One call to `model`, which belongs to `rpc`, if to any. `clock` is a steady one, in seconds.
 
-    `route` is None until it is found; `target` is the one that is asked now, None before any was.
+    `found` is None until the route of the model is; `target` is the one that is asked now, None before any was.
     """
 
     __slots__ = (
@@ -44,14 +46,17 @@ class CallLog:
         "_is_open",
         "_model",
         "_operation",
+        "_spent",
         "_stream",
         "_unix",
-        "route",
+        "found",
+        "options",
+        "rpc",
         "target",
         "usage",
     )
 
-    def __init__(self, operation: str, model: str, *, stream: bool, clock: Callable[[], float]) -> None:
+    def __init__(self, operation: str, model: str, *, stream: bool, clock: Callable[[], float], rpc: Call | None = None) -> None:
         self._operation = operation
         self._model = model
         self._stream = stream
@@ -60,8 +65,11 @@ class CallLog:
         self._began = self._attempt_began = clock()
         self._first_token: float | None = None
         self._attempts: list[Attempt] = []
+        self._spent = 0.0
         self._is_open = False
-        self.route: Route | None = None
+        self.rpc = rpc
+        self.options: Options = NOTHING_SAID
+        self.found: Found | None = None
         self.target: RouteTarget | None = None
         self.usage: Usage | None = None
 
@@ -83,6 +91,7 @@ class CallLog:
         self._is_open = False
         attempt = Attempt(self.target.name, status, self._clock() - self._attempt_began)
         self._attempts.append(attempt)
+        self._spent += attempt.seconds
         return attempt
 
     def withdraw(self) -> None:
@@ -97,25 +106,30 @@ class CallLog:
 
     def headers(self) -> Metadata:
         """What the caller is told when the call is answered."""
-        target, route = self.target.name if self.target else "", self.route
+        name, route = self.target.name if self.target else "", self.found.route if self.found else None
         names = ("", "") if route is None or route.direct else (route.model, route.strategy)
-        attempts = ", ".join([_told(attempt) for attempt in self._attempts[-_MOST_TOLD:]])
-        resolved, applied = _beginnings(target, *names)
-        headers = (resolved, (APPLIED, f"{applied}{attempts}]}}"))
+        resolved, applied = _beginnings(name, *names)
+        comma = ""
+        for attempt in self._attempts[-_MOST_TOLD:]:
+            target, milliseconds = _quoted(attempt.target), round(attempt.seconds * 1000)
+            applied += f'{comma}{{"target": {target}, "status": {attempt.status}, "ms": {milliseconds}}}'
+            comma = ", "
+        headers = (resolved, (APPLIED, f"{applied}]}}"))
         if self._stream:
             return headers
-        spent = sum([attempt.seconds for attempt in self._attempts])
-        waited = max(0.0, self._clock() - self._began - spent)
-        return (*headers, (TIMING, f"model;dur={spent * 1000:.1f}, routing;dur={waited * 1000:.1f}"))
+        waited = max(0.0, self._clock() - self._began - self._spent)
+        return (*headers, (TIMING, f"model;dur={self._spent * 1000:.1f}, routing;dur={waited * 1000:.1f}"))
 
-    def record(self, status: int, provider_type: str, call: Call | None, metadata: Mapping[str, str]) -> CallRecord:
-        """The call as it has ended."""
-        target = self.target
+    def record(self, status: int) -> CallRecord:
+        """The call as it has ended, with an attempt that was still under way."""
+        if self._is_open:
+            self.end(status)
+        target, call = self.target, self.rpc
         return CallRecord(
             operation=self._operation,
             model=self._model,
             provider=target.provider if target else "",
-            provider_type=provider_type,
+            provider_type=self.found.providers[target.provider].type if target and self.found else "",
             upstream_model=target.model if target else "",
             attempts=tuple(self._attempts),
             started=self._unix,
@@ -126,12 +140,8 @@ class CallLog:
             stream=self._stream,
             request_id=call.request_id if call else "",
             principal=(call.principal or "") if call else "",
-            metadata=metadata,
+            metadata=self.options.metadata,
         )
-
-
-def _told(attempt: Attempt) -> str:
-    return f'{{"target": {_quoted(attempt.target)}, "status": {attempt.status}, "ms": {round(attempt.seconds * 1000)}}}'
 
 
 @lru_cache(_REMEMBERED)

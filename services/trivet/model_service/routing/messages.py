@@ -157,24 +157,33 @@ def _fault_of(response: Response) -> ServiceError:
 # ---- tokens ------------------------------------------------------------------------------------------------------------
 
 
+# None where all are nought: that is what faces show to who asked for what nobody told.
+
+
 def _of_chat(used: ChatUsage) -> Usage | None:
-    usage = Usage(used.prompt_tokens, used.completion_tokens, used.total_tokens)
+    total = used.total_tokens or used.prompt_tokens + used.completion_tokens
+    if not total:
+        return None
+    usage = Usage(used.prompt_tokens, used.completion_tokens, total)
     if used.HasField("prompt_tokens_details"):
         read = used.prompt_tokens_details
         usage.cached_tokens, usage.cache_write_tokens = read.cached_tokens, read.cache_write_tokens
     if used.HasField("completion_tokens_details"):
         usage.reasoning_tokens = used.completion_tokens_details.reasoning_tokens
-    return _if_any(usage)
+    return usage
 
 
 def _of_response(used: ResponseUsage) -> Usage | None:
-    usage = Usage(used.input_tokens, used.output_tokens, used.total_tokens)
+    total = used.total_tokens or used.input_tokens + used.output_tokens
+    if not total:
+        return None
+    usage = Usage(used.input_tokens, used.output_tokens, total)
     if used.HasField("input_tokens_details"):
         read = used.input_tokens_details
         usage.cached_tokens, usage.cache_write_tokens = read.cached_tokens, read.cache_write_tokens
     if used.HasField("output_tokens_details"):
         usage.reasoning_tokens = used.output_tokens_details.reasoning_tokens
-    return _if_any(usage)
+    return usage
 
 
 def _of_message(tokens: MessageTokens) -> Usage:
@@ -189,7 +198,6 @@ def _of_message(tokens: MessageTokens) -> Usage:
 
 
 def _if_any(usage: Usage) -> Usage | None:
-    """None where all are nought: that is what faces show to who asked for what nobody told."""
     usage.total_tokens = usage.total_tokens or usage.input_tokens + usage.output_tokens
     return usage if usage.total_tokens else None
 

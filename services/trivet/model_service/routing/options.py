@@ -24,7 +24,8 @@ _MOST_CHARACTERS: Final = 128
 _MOST_NOTES: Final = 32
 _LONGEST_NAME: Final = 64
 
-_SAID: Final = frozenset({RETRY, TIMEOUT, FIRST_WORD_TIMEOUT, METADATA})
+SAID: Final = frozenset({RETRY, TIMEOUT, FIRST_WORD_TIMEOUT, METADATA})
+"""The headers that options are made of."""
 
 Given = Mapping[str, str | bytes]
 
@@ -42,11 +43,8 @@ class Options:
 NOTHING_SAID: Final = Options()
 
 
-def options_of(call: Call | None) -> Options:
-    """What is wanted of an RPC. Raises InvalidRequest, whose `param` is the header at fault."""
-    if call is None or _SAID.isdisjoint(call.metadata):
-        return NOTHING_SAID
-    given = call.metadata
+def options_of(given: Given) -> Options:
+    """What the metadata of an RPC say. Raises InvalidRequest, whose `param` is the header at fault."""
     return Options(_retry(given), _seconds(given, TIMEOUT), _seconds(given, FIRST_WORD_TIMEOUT), _metadata(given))
 
 

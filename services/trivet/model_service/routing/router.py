@@ -6,8 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
@@ -17,12 +16,11 @@ from trivet.kernel.errors import Overloaded, RequestTimeout, ServiceError
 from trivet.model_service.domain.calls import CLIENT_LEFT, CallObserver
 from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.domain.routing import Route, RouteTarget
-from trivet.model_service.domain.routing_course import Course
 from trivet.model_service.domain.routing_health import Health
 from trivet.model_service.domain.routing_order import Draw, ordered, sticky_draw
 from trivet.model_service.routing.attempts import Attempts, Sleep
 from trivet.model_service.routing.log import CallLog
-from trivet.model_service.routing.options import NOTHING_SAID, header_of, options_of
+from trivet.model_service.routing.options import SAID, header_of, options_of
 from trivet.model_service.routing.overrides import overridden
 
 T = TypeVar("T")
@@ -78,32 +76,39 @@ class Router:
 
     async def ask(self, operation: str, model: str, asking: Callable[[Target], Awaitable[T]]) -> T:
         """The answer in one piece."""
-        with _Call(CallLog(operation, model, stream=False, clock=self._clock), self._observers) as call:
-            attempts = self._attempts(call, model)
+        log = CallLog(operation, model, stream=False, clock=self._clock, rpc=current_call.get())
+        try:
+            attempts, providers = self._attempts(log, model)
             while True:
                 try:
-                    answer = await attempts.bounded(asking(call.target(attempts)))
+                    target = attempts.start()
+                    answering = asking(Target(providers[target.provider], target.model, target.override_params))
+                    answer = await (attempts.in_time(answering) if attempts.is_bounded else answering)
                     attempts.answered(answer)
                     break
                 except ServiceError as error:
                     await attempts.failed(error)
             attempts.served()
-            call.fault = attempts.fault
-            if call.rpc is not None:
-                await call.rpc.announce(call.log.headers())
-            return answer
+            if log.rpc is not None:
+                await log.rpc.announce(log.headers())
+        except BaseException as error:
+            self._ended(log, error)
+            raise
+        self._ended(log, attempts.fault)
+        return answer
 
     async def stream(self, operation: str, model: str, asking: Callable[[Target], AsyncGenerator[T]]) -> AsyncGenerator[T]:
         """The answer as it comes, all of it from one target. Closing the iterator ends the call.
 
         While another attempt could still be made, nothing is passed on before the model says something.
         """
-        with _Call(CallLog(operation, model, stream=True, clock=self._clock), self._observers) as call:
-            attempts = self._attempts(call, model)
-            messages, begun = await self._begun(call, attempts, asking)
+        log = CallLog(operation, model, stream=True, clock=self._clock, rpc=current_call.get())
+        try:
+            attempts, providers = self._attempts(log, model)
+            messages, begun = await _begun(attempts, providers, asking)
             async with aclosing(messages), aclosing(attempts.rest(messages)) as rest:
-                if call.rpc is not None:
-                    await call.rpc.announce(call.log.headers())
+                if log.rpc is not None:
+                    await log.rpc.announce(log.headers())
                 for message in begun:
                     yield message
                 try:
@@ -114,33 +119,29 @@ class Router:
                     attempts.broke(error)
                     raise
             attempts.served()
-            call.fault = attempts.fault
+        except BaseException as error:
+            self._ended(log, error)
+            raise
+        self._ended(log, attempts.fault)
 
-    async def _begun(
-        self, call: "_Call", attempts: Attempts, asking: Callable[[Target], AsyncGenerator[T]]
-    ) -> tuple[AsyncGenerator[T], list[T]]:
-        while True:
-            try:
-                messages = asking(call.target(attempts))
-                try:
-                    return messages, await attempts.begin(messages)
-                except BaseException:
-                    await messages.aclose()
-                    raise
-            except ServiceError as error:
-                await attempts.failed(error)
-
-    def _attempts(self, call: "_Call", model: str) -> Attempts:
-        """The attempts of a call, in the order that suits it now."""
-        call.options = options = options_of(call.rpc)
-        found = self._registry.find(model)
-        call.providers = found.providers
-        call.log.route = route = found.route
+    def _attempts(self, log: CallLog, model: str) -> tuple[Attempts, Mapping[str, Provider]]:
+        """The attempts of a call, in the order that suits it now, and the providers of its targets."""
+        rpc = log.rpc
+        if rpc is not None and not SAID.isdisjoint(rpc.metadata):
+            log.options = options_of(rpc.metadata)
+        log.found = found = self._registry.find(model)
+        route = found.route
         targets: Sequence[RouteTarget] = route.targets
         if len(targets) > 1:
-            targets = ordered(route, self._health, self._clock(), self._draw_of(route, call.rpc))
-        course = Course(targets, options.retry, self._draw)
-        return Attempts(course, options, call.log, health=self._health, call=call.rpc, sleep=self._sleep)
+            targets = ordered(route, self._health, self._clock(), self._draw_of(route, rpc))
+        return Attempts(targets, log, health=self._health, draw=self._draw, sleep=self._sleep), found.providers
+
+    def _ended(self, log: CallLog, error: BaseException | None) -> None:
+        """Tell the observers of a call that has ended, well or with `error`."""
+        if self._observers:
+            record = log.record(200 if error is None else _status(error, log.rpc))
+            for observer in self._observers:
+                observer.finished(record)
 
     def _draw_of(self, route: Route, rpc: Call | None) -> Draw:
         if route.sticky and (value := header_of(rpc, route.sticky.header)):
@@ -148,51 +149,31 @@ class Router:
         return lambda _: self._draw()
 
 
-class _Call:
-    """A call while it runs, with what is known of it; when it ends, however it does, the observers are told.
+async def _begun(
+    attempts: Attempts, providers: Mapping[str, Provider], asking: Callable[[Target], AsyncGenerator[T]]
+) -> tuple[AsyncGenerator[T], list[T]]:
+    """The stream of the first target that has begun one, and its first messages."""
+    while True:
+        try:
+            target = attempts.start()
+            messages = asking(Target(providers[target.provider], target.model, target.override_params))
+            try:
+                return messages, await attempts.begin(messages)
+            except BaseException:
+                await messages.aclose()
+                raise
+        except ServiceError as error:
+            await attempts.failed(error)
 
-    `rpc` is the RPC that it belongs to, if any.
-    """
 
-    __slots__ = ("_observers", "fault", "log", "options", "providers", "rpc")
-
-    def __init__(self, log: CallLog, observers: Sequence[CallObserver]) -> None:
-        self.log = log
-        self.rpc = current_call.get()
-        self.options = NOTHING_SAID
-        self.providers: Mapping[str, Provider] = {}
-        self.fault: ServiceError | None = None
-        self._observers = observers
-
-    def target(self, attempts: Attempts) -> Target:
-        """The target to ask now; its attempt begins."""
-        target = attempts.start()
-        return Target(self.providers[target.provider], target.model, target.override_params)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        status = self._status(error or self.fault)
-        self.log.end(status)
-        if not self._observers:
-            return
-        target = self.log.target
-        provider_type = self.providers[target.provider].type if target else ""
-        record = self.log.record(status, provider_type, self.rpc, self.options.metadata)
-        for observer in self._observers:
-            observer.finished(record)
-
-    def _status(self, error: BaseException | None) -> int:
-        if error is None:
-            return 200
-        if isinstance(error, ServiceError):
-            return http_status(error)
-        if not isinstance(error, asyncio.CancelledError | GeneratorExit):
-            return 500
-        # Somebody has cancelled the call: the server, the RPC's deadline, or the caller.
-        if self.rpc is not None and self.rpc.evicted:
-            return http_status(Overloaded(""))
-        if self.rpc is not None and self.rpc.time_remaining() == 0:
-            return http_status(RequestTimeout())
-        return CLIENT_LEFT
+def _status(error: BaseException, rpc: Call | None) -> int:
+    if isinstance(error, ServiceError):
+        return http_status(error)
+    if not isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return 500
+    # Somebody has cancelled the call: the server, the RPC's deadline, or the caller.
+    if rpc is not None and rpc.evicted:
+        return http_status(Overloaded(""))
+    if rpc is not None and rpc.time_remaining() == 0:
+        return http_status(RequestTimeout())
+    return CLIENT_LEFT

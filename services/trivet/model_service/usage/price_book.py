@@ -38,7 +38,7 @@ class PriceBook:
 
     async def ready(self, calls: Sequence[CallRecord]) -> None:
         """Load the public prices, if any of these calls has one."""
-        if any(self._is_public(call) for call in calls):
+        if self._lists and any(self._is_public(call) for call in calls):
             await self._public.ready()
 
     def cost(self, call: CallRecord) -> Decimal | None:
@@ -50,7 +50,7 @@ class PriceBook:
         if call.provider in self._free or call.operation.endswith(_COUNTING):
             return FREE
         own = self._own.get((call.provider, call.upstream_model))
-        if own is not None or not self._is_public(call):
+        if own is not None or call.provider not in self._lists or not self._is_public(call):
             return own
         return self._public.find(self._lists[call.provider], call.upstream_model, call.started)
 

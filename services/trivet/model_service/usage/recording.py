@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
-from dataclasses import astuple, replace
+from dataclasses import fields, replace
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from trivet.kernel.errors import Overloaded
@@ -26,6 +27,7 @@ _RETRY_SECONDS: Final = 1.0
 
 _AT_ONCE: Final = 500
 _LONGEST_NAME: Final = 256
+_COUNTS: Final = attrgetter(*(field.name for field in fields(Usage)))
 _MOST_TOKENS: Final = 10**12
 """No call has so many: an upstream that says so must not spoil the sums."""
 
@@ -142,18 +144,9 @@ def _shortened(call: CallRecord) -> CallRecord:
 
 def _plausible(call: CallRecord) -> CallRecord:
     """The call without what an upstream may have made too large."""
-    used = call.usage
-    if used is None or _is_possible(used):
+    if call.usage is None:
         return call
-    return replace(call, usage=Usage(*(min(max(count, 0), _MOST_TOKENS) for count in astuple(used))))
-
-
-def _is_possible(used: Usage) -> bool:
-    return (
-        0 <= used.input_tokens <= _MOST_TOKENS
-        and 0 <= used.output_tokens <= _MOST_TOKENS
-        and 0 <= used.total_tokens <= _MOST_TOKENS
-        and 0 <= used.cached_tokens <= _MOST_TOKENS
-        and 0 <= used.cache_write_tokens <= _MOST_TOKENS
-        and 0 <= used.reasoning_tokens <= _MOST_TOKENS
-    )
+    counts = _COUNTS(call.usage)
+    if min(counts) >= 0 and max(counts) <= _MOST_TOKENS:
+        return call
+    return replace(call, usage=Usage(*(min(max(count, 0), _MOST_TOKENS) for count in counts)))

@@ -1,5 +1,7 @@
 """The tables of the store. What is big stands last in its row: SQLite finds what stands before without reading it."""
 
+from collections.abc import Callable
+from operator import methodcaller
 from typing import Any
 
 from sqlalchemy import (
@@ -38,9 +40,8 @@ class Name(TypeDecorator[str]):
         return None if value is None else value.decode("utf-8", "surrogatepass")
 
 
-def encoded(name: str) -> bytes:
-    """A name as it is kept."""
-    return name.encode("utf-8", "surrogatepass")
+encoded: Callable[[str], bytes] = methodcaller("encode", "utf-8", "surrogatepass")
+"""A name as it is kept."""
 
 
 class Now(FunctionElement[float]):

@@ -1,0 +1,70 @@
+"""Answers in one piece, as they go to aiohttp's writer."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiohttp import HttpVersion10, HttpVersion11
+
+from trivet.bridge.written import Whole
+
+
+class Writer:
+    """Keeps what is written; a client that reads makes `room`."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.room = asyncio.Event()
+
+    async def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    async def drain(self) -> None:
+        await self.room.wait()
+
+
+def request(writer: Writer, version: object = HttpVersion11, *, should_close: bool = False) -> Any:
+    return SimpleNamespace(head=SimpleNamespace(version=version, should_close=should_close), answering=writer)
+
+
+async def test_an_answer_is_one_write_and_waits_for_a_client_that_does_not_read() -> None:
+    writer, answer = Writer(), Whole(b"{}", {"Content-Type": "application/json"})
+    preparing = asyncio.ensure_future(answer.prepare(request(writer)))
+    await asyncio.sleep(0)
+
+    (written,) = writer.written
+    head, _, body = written.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n")
+    assert (body, preparing.done()) == (b"{}", False)
+    writer.room.set()
+    await preparing
+
+
+@pytest.mark.parametrize(
+    ("version", "should_close", "told"),
+    [
+        (HttpVersion11, False, b""),
+        (HttpVersion11, True, b"close"),
+        (HttpVersion10, True, b""),
+        (HttpVersion10, False, b"keep-alive"),
+    ],
+)
+async def test_the_connection_is_told_of_where_the_version_does_not_say_it(
+    version: object, should_close: bool, told: bytes
+) -> None:
+    writer, answer = Writer(), Whole(b"{}", {})
+    writer.room.set()
+    await answer.prepare(request(writer, version, should_close=should_close))
+
+    lines = writer.written[0].partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert b"".join(line.removeprefix(b"Connection: ") for line in lines if line.startswith(b"Connection: ")) == told
+    assert answer.keep_alive is not should_close
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\rb", "a\nb", "a\0b"])
+async def test_a_header_that_would_be_two_is_not_written(value: str) -> None:
+    writer = Writer()
+    with pytest.raises(ValueError, match="holds the end of a line"):
+        await Whole(b"{}", {"Content-Type": value}).prepare(request(writer))
+    assert writer.written == []
