@@ -6,7 +6,7 @@ required fields, ranges, closed sets of strings; and, over gRPC, strings that mu
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache, partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -33,7 +33,7 @@ def validate(message: Message) -> None:
     Raises:
         InvalidRequest: a rule is broken; `param` is the path of the field.
     """
-    descriptor = cast("Descriptor", message.DESCRIPTOR)
+    descriptor: Any = message.DESCRIPTOR
     check = _COMPILED.get(descriptor) or _compiled(descriptor)
     try:
         check(message)
