@@ -1,9 +1,8 @@
 """The URLs of strangers in a request: an upstream that fetches them may stand where only it can reach them from."""
 
-from collections.abc import Iterable, Iterator
-from enum import Enum, auto
+from collections.abc import Iterator
 from functools import cache
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import orjson
 from google.protobuf.descriptor import Descriptor
@@ -19,18 +18,9 @@ _NESTED: Final = "trivet.content.v1.ImageUrl.url"
 
 _Found = Iterator[tuple[str, str]]
 
-
-class _Held(Enum):
-    """What a field holds: a URL to fetch, or what may have some in it. JSON of an unknown form is looked at as if it were a URL."""
-
-    URL = auto()
-    MESSAGE = auto()
-    LIST = auto()
-    MAP = auto()
-
-
-_Way = tuple[str, bool, _Held]
-"""A field: its name, whether it has to be asked for, and what it holds."""
+_Holds = Literal["url", "message", "list", "map"]
+_Way = tuple[str, bool, _Holds]
+"""A field: its name, whether it has to be asked for, and what it holds. JSON of an unknown form is looked at as if it were a URL."""
 
 # ---- finding them ------------------------------------------------------------------------------------------------------
 
@@ -38,8 +28,9 @@ _Way = tuple[str, bool, _Held]
 def fetched_urls(request: Message) -> _Found:
     """Each URL in a request that its provider would fetch, and the path of its field.
 
-    This is for requests that `may_hold_urls`. The descriptors tell where there are any; in a part, an item or a tool of an unknown type it is the keys. Among parameters that
-    only the provider knows, it is those that are called as what is fetched elsewhere: `messages` beside an `input`, say.
+    The descriptors tell where there are any; in a part, an item or a tool of an unknown type it is the keys. Among parameters that
+    only the provider knows, it is those that are called as what is fetched elsewhere: `messages` beside an `input`, say. To find that
+    there is none takes much longer than to ask whether the request `may_hold_urls`.
     """
     if extra := getattr(request, "extra", ""):
         yield from (found for found in _in_json(orjson.loads(extra), "") if _is_called_so(found))
@@ -104,21 +95,16 @@ def may_hold_urls(request: Message) -> bool:
     # What is found in them is looked into, too: the list grows while it is gone through.
     for message in found:
         oneof, ways = _ways(message.DESCRIPTOR)
-        if oneof:
-            way = ways.get(message.WhichOneof(oneof))
-            given: Iterable[_Way] = (way,) if way else ()
-        else:
-            given = ways.values()
-        for name, is_told, held in given:
+        for name, is_told, held in ways.get(message.WhichOneof(oneof) if oneof else "", ()):
             if is_told and not message.HasField(name):
                 continue
             value = getattr(message, name)
-            if held is _Held.MESSAGE:
+            if held == "message":
                 found.append(value)
-            elif held is _Held.LIST:
+            elif held == "list":
                 # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
                 found += value[:]
-            elif held is _Held.MAP:
+            elif held == "map":
                 found += value.values()
             elif value:
                 return True
@@ -126,16 +112,16 @@ def may_hold_urls(request: Message) -> bool:
 
 
 @cache
-def _ways(descriptor: Descriptor) -> tuple[str, dict[str, _Way]]:
-    """The fields of a message that may be such a URL, or lead to any, by name; and the name of its oneof if it is a union."""
+def _ways(descriptor: Descriptor) -> tuple[str, dict[str, list[_Way]]]:
+    """The fields of a message that may be such a URL, or lead to any: of a union, with its oneof, by members; else all under ""."""
     shape = shape_of(descriptor)
     oneof = shape.oneof if isinstance(shape, UnionShape) else ""
-    ways: dict[str, _Way] = {field.name: (field.name, False, _Held.URL) for field in _holding(descriptor)}
+    ways: list[_Way] = [(field.name, False, "url") for field in _holding(descriptor)]
     for field in fields_of(descriptor):
         if field.value is Value.MESSAGE and _leads_to_any(field.message):
-            held = _Held.MAP if field.is_map else _Held.LIST if field.is_list else _Held.MESSAGE
-            ways[field.name] = field.name, held is _Held.MESSAGE and not oneof, held
-    return oneof, ways
+            held: _Holds = "map" if field.is_map else "list" if field.is_list else "message"
+            ways.append((field.name, held == "message" and not oneof, held))
+    return oneof, {way[0]: [way] for way in ways} if oneof else {"": ways}
 
 
 def _leads_to_any(descriptor: Descriptor) -> bool:
