@@ -22,9 +22,5 @@ class _Chance:
         return self._left.pop()
 
 
-_chance = _Chance()
-
-
-def hex_digits() -> str:
-    """36 hexadecimal digits that were never given before."""
-    return _chance.digits()
+hex_digits: Final = _Chance().digits
+"""36 hexadecimal digits that were never given before."""

@@ -4,7 +4,7 @@ Over REST the codec has already refused what is not of the contract's types. Wha
 required fields, ranges, closed sets of strings; and, over gRPC, strings that must hold JSON and unions left empty.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from typing import Any, Final
 
@@ -20,75 +20,105 @@ _Check = Callable[[Any], None]
 """Raises `RefusalError` for a value that breaks a rule."""
 
 
+_Required = tuple[str, bool, Callable[[], RefusalError]]
+"""What must be given: its name, whether protobuf tells that it is there (else it is when it is not empty), and the refusal without it."""
+
+_Rule = tuple[str, str, frozenset[str], _Check]
+"""The rules for what a field holds: `key, oneof, free, check`. They hold nothing against a union whose `oneof` is one of those `free`."""
+
+
 def validate(message: Message) -> None:
     """Check a request against the rules of its type.
 
     Raises:
         InvalidRequest: a rule is broken; `param` is the path of the field.
     """
+    descriptor: Any = message.DESCRIPTOR
+    check = _COMPILED.get(descriptor) or _compiled(descriptor)
     try:
-        _RULES.message(message.DESCRIPTOR)(message)  # type: ignore[arg-type]  # the stubs name two classes for one
+        check(message)
     except RefusalError as refusal:
         raise refusal.as_error() from None
 
 
-class _Rules:
-    """Compiles descriptors; messages without any rule below them are never looked into."""
-
-    def __init__(self) -> None:
-        self._compiled: dict[Descriptor, _Check] = {}
-
-    def message(self, descriptor: Descriptor) -> _Check:
-        check = self._compiled.get(descriptor)
-        if check is None:
-            # A message that contains itself meets this while it is being compiled, and looks its check up when it runs.
-            self._compiled[descriptor] = partial(self._late, descriptor)
-            check = self._compiled[descriptor] = self._new(descriptor)
-        return check
-
-    def _late(self, descriptor: Descriptor, message: Any) -> None:
-        self._compiled[descriptor](message)
-
-    def _new(self, descriptor: Descriptor) -> _Check:
-        fields = fields_of(descriptor)
-        match shape_of(descriptor):
-            case UnionShape():
-                return _check_union({field.descriptor: self._one(field) for field in fields})
-            case ListShape() as shape:
-                return _check_list(shape.items.name, self._all(shape.items))
-            case ObjectShape() as shape:
-                checks = [_check_given(field) for field in fields if field.options.required]
-                checks += [_check_oneof(name, keys) for name, keys in shape.required_oneofs.items()]
-                checks += _check_fields([(field, check) for field in fields if (check := self._all(field))])
-                return _each_of(checks) or _fine
-
-    def _all(self, field: Field) -> _Check | None:
-        """The rules for all that a field holds; None if there are none."""
-        one = self._one(field)
-        if not field.descriptor.is_repeated:
-            return one
-        checks = [_check_size(field.options, len, "elements")] if _is_ranged(field.options) else []
-        if one:
-            checks.append(_check_each_pair(one) if field.is_map else _check_each(one))
-        return _each_of(checks)
-
-    def _one(self, field: Field) -> _Check | None:
-        """The rules for one value of a field; None if there are none."""
-        options = field.options
-        checks: list[_Check] = []
-        if field.value is Value.MESSAGE:
-            return self.message(field.message) if _has_rules(field.message) else None
-        if options.catch_all or field.value is Value.RAW:
-            checks.append(_check_object_text if options.catch_all else _check_json_text)
-        if options.one_of:
-            checks.append(_check_one_of(tuple(options.one_of)))
-        if _is_ranged(options) and not field.descriptor.is_repeated:
-            is_text = field.value is Value.STRING
-            checks.append(_check_size(options, len, "characters") if is_text else _check_number(options))
-        return _each_of(checks)
+_COMPILED: Final[dict[Descriptor, _Check]] = {}
+"""The rules of messages; messages without any rule below them are never looked into."""
 
 
-_RULES: Final = _Rules()
+def _compiled(descriptor: Descriptor) -> _Check:
+    if descriptor not in _COMPILED:
+        # A message that contains itself meets this while it is being compiled, and looks its check up when it runs.
+        _COMPILED[descriptor] = partial(_late, descriptor)
+        _COMPILED[descriptor] = _new(descriptor)
+    return _COMPILED[descriptor]
+
+
+def _late(descriptor: Descriptor, message: Any) -> None:
+    _COMPILED[descriptor](message)
+
+
+def _new(descriptor: Descriptor) -> _Check:
+    match shape_of(descriptor):
+        case UnionShape() as shape:
+            return _check_union(shape.oneof, _members(shape))
+        case ListShape() as shape:
+            return _check_list(shape.items.name, _all(shape.items))
+        case ObjectShape() as shape:
+            return _object(shape)
+
+
+def _object(shape: ObjectShape) -> _Check:
+    fields = fields_of(shape.descriptor)
+    required = [_given(field) for field in fields if field.options.required]
+    required += [_one_given(name, keys) for name, keys in shape.required_oneofs.items()]
+    rules = [(field, _rule(field, check)) for field in fields if (check := _all(field))]
+    if len(rules) > _MANY:
+        return _check_those_set(required, {field.descriptor: rule for field, rule in rules})
+    return _check_few(required, [(field.name, field.descriptor.has_presence, rule) for field, rule in rules])
+
+
+def _rule(field: Field, check: _Check) -> _Rule:
+    shape = shape_of(field.message) if field.value is Value.MESSAGE and not field.descriptor.is_repeated else None
+    if not isinstance(shape, UnionShape):
+        return field.key, "", frozenset(), check
+    return field.key, shape.oneof, frozenset(name for name, inner in _members(shape).items() if inner is None), check
+
+
+def _members(shape: UnionShape) -> dict[str, _Check | None]:
+    return {field.name: _one(field) for field in fields_of(shape.descriptor)}
+
+
+def _all(field: Field) -> _Check | None:
+    """The rules for all that a field holds; None if there are none."""
+    one = _one(field)
+    if not field.descriptor.is_repeated:
+        return one
+    checks = [_check_size(field.options, len, "elements")] if _is_ranged(field.options) else []
+    if one:
+        checks.append(_check_each_pair(one) if field.is_map else _each(field, one))
+    return _each_of(checks)
+
+
+def _each(field: Field, one: _Check) -> _Check:
+    shape = shape_of(field.message) if field.value is Value.MESSAGE else None
+    return _check_each_union(shape.oneof, _members(shape)) if isinstance(shape, UnionShape) else _check_each(one)
+
+
+def _one(field: Field) -> _Check | None:
+    """The rules for one value of a field; None if there are none."""
+    options = field.options
+    checks: list[_Check] = []
+    if field.value is Value.MESSAGE:
+        return _compiled(field.message) if _has_rules(field.message) else None
+    if options.catch_all or field.value is Value.RAW:
+        checks.append(_check_object_text if options.catch_all else _check_json_text)
+    if options.one_of:
+        checks.append(_check_one_of(tuple(options.one_of)))
+    if _is_ranged(options) and not field.descriptor.is_repeated:
+        is_text = field.value is Value.STRING
+        checks.append(_check_size(options, len, "characters") if is_text else _check_number(options))
+    return _each_of(checks)
+
 
 _MANY: Final = 4
 """To have protobuf list what is set costs as much as to ask for so many fields, and makes strings of what nobody looks at."""
@@ -140,97 +170,68 @@ def _each_of(checks: list[_Check]) -> _Check | None:
     return check
 
 
-def _fine(value: Any) -> None:
-    """The check that has nothing to check."""
+def _given(field: Field) -> _Required:
+    is_told = field.descriptor.has_presence and field.value not in (Value.STRING, Value.RAW)
+    return field.name, is_told, partial(missing, field.key)
 
 
-def _check_fields(rules: list[tuple[Field, _Check]]) -> list[_Check]:
-    """The rules for the fields of a message that are set."""
-    if len(rules) > _MANY:
-        return [_check_those_set({field.descriptor: (field.key, check) for field, check in rules})]
-    return [(_check_present if field.descriptor.has_presence else _check_filled)(field, check) for field, check in rules]
+def _one_given(oneof: str, keys: list[str]) -> _Required:
+    told = " and ".join(f"`{key}`" for key in keys)
+    return oneof, True, partial(invalid, f"exactly one of {told} must be given")
 
 
-def _check_those_set(checks: dict[FieldDescriptor, tuple[str, _Check]]) -> _Check:
+def _check_few(required: Sequence[_Required], rules: Sequence[tuple[str, bool, _Rule]]) -> _Check:
+    """The rules for a message with rules for few of its fields, each of which it is asked for."""
+
     def check(message: Any) -> None:
+        for name, is_told, refusal in required:
+            if not (message.HasField(name) if is_told else getattr(message, name)):
+                raise refusal()
+        for name, is_told, (key, oneof, free, judge) in rules:
+            if is_told and not message.HasField(name):
+                continue
+            value = getattr(message, name)
+            if not (is_told or value) or (oneof and value.WhichOneof(oneof) in free):
+                continue
+            try:
+                judge(value)
+            except RefusalError as refused:
+                refused.path.append(key)
+                raise
+
+    return check
+
+
+def _check_those_set(required: Sequence[_Required], rules: Mapping[FieldDescriptor, _Rule]) -> _Check:
+    """The rules for a message with rules for many of its fields, few of which are set."""
+
+    def check(message: Any) -> None:
+        for name, is_told, refusal in required:
+            if not (message.HasField(name) if is_told else getattr(message, name)):
+                raise refusal()
         key = ""
         try:
             for field, value in message.ListFields():
-                entry = checks.get(field)
-                if entry is not None:
-                    key, judge = entry
-                    judge(value)
-        except RefusalError as refusal:
-            refusal.path.append(key)
+                rule = rules.get(field)
+                if rule is not None:
+                    key, oneof, free, judge = rule
+                    if not oneof or value.WhichOneof(oneof) not in free:
+                        judge(value)
+        except RefusalError as refused:
+            refused.path.append(key)
             raise
 
     return check
 
 
-def _check_present(field: Field, check: _Check) -> _Check:
-    name, key = field.name, field.key
-
-    def check_field(message: Any) -> None:
-        if message.HasField(name):
-            try:
-                check(getattr(message, name))
-            except RefusalError as refusal:
-                refusal.path.append(key)
-                raise
-
-    return check_field
-
-
-def _check_filled(field: Field, check: _Check) -> _Check:
-    name, key = field.name, field.key
-
-    def check_field(message: Any) -> None:
-        value = getattr(message, name)
-        if value:
-            try:
-                check(value)
-            except RefusalError as refusal:
-                refusal.path.append(key)
-                raise
-
-    return check_field
-
-
-def _check_given(field: Field) -> _Check:
-    name, key = field.name, field.key
-    if field.descriptor.has_presence and field.value not in (Value.STRING, Value.RAW):
-
-        def check_present(message: Any) -> None:
-            if not message.HasField(name):
-                raise missing(key)
-
-        return check_present
-
-    def check_filled(message: Any) -> None:
-        if not getattr(message, name):
-            raise missing(key)
-
-    return check_filled
-
-
-def _check_oneof(oneof: str, keys: list[str]) -> _Check:
-    told = " and ".join(f"`{key}`" for key in keys)
-
+def _check_union(oneof: str, members: Mapping[str, _Check | None]) -> _Check:
     def check(message: Any) -> None:
-        if message.WhichOneof(oneof) is None:
-            raise invalid(f"exactly one of {told} must be given")
-
-    return check
-
-
-def _check_union(members: dict[FieldDescriptor, _Check | None]) -> _Check:
-    def check(message: Any) -> None:
-        for field, value in message.ListFields():
-            judge = members[field]
-            if judge is not None:
-                judge(value)
-            return
-        raise missing()
+        member = message.WhichOneof(oneof)
+        if member is None:
+            raise missing()
+        judge = members[member]
+        if judge is not None:
+            judge(getattr(message, member))
 
     return check
 
@@ -252,6 +253,27 @@ def _check_each(one: _Check) -> _Check:
             # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
             for value in values[:]:
                 one(value)
+                index += 1
+        except RefusalError as refusal:
+            refusal.path.append(index)
+            raise
+
+    return check
+
+
+def _check_each_union(oneof: str, members: Mapping[str, _Check | None]) -> _Check:
+    """As each of them by `_check_union`, without a call for each."""
+
+    def check(values: Any) -> None:
+        index = 0
+        try:
+            for value in values[:]:
+                member = value.WhichOneof(oneof)
+                if member is None:
+                    raise missing()
+                judge = members[member]
+                if judge is not None:
+                    judge(getattr(value, member))
                 index += 1
         except RefusalError as refusal:
             refusal.path.append(index)

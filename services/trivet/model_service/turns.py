@@ -20,7 +20,7 @@ from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_request import parse
 from trivet.model_service.faces.responses_tools import namespaced
 from trivet.model_service.faces.responses_whole import WholeResponse
-from trivet.model_service.faces.urls import fetched_urls
+from trivet.model_service.faces.urls import fetched_urls, may_hold_urls
 from trivet.model_service.routing.router import Router, Target
 
 
@@ -148,8 +148,9 @@ class ModelTurns:
 
     async def vet(self, request: Message) -> None:
         """Judge the URLs in a request. Raises AddressRefused."""
-        for url, param in fetched_urls(request):
-            await self._guard.vet_for_others(url, param)
+        if may_hold_urls(request):
+            for url, param in fetched_urls(request):
+                await self._guard.vet_for_others(url, param)
 
 
 def _begun(told: Response, target: Target) -> Response:

@@ -96,6 +96,13 @@ def test_the_param_of_a_refusal_is_the_path_alone() -> None:
     assert error.message == "Invalid 'input[0].content[1]': expected a string, but got a number."
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_integer_out_of_range_is_told_with_its_place(strict: bool) -> None:
+    value = {"input": [{"type": "call", "id": "a", "index": 1}, {"type": "call", "id": "b", "index": 2**63}]}
+
+    assert refusal("Request", value, strict=strict).param == "input[1].index"
+
+
 def test_an_integral_float_is_an_integer() -> None:
     assert SCALARS.decode({"small": 1e9}).small == 1_000_000_000
 

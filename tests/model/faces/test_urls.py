@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec.message_codec import codec_for
@@ -12,12 +13,19 @@ from trivet.model_service.faces.urls import fetched_urls, may_hold_urls
 URL = "http://10.0.0.1/x"
 
 
+def found(request: Message) -> list[tuple[str, str]]:
+    urls = list(fetched_urls(request))
+    # Only a request that may hold some is ever searched.
+    assert may_hold_urls(request) or not urls
+    return urls
+
+
 def in_chat(**body: Any) -> list[tuple[str, str]]:
-    return list(fetched_urls(codec_for(CreateChatCompletionRequest).decode({"model": "a/m"} | body)))
+    return found(codec_for(CreateChatCompletionRequest).decode({"model": "a/m"} | body))
 
 
 def in_responses(**body: Any) -> list[tuple[str, str]]:
-    return list(fetched_urls(codec_for(CreateResponseRequest).decode({"model": "a/m"} | body)))
+    return found(codec_for(CreateResponseRequest).decode({"model": "a/m"} | body))
 
 
 @pytest.mark.parametrize(
@@ -26,8 +34,8 @@ def in_responses(**body: Any) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("kind", ["image_url", "video_url", "audio_url"])
 def test_a_chat_message_of_any_role_is_looked_into(message: dict[str, Any], kind: str) -> None:
     parts = [{"type": "text", "text": URL}, {"type": kind, kind: {"url": URL}}]
-    found = in_chat(messages=[{"role": "user", "content": URL}, message | {"content": parts}])
-    assert found == [(URL, f"messages[1].content[1].{kind}.url")]
+    urls = in_chat(messages=[{"role": "user", "content": URL}, message | {"content": parts}])
+    assert urls == [(URL, f"messages[1].content[1].{kind}.url")]
 
 
 @pytest.mark.parametrize(

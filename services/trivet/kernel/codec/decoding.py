@@ -36,18 +36,18 @@ class _Never:
     """A type that no JSON value has, and a value that none equals."""
 
 
-_Slot = tuple[str, type, Decode | None, Any, Any]
+_Slot = tuple[str, type, str, Decode | None, Any, Any]
 """Where the value of a key goes: into the field `name`, or to the rest, which the field that catches all takes.
 
-That is `name, exact, decode, empty, unset`; a class with names would be slower to take apart. A value of the type `exact` is kept
-as it is, others go through `decode`. What the field cannot hold goes to the rest: None and `empty`, or anything where `decode` is
-None. The value that the encoder writes by itself, `unset`, goes nowhere.
+That is `name, exact, member, decode, empty, unset`; a class with names would be slower to take apart. A value of the type `exact` is
+kept as it is, as the `member` of the field where that is a union; others go through `decode`. What the field cannot hold goes to the
+rest: None and `empty`, or anything where `decode` is None. The value that the encoder writes by itself, `unset`, goes nowhere.
 """
 
-_NOWHERE: _Slot = ("", _Never, None, None, _Never)
+_NOWHERE: _Slot = ("", _Never, "", None, None, _Never)
 """The slot of an unknown key."""
 
-_EXACT = {Value.STRING: str, Value.BOOLEAN: bool}
+_EXACT: Final[Mapping[Value, type]] = {Value.STRING: str, Value.BOOLEAN: bool, Value.INTEGER: int}
 """What is kept as it is, because JSON has a type for it."""
 
 _TYPES: dict[Kind, tuple[type, ...]] = {
@@ -69,10 +69,14 @@ class DecodeCompiler:
     `strict` is for requests: what no field can hold is an error. Otherwise, for the answers of a neighbour that may be
     newer than this contract, unknown keys are dropped where nothing catches them, and the `unknown` member of a union
     takes whatever no other member takes.
+
+    Whether an integer is within the range of its field is left to protobuf, which looks anyway when it builds the message, but cannot
+    tell where it was. A compiler that `judges` everything is for finding that out.
     """
 
-    def __init__(self, *, strict: bool) -> None:
+    def __init__(self, *, strict: bool, judges: bool = False) -> None:
         self._strict = strict
+        self._exact = {value: held for value, held in _EXACT.items() if not (judges and value is Value.INTEGER)}
         self._compiled: dict[tuple[Descriptor, str], Decode] = {}
 
     def message(self, descriptor: Descriptor, constants: _Constants = ()) -> Decode:
@@ -104,15 +108,28 @@ class DecodeCompiler:
         return _decode_exclusive(decode, shape.exclusive) if shape.exclusive else decode
 
     def _slot(self, field: Field) -> _Slot:
-        exact = _Never if field.descriptor.is_repeated else _EXACT.get(field.value, _Never)
+        exact, member = (_Never, "") if field.descriptor.is_repeated else self._kept(field)
         unset = field.unset if field.options.always else _Never
-        return field.name, exact, self._field(field), field.empty, unset
+        return field.name, exact, member, self._field(field), field.empty, unset
+
+    def _kept(self, field: Field) -> tuple[type, str]:
+        """The type of which a value of a field is kept as it is, and the member that it is of a union."""
+        shape = shape_of(field.message) if field.value is Value.MESSAGE else None
+        if not isinstance(shape, UnionShape):
+            return self._exact.get(field.value, _Never), ""
+        texts = [member.name for member in shape.members if member.value is Value.STRING]
+        return (str, texts[0]) if texts else (_Never, "")
 
     def _field(self, field: Field) -> Decode:
         one = self._value(field)
         if field.is_map:
             return _decode_map(one)
-        return _decode_list(one) if field.is_list else one
+        if not field.is_list:
+            return one
+        shape = shape_of(field.message) if field.value is Value.MESSAGE else None
+        if isinstance(shape, UnionShape) and shape.discriminator:
+            return _decode_list_of_tagged(shape.discriminator, self._by_tag(shape, ()), one)
+        return _decode_list(one, self._exact.get(field.value, _Never))
 
     def _value(self, field: Field, constants: _Constants = ()) -> Decode:
         match field.value:
@@ -126,24 +143,28 @@ class DecodeCompiler:
                 return scalars.SIMPLE[simple]
 
     def _union(self, shape: UnionShape, constants: _Constants) -> Decode:
-        by_tag: dict[str, tuple[str, Decode]] = {}
-        by_kind: dict[Kind, tuple[str, Decode]] = {}
-        implied: list[tuple[str, tuple[str, Decode]]] = []
+        by_kind: dict[Kind, _Member] = {}
         for member in shape.members:
-            if shape.is_tagged(member):
-                entry = member.name, self._value(member, (*constants, (shape.discriminator, member.options.tags[0])))
-                by_tag.update(dict.fromkeys(member.options.tags, entry))
-                if member.options.implied_by:
-                    implied.append((member.options.implied_by, entry))
-            else:
+            if not shape.is_tagged(member):
                 by_kind.update(dict.fromkeys(kinds(member), (member.name, self._value(member, constants))))
         if not shape.discriminator:
             return _decode_by_kind(by_kind, shape.unknown)
+        by_tag = self._by_tag(shape, constants)
+        implied = [
+            (member.options.implied_by, by_tag[member.options.tags[0]]) for member in shape.members if member.options.implied_by
+        ]
         # Which of the objects it is, the discriminator tells; here they are only named among what is expected.
         by_kind.setdefault(Kind.OBJECT, ("", scalars.raw))
         untagged = _decode_by_kind(by_kind, "" if self._strict else shape.unknown)
         told_otherwise = _told_otherwise(shape.discriminator, tuple(by_tag), implied, shape.unknown, strict=self._strict)
         return _decode_tagged(shape.discriminator, by_tag, told_otherwise, untagged)
+
+    def _by_tag(self, shape: UnionShape, constants: _Constants) -> dict[str, "_Member"]:
+        by_tag: dict[str, _Member] = {}
+        for member in filter(shape.is_tagged, shape.members):
+            decode = self._value(member, (*constants, (shape.discriminator, member.options.tags[0])))
+            by_tag.update(dict.fromkeys(member.options.tags, (member.name, decode)))
+        return by_tag
 
 
 def _decode_object(slots: Mapping[str, _Slot], keep: _Rest) -> Decode:
@@ -158,9 +179,9 @@ def _decode_object(slots: Mapping[str, _Slot], keep: _Rest) -> Decode:
         key = ""
         try:
             for key, item in value.items():
-                name, exact, convert, empty, unset = find(key, _NOWHERE)
+                name, exact, member, convert, empty, unset = find(key, _NOWHERE)
                 if type(item) is exact:
-                    tree[name] = item
+                    tree[name] = {member: item} if member else item
                 elif convert is None or item is None or item == empty:
                     if item != unset:
                         rest[key] = item
@@ -284,14 +305,40 @@ def _decode_wrapped(name: str, items: Decode) -> Decode:
     return decode
 
 
-def _decode_list(one: Decode) -> Decode:
+def _decode_list(one: Decode, exact: type) -> Decode:
+    """The elements of the type `exact` are kept as they are."""
+
     def decode(value: Any, depth: int) -> list[Any]:
         if type(value) is not list:
             raise expected("an array", value)
         tree: list[Any] = []
         try:
             for item in value:
-                tree.append(one(item, depth))  # noqa: PERF401 - how far it came is where it failed
+                tree.append(item if type(item) is exact else one(item, depth))  # noqa: PERF401 - how far it came is where it failed
+        except RefusalError as refusal:
+            refusal.path.append(len(tree))
+            raise
+        return tree
+
+    return decode
+
+
+def _decode_list_of_tagged(discriminator: str, members: Mapping[str, _Member], one: Decode) -> Decode:
+    """A list of unions: what the discriminator tells is decoded without asking the union, `one`, which is for all else."""
+
+    def decode(value: Any, depth: int) -> list[Any]:
+        if type(value) is not list:
+            raise expected("an array", value)
+        tree: list[Any] = []
+        try:
+            for item in value:
+                tag = item.get(discriminator) if type(item) is dict else None
+                member = members.get(tag) if type(tag) is str else None
+                if member is None:
+                    tree.append(one(item, depth))
+                else:
+                    name, convert = member
+                    tree.append({name: convert(item, depth + 1)})
         except RefusalError as refusal:
             refusal.path.append(len(tree))
             raise

@@ -3,7 +3,7 @@
 The keys that are always there come first, in the order of the fields; they are one dict that is copied for each message.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +18,16 @@ Encode = Callable[[Any], Any]
 """From the value of a field, or a message, to its JSON value."""
 
 _Constants = tuple[tuple[str, Any], ...]
+
+_Members = dict[FieldDescriptor, Encode | None]
+"""How each member of a union is written; None for one that is written as it is."""
+
+_Entry = tuple[str, Encode | None, bool, _Members | None]
+"""How a field is written: `key, convert, many, members`; a class with names would be slower to take apart.
+
+`convert` writes the value, or each of `many`. Without it, what is set of the `members` of a union stands in the union's place: to have
+it write itself would be one more call. All else is written as it is.
+"""
 
 
 class EncodeCompiler:
@@ -45,39 +55,52 @@ class EncodeCompiler:
     def _new(self, descriptor: Descriptor, constants: _Constants) -> Encode:
         match shape_of(descriptor):
             case ListShape() as shape:
-                return _encode_wrapped(shape.items.name, self._field(shape.items))
+                return self._wrapped(shape.items)
             case UnionShape() as shape:
-                return self._union(shape, constants)
+                return _encode_union(self._union(shape, constants))
             case ObjectShape() as shape:
                 return self._object({**dict(constants), **shape.constants}, shape.fields, shape.catch_all)
 
-    def _union(self, shape: UnionShape, constants: _Constants) -> Encode:
-        members: dict[FieldDescriptor, Encode | None] = {}
+    def _union(self, shape: UnionShape, constants: _Constants) -> _Members:
+        members: _Members = {}
         for member in shape.members:
             added = ((shape.discriminator, member.options.tags[0]),) if shape.is_tagged(member) else ()
             members[member.descriptor] = self._value(member, (*constants, *added))
         if shape.unknown:
             members[shape.descriptor.fields_by_name[shape.unknown]] = Fragment
-        return _encode_union(members)
+        return members
 
     def _object(self, constants: Mapping[str, Any], fields: Iterable[Field], catch_all: str) -> Encode:
         template = dict(constants)
-        written: dict[FieldDescriptor, tuple[str, Encode | None]] = {}
+        written: dict[FieldDescriptor, _Entry] = {}
         for field in fields:
-            encode = self._field(field)
-            written[field.descriptor] = field.key, encode
-            if encode is None and not field.descriptor.has_presence:
+            entry = written[field.descriptor] = self._entry(field)
+            if entry == (field.key, None, False, None) and not field.descriptor.has_presence:
                 template[field.key] = field.descriptor.default_value
             elif field.options.always:
                 template[field.key] = field.unset
         return _encode_object(template, written, catch_all)
 
-    def _field(self, field: Field) -> Encode | None:
-        """The closure for a field, None for one whose value is written as it is."""
-        one = self._value(field)
+    def _entry(self, field: Field) -> _Entry:
+        members = self._members(field)
         if field.is_map:
-            return _encode_map(one)
-        return _encode_list(one) if field.is_list else one
+            return field.key, _encode_map(self._value(field)), False, None
+        if not field.is_list:
+            return field.key, None if members else self._value(field), False, members
+        if members:
+            return field.key, _encode_unions(members), False, None
+        one = self._value(field)
+        return field.key, one or list, one is not None, None
+
+    def _wrapped(self, items: Field) -> Encode:
+        """The closure for a message that is the list of these."""
+        members = self._members(items)
+        return _encode_unions(members, items.name) if members else _encode_wrapped(self._value(items), items.name)
+
+    def _members(self, field: Field) -> _Members | None:
+        """The members of the union that one value of a field is; None if it is none."""
+        shape = shape_of(field.message) if field.value is Value.MESSAGE else None
+        return self._union(shape, ()) if isinstance(shape, UnionShape) else None
 
     def _value(self, field: Field, constants: _Constants = ()) -> Encode | None:
         match field.value:
@@ -95,19 +118,28 @@ class EncodeCompiler:
                 return None
 
 
-def _encode_object(
-    template: dict[str, Any], written: Mapping[FieldDescriptor, tuple[str, Encode | None]], catch_all: str
-) -> Encode:
-    """`template` has what is there always, `written` the key of each field and how its value is written."""
+def _encode_object(template: dict[str, Any], written: Mapping[FieldDescriptor, _Entry], catch_all: str) -> Encode:
+    """`template` has what is there always, `written` how each field is."""
+    find = written.get
 
     def encode(message: Any) -> dict[str, Any]:
         out = template.copy()
         # All that is set, in one call: to ask for each field that could be costs more than all else.
         for field, value in message.ListFields():
-            entry = written.get(field)
-            if entry is not None:
-                key, convert = entry
-                out[key] = value if convert is None else convert(value)
+            entry = find(field)
+            if entry is None:
+                continue
+            key, convert, many, members = entry
+            if convert is not None:
+                # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
+                out[key] = list(map(convert, value[:])) if many else convert(value)
+            elif members is None:
+                out[key] = value
+            else:
+                out[key] = None
+                for member, inner in value.ListFields():
+                    convert = members[member]
+                    out[key] = inner if convert is None else convert(inner)
         if catch_all and (rest := getattr(message, catch_all)):
             out.update(orjson.loads(rest))
         return out
@@ -115,7 +147,7 @@ def _encode_object(
     return encode
 
 
-def _encode_union(members: Mapping[FieldDescriptor, Encode | None]) -> Encode:
+def _encode_union(members: _Members) -> Encode:
     def encode(message: Any) -> Any:
         for field, value in message.ListFields():
             convert = members[field]
@@ -125,24 +157,25 @@ def _encode_union(members: Mapping[FieldDescriptor, Encode | None]) -> Encode:
     return encode
 
 
-def _encode_wrapped(name: str, items: Encode | None) -> Encode:
-    convert = items or list
+def _encode_unions(members: _Members, name: str = "") -> Encode:
+    """The unions are what is given, or those in the field `name` of a message."""
 
-    def encode(message: Any) -> Any:
-        return convert(getattr(message, name))
+    def encode(given: Any) -> list[Any]:
+        out: list[Any] = []
+        for union in (getattr(given, name) if name else given)[:]:
+            out.append(None)
+            for member, value in union.ListFields():
+                convert = members[member]
+                out[-1] = value if convert is None else convert(value)
+        return out
 
     return encode
 
 
-def _encode_list(one: Encode | None) -> Encode:
+def _encode_wrapped(one: Encode | None, name: str) -> Encode:
     if one is None:
-        return list
-
-    def encode(values: Sequence[Any]) -> list[Any]:
-        # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
-        return [one(value) for value in values[:]]
-
-    return encode
+        return lambda message: list(getattr(message, name))
+    return lambda message: list(map(one, getattr(message, name)[:]))
 
 
 def _encode_map(one: Encode | None) -> Encode:

@@ -17,6 +17,7 @@ M = TypeVar("M", bound=Message)
 
 _STRICT: Final = DecodeCompiler(strict=True)
 _LENIENT: Final = DecodeCompiler(strict=False)
+_JUDGING: Final = DecodeCompiler(strict=False, judges=True)
 
 
 class MessageCodec(Generic[M]):
@@ -60,6 +61,16 @@ class MessageCodec(Generic[M]):
         except UnicodeEncodeError:
             # Never from `loads`: orjson refuses what is not Unicode. Only here is the place of the string worth a search.
             raise invalid("expected valid Unicode", *text.place_of_lone_surrogate(value)).as_error() from None
+        except ValueError:
+            # An integer is out of range. Likewise: which one, is worth decoding once more only here.
+            self._judge(value)
+            raise
+
+    def _judge(self, value: Any) -> None:
+        try:
+            _JUDGING.message(self._descriptor)(value, 0)
+        except RefusalError as refusal:
+            raise refusal.as_error() from None
 
     def loads(self, data: bytes | str, *, strict: bool = False) -> M:
         """The message of a JSON text."""

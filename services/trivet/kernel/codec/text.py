@@ -16,7 +16,7 @@ def parse(data: bytes | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+        raise _no_json(error) from None
 
 
 def parse_once(data: bytes | str) -> Any:
@@ -24,23 +24,23 @@ def parse_once(data: bytes | str) -> Any:
 
     Of a key given twice, a filter before us could have read the first and we the last.
     """
-    value = parse(data)
     try:
+        value = orjson.loads(data)
         written = orjson.dumps(value)
+    except orjson.JSONDecodeError as error:
+        raise _no_json(error) from None
     except orjson.JSONEncodeError:
         raise InvalidRequest(_TOO_DEEP) from None
     encoded = data.encode() if isinstance(data, str) else data
-    if written != encoded and not _has_as_many_strings(written, encoded):
+    # Where a key is given twice, the value written again has fewer strings than its text. A text that writes a quotation mark by its
+    # number could make up for it: of that one, nothing is known.
+    if written != encoded and (written.count(b'"') != encoded.count(b'"') or b"\\u0022" in encoded):
         _refuse_duplicates(encoded.decode())
     return value
 
 
-def _has_as_many_strings(written: bytes, encoded: bytes) -> bool:
-    """Whether no string of a JSON text is missing where its value was written again, as all but the last one of a key would be.
-
-    A text that writes a quotation mark by its number could make up for it: of that one, nothing is known.
-    """
-    return written.count(b'"') == encoded.count(b'"') and b"\\u0022" not in encoded
+def _no_json(error: orjson.JSONDecodeError) -> InvalidRequest:
+    return InvalidRequest(f"The body is not valid JSON: {error}.")
 
 
 def _refuse_duplicates(data: str) -> None:

@@ -15,6 +15,8 @@ from trivet.kernel.errors import UnsupportedParameter
 
 Body = dict[str, Any]
 
+_LIMITS: Final = ("max_completion_tokens", "max_tokens")
+
 
 @dataclass(frozen=True, slots=True)
 class ChatFlavor:
@@ -64,6 +66,17 @@ class ChatFlavor:
 
     renamed: Mapping[str, str] = field(default_factory=dict)
     """The parameters that have other names there; `a.b` is the key `b` of the object `a`."""
+
+    minded: frozenset[str] = field(init=False)
+    """The parameters that may have to change. Of a body without them only messages do."""
+
+    def __post_init__(self) -> None:
+        minded = {*_LIMITS, "tools", "tool_choice", "stream_options", "response_format", *self.refused, *self.renamed}
+        if self.stream_options:
+            minded.remove("stream_options")
+        if self.json_schema:
+            minded.remove("response_format")
+        object.__setattr__(self, "minded", frozenset(minded))
 
 
 _NO_SUCH: Final = "not in its API"
@@ -186,9 +199,10 @@ def in_flavor(body: Body, flavor: ChatFlavor, named: Callable[[str], str] = str)
     Raises:
         UnsupportedParameter: the endpoint cannot be asked for it.
     """
-    _limit(body, flavor)
-    _parameters(body, flavor, named)
-    _tools(body, flavor, named)
+    if not flavor.minded.isdisjoint(body):
+        _limit(body, flavor)
+        _parameters(body, flavor, named)
+        _tools(body, flavor, named)
     for index, message in enumerate(body["messages"]):
         # What people say is said alike everywhere.
         if message["role"] != "user" or message.keys() != _SAID:
@@ -197,7 +211,7 @@ def in_flavor(body: Body, flavor: ChatFlavor, named: Callable[[str], str] = str)
 
 
 def _limit(body: Body, flavor: ChatFlavor) -> None:
-    limits = [body.pop(key) for key in ("max_completion_tokens", "max_tokens") if key in body]
+    limits = [body.pop(key) for key in _LIMITS if key in body]
     if limits:
         body[flavor.limit_key] = limits[0]
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 import orjson
@@ -26,6 +26,10 @@ from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
 from trivet.model_service.domain.ports import ModelInfo, Words
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 from trivet.model_service.faces.chat_reasoning import without_seals
+
+_REQUEST: Final = codec_for(CreateChatCompletionRequest)
+_COMPLETION: Final = codec_for(ChatCompletion)
+_CHUNK: Final = codec_for(ChatCompletionChunk)
 
 _PATH = "chat/completions"
 _CHANGING = ("service_tier", "system_fingerprint")
@@ -57,7 +61,7 @@ class OpenAIChat:
         self,
         http: UpstreamHttp,
         flavor: ChatFlavor = COMPATIBLE,
-        adapt: Callable[[Body], Body] = _unchanged,
+        adapt: Callable[[Body], Body] | None = None,
         *,
         merge_text: bool = False,
     ) -> None:
@@ -96,7 +100,8 @@ class OpenAIChat:
         if not self._counts:
             return None
         try:
-            answer = await self._http.post_json(f"{_PATH}/input_tokens", self._adapt(chat_body(request, self._flavor)))
+            body = chat_body(request, self._flavor)
+            answer = await self._http.post_json(f"{_PATH}/input_tokens", self._adapt(body) if self._adapt else body)
         except UpstreamRejected as error:
             # A server that has no such path never will: it is asked once.
             self._counts = not is_missing(error)
@@ -119,7 +124,7 @@ class OpenAIChat:
         body = self._native_body(request, upstream_model, stream=False)
         answer = await self._completion(body, functions=bool(request.functions))
         try:
-            completion: ChatCompletion = codec_for(ChatCompletion).decode(answer)
+            completion: ChatCompletion = _COMPLETION.decode(answer)
         except InvalidRequest as error:
             raise self._broken_api(error) from error
         completion.model = request.model
@@ -135,7 +140,7 @@ class OpenAIChat:
         return self._stream(body, _Chunks(request.model, more), functions=bool(request.functions))
 
     def _native_body(self, request: CreateChatCompletionRequest, upstream_model: str, *, stream: bool) -> Body:
-        body: Body = codec_for(CreateChatCompletionRequest).encode(without_seals(request))
+        body: Body = _REQUEST.encode(without_seals(request))
         body |= {"model": upstream_model, "stream": stream}
         asked = body.pop("stream_options", None) or {}
         if stream:
@@ -145,7 +150,7 @@ class OpenAIChat:
     # ---- calls -----------------------------------------------------------------------------------------------------
 
     async def _completion(self, body: Body, *, functions: bool = False) -> Body:
-        answer = await self._http.post_json(_PATH, self._adapt(body))
+        answer = await self._http.post_json(_PATH, self._adapt(body) if self._adapt else body)
         if error := _error_in(answer):
             raise self._http.error(error)
         if not answer.get("choices"):
@@ -156,13 +161,9 @@ class OpenAIChat:
     async def _stream(self, body: Body, form: "_Form[T]", *, functions: bool = False) -> AsyncGenerator[T]:
         """Batches of repaired chunks in another form; unless it raises, every choice that began has ended when it ends."""
         repair, template = ChunkRepair(functions=functions), TextTemplate()
+        taker = template.taker(self._more(form))
         whole = False
-
-        def taker(data: bytes) -> bool:
-            texts = template.texts_of(data)
-            return bool(texts) and form.more(self._merged(texts) if len(texts) > 1 else texts)
-
-        async with aclosing(self._http.post_stream(_PATH, self._adapt(body), taker=taker)) as batches:
+        async with aclosing(self._http.post_stream(_PATH, self._adapt(body) if self._adapt else body, taker=taker)) as batches:
             try:
                 async for batch in batches:
                     chunks: list[_Told] = []
@@ -213,6 +214,9 @@ class OpenAIChat:
     def _merged(self, texts: list[str]) -> list[str]:
         return ["".join(texts)] if self._merge_text else texts
 
+    def _more(self, form: "_Form[T]") -> More:
+        return (lambda texts: form.more(["".join(texts)])) if self._merge_text else form.more
+
     def _chunk(self, event: SseEvent) -> Body:
         try:
             chunk = orjson.loads(event.data)
@@ -230,7 +234,7 @@ class OpenAIChat:
         head = {key: value for key, kind in _HEAD.items() if isinstance(value := chunk.pop(key, None), kind)}
         chunk.pop("object", None)
         try:
-            return head, codec_for(ChatCompletionChunk).decode(chunk)
+            return head, _CHUNK.decode(chunk)
         except InvalidRequest as error:
             raise self._broken_api(error) from error
 

@@ -11,6 +11,7 @@ from trivet.model_service.domain.turn import TextDelta, TurnEvent, TurnFinished,
 Json = dict[str, Any]
 
 _SAYING: Final = frozenset({"role", "content"})
+_HEAD: Final = (("id", str), ("model", str), ("created", int), ("system_fingerprint", str))
 _LISTS: Final = frozenset({"annotations", "tool_calls"})
 _NO_DETAILS: Final[Json] = {}
 _NUMBERS: Final = {int}
@@ -26,18 +27,14 @@ def plain_events(answer: Json) -> list[TurnEvent] | None:
     usage = _usage(used) if isinstance(used, dict) else None
     if usage is None and used is not None:
         return None
-    created = answer.get("created")
+    started = TurnStarted()
+    for key, kind in _HEAD:
+        if isinstance(value := answer.get(key), kind):
+            setattr(started, key, value)
+    tier = answer.get("service_tier")
     text, reason = choices[0]["message"]["content"], choices[0].get("finish_reason") or ""
-    return [
-        TurnStarted(
-            id=_text(answer, "id"),
-            model=_text(answer, "model"),
-            created=created if isinstance(created, int) else 0,
-            system_fingerprint=_text(answer, "system_fingerprint"),
-        ),
-        *([TextDelta(text)] if text else ()),
-        TurnFinished(reason_of(reason), usage, _text(answer, "service_tier")),
-    ]
+    finished = TurnFinished(reason_of(reason), usage, tier if isinstance(tier, str) else "")
+    return [started, TextDelta(text), finished] if text else [started, finished]
 
 
 def _is_plain(choice: Any) -> bool:
@@ -53,8 +50,9 @@ def _is_plain(choice: Any) -> bool:
 
 
 def _usage(used: Json) -> Usage | None:
-    given, made = _details(used, "prompt_tokens_details"), _details(used, "completion_tokens_details")
-    if given is None or made is None:
+    given, made = used.get("prompt_tokens_details"), used.get("completion_tokens_details")
+    given, made = _NO_DETAILS if given is None else given, _NO_DETAILS if made is None else made
+    if not (isinstance(given, dict) and isinstance(made, dict)):
         return None
     counts = (
         used.get("prompt_tokens") or 0,
@@ -68,13 +66,3 @@ def _usage(used: Json) -> Usage | None:
         return None
     read, written, total, *details = counts
     return Usage(read, written, total or read + written, *details)
-
-
-def _details(used: Json, key: str) -> Json | None:
-    details = used.get(key)
-    return _NO_DETAILS if details is None else details if isinstance(details, dict) else None
-
-
-def _text(answer: Json, key: str) -> str:
-    value = answer.get(key)
-    return value if isinstance(value, str) else ""

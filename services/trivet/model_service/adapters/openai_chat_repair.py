@@ -84,8 +84,8 @@ class _Choice:
                 _flatten(delta)
             if "function_call" in delta and not functions:
                 _modern(delta)
-            if isinstance(delta.get("tool_calls"), list):
-                for call in delta["tool_calls"]:
+            if isinstance(calls := delta.get("tool_calls"), list):
+                for call in calls:
                     self._call(call)
         reason = choice["finish_reason"] = choice.get("finish_reason") or None
         self.finished = reason is not None
@@ -129,10 +129,12 @@ def repair_completion(completion: dict[str, Any], *, functions: bool = False) ->
         message = choice.get("message")
         if isinstance(message, dict):
             message["role"] = message.get("role") or "assistant"
-            _flatten(message)
-            if not functions:
+            if isinstance(message.get("content"), list):
+                _flatten(message)
+            if "function_call" in message and not functions:
                 _modern(message)
-            _complete_calls(message.get("tool_calls"))
+            if isinstance(calls := message.get("tool_calls"), list):
+                _complete_calls(calls)
 
 
 def is_whole(answer: dict[str, Any]) -> bool:
@@ -159,9 +161,7 @@ def as_chunk(completion: dict[str, Any]) -> None:
 
 def _flatten(said: dict[str, Any]) -> None:
     """Makes one text of content in parts, and one reasoning of the thoughts among them."""
-    parts = said.get("content")
-    if not isinstance(parts, list):
-        return
+    parts = said["content"]
     said["content"] = _texts(parts) or None
     if thoughts := "".join(_texts(part.get("thinking")) for part in parts if isinstance(part, dict)):
         said["reasoning_content"] = thoughts
@@ -179,9 +179,9 @@ def _modern(said: dict[str, Any]) -> None:
         said["tool_calls"] = [{"index": 0, "function": call}]
 
 
-def _complete_calls(calls: Any) -> None:
+def _complete_calls(calls: list[Any]) -> None:
     seen: set[str] = set()
-    for call in calls if isinstance(calls, list) else ():
+    for call in calls:
         if isinstance(call, dict):
             if call.get("id") in seen:
                 call["id"] = ""

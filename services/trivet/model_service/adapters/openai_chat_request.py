@@ -61,7 +61,8 @@ def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
     Raises:
         UnsupportedParameter: there is no way to ask for it.
     """
-    _refuse_summaries(request)
+    if request.reasoning_summary is not None:
+        _refuse_summaries(request)
     body: dict[str, Any] = {"model": request.model, "messages": _messages(request.conversation)}
     if not flavor.reasoning_details:
         for message in body["messages"]:
@@ -70,12 +71,11 @@ def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
         if (value := getattr(request, name)) is not None:
             body[name] = value
     body |= _under_other_names(request)
-    body |= _tools(request.tools, request.tool_choice)
-    return in_flavor(
-        with_extra(body, request, _NOT_IN_A_TURN),
-        flavor,
-        lambda name: request.param("text_format" if name == "response_format" else name),
-    )
+    if request.tools or request.tool_choice is not None:
+        body |= _tools(request.tools, request.tool_choice)
+    if request.extra:
+        body = with_extra(body, request, _NOT_IN_A_TURN)
+    return in_flavor(body, flavor, lambda name: request.param("text_format" if name == "response_format" else name))
 
 
 def _under_other_names(request: TurnRequest) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _under_other_names(request: TurnRequest) -> dict[str, Any]:
 
 
 def _refuse_summaries(request: TurnRequest) -> None:
-    if request.reasoning_summary not in {None, "auto"}:
+    if request.reasoning_summary != "auto":
         # `auto` takes what there is, and here is none; every other value asks for a certain one.
         raise UnsupportedParameter("This model's provider writes no reasoning summaries.", request.reasoning_summary_param)
 
@@ -169,7 +169,10 @@ def _messages(conversation: Sequence[Entry]) -> list[dict[str, Any]]:
     for entry in conversation:
         if isinstance(entry, Message) and entry.role != "assistant":
             assistant = None
-            messages.append(_spoken(entry))
+            message: dict[str, Any] = {"role": entry.role, "content": _content(entry.parts, entry.param)}
+            if entry.name:
+                message["name"] = entry.name
+            messages.append(message)
         elif isinstance(entry, ToolResult):
             assistant = None
             messages.append(_tool_message(entry))
@@ -236,11 +239,6 @@ def _answer(entry: Message) -> dict[str, Any]:
     if entry.name:
         answer["name"] = entry.name
     return answer
-
-
-def _spoken(entry: Message) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": entry.role, "content": _content(entry.parts, entry.param)}
-    return message | ({"name": entry.name} if entry.name else {})
 
 
 def _tool_message(entry: ToolResult) -> dict[str, Any]:

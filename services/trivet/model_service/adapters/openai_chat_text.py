@@ -6,12 +6,14 @@ string between them, says the same with that string. No provider's layout is ass
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
 from google.protobuf.message import Message
 
 from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk
+from trivet.kernel.codec.runs import More
 from trivet.model_service.adapters.sse import SseEvent
 
 _CONTENT: Final = re.compile(rb'"content"\s*:\s*("(?:[^"\\]|\\.)*")')
@@ -78,6 +80,15 @@ class TextTemplate:
         inner = data[len(opening) : -len(closing)]
         # No JSON string holds a line break: those there are stand between two events.
         return _strings(inner.split(closing + opening) if b"\n" in inner else [inner])
+
+    def taker(self, more: More) -> Callable[[bytes], bool]:
+        """Gives `more` the texts of bytes that are whole events of that look; whether it took them."""
+
+        def taken(data: bytes) -> bool:
+            texts = self.texts_of(data)
+            return bool(texts) and more(texts)
+
+        return taken
 
     def pieces(self, texts: list[str]) -> TextPieces:
         """What chunks with these texts say."""

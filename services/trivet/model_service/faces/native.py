@@ -97,29 +97,30 @@ class NativeMessages(Protocol):
 
 def is_native_chat(dialect: Any) -> TypeGuard[NativeChat]:
     """Whether a dialect is a `NativeChat`."""
-    return _fills(type(dialect), NativeChat)
+    return _FILLED[type(dialect), NativeChat]
 
 
 def is_native_responses(dialect: Any) -> TypeGuard[NativeResponses]:
     """Whether a dialect is a `NativeResponses`."""
-    return _fills(type(dialect), NativeResponses)
+    return _FILLED[type(dialect), NativeResponses]
 
 
 def tells_turns(dialect: Any) -> TypeGuard[TellsTurns]:
     """Whether a dialect is a `TellsTurns`."""
-    return _fills(type(dialect), TellsTurns)
+    return _FILLED[type(dialect), TellsTurns]
 
 
 def is_native_messages(dialect: Any) -> TypeGuard[NativeMessages]:
     """Whether a dialect is a `NativeMessages`."""
-    return _fills(type(dialect), NativeMessages)
+    return _FILLED[type(dialect), NativeMessages]
 
 
-def _fills(kind: type, protocol: type) -> bool:
-    filled = _FILLED.get((kind, protocol))
-    if filled is None:
-        filled = _FILLED[kind, protocol] = issubclass(kind, protocol)
-    return filled
+class _Filled(dict[tuple[type, type], bool]):
+    """Whether a type fills a protocol, remembered for the next time."""
+
+    def __missing__(self, asked: tuple[type, type]) -> bool:
+        filled = self[asked] = issubclass(*asked)
+        return filled
 
 
-_FILLED: Final[dict[tuple[type, type], bool]] = {}
+_FILLED: Final = _Filled()

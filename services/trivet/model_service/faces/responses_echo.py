@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -46,9 +47,8 @@ _COMPLETED: Final = frozenset({"tools", "reasoning", "text"})
 """What of it `complete` adds to."""
 
 
-def new_response_id() -> str:
-    """A fresh id of a response, which nobody can guess."""
-    return new_id("resp")
+new_response_id: Final = partial(new_id, "resp")
+"""A fresh id of a response, which nobody can guess."""
 
 
 def begin(request: request_pb.CreateResponseRequest, provider: str) -> pb.Response:
@@ -58,13 +58,10 @@ def begin(request: request_pb.CreateResponseRequest, provider: str) -> pb.Respon
 
 def begin_with(given: Mapping[str, Any], provider: str) -> pb.Response:
     """The same by the fields that are set in the request."""
-    response = pb.Response(
-        id=new_response_id(),
-        created_at=int(time.time()),
-        status="in_progress",
-        provider=provider,
-        **{name: value for name, value in given.items() if name in _REPEATED},
-    )
+    repeated = dict(given)
+    for name in given.keys() - _REPEATED:
+        del repeated[name]
+    response = pb.Response(id=new_response_id(), created_at=int(time.time()), status="in_progress", provider=provider, **repeated)
     if instructions := given.get("instructions"):
         response.instructions.text = instructions
     if "conversation" in given:

@@ -21,11 +21,11 @@ def finish(response: pb.Response, event: TurnFinished) -> None:
         _tell(response.usage, event.usage)
     if event.service_tier:
         response.service_tier = event.service_tier
-    response.status = ending_of(event)
-    if response.status == "completed":
-        response.completed_at = int(time.time())
+    cut_short = _CUT_SHORT.get(event.reason)
+    if cut_short is None:
+        response.status, response.completed_at = "completed", int(time.time())
     else:
-        response.incomplete_details.reason = _CUT_SHORT[event.reason]
+        response.status, response.incomplete_details.reason = "incomplete", cut_short
 
 
 def _tell(told: pb.ResponseUsage, usage: Usage) -> None:

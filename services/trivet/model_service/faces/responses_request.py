@@ -88,7 +88,9 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         InvalidRequest: a value that the contract does not allow.
     """
     given: dict[str, Any] = {field.name: value for field, value in request.ListFields()}
-    asked: dict[str, Any] = {name: value for name, value in given.items() if name in _SAME}
+    asked = given.copy()
+    for name in given.keys() - _SAME:
+        del asked[name]
     if given.keys() <= _ONLY_SAID and request.input.WhichOneof("kind") == "text":
         # Nothing in it could be refused.
         return TurnRequest(upstream_model, _said(request), stream, names=_NAMES, **asked)

@@ -57,7 +57,8 @@ class WholeResponse:
                 case _:
                     if (item := self._item_of(event)) is not None:
                         item.take(event)
-                        self._close_whole_ones()
+                        if item.ended or self._open < len(self._items) - 1:
+                            self._close_whole_ones()
 
     def _item_of(self, event: TurnEvent) -> "_Gathered | None":
         """The item that `event` belongs to; None for a piece of what is closed."""
@@ -97,10 +98,10 @@ class WholeResponse:
             self._open += 1
 
     def _finish(self, event: TurnFinished) -> None:
-        last = len(self._items) - 1
+        last, ending = len(self._items) - 1, ending_of(event)
         for place, item in enumerate(self._items):
             # Only the last one can be cut short.
-            item.end(ending_of(event) if place == last and place >= self._open else "completed")
+            item.end(ending if place == last and place >= self._open else "completed")
         finish(self.response, event)
 
 
@@ -137,12 +138,14 @@ class _Message(_Gathered):
     def take(self, event: Any) -> None:
         if isinstance(event, RefusalDelta):
             if self._refusal is None:
-                self._end_part()
+                if self._text is not None:
+                    self._end_part()
                 self._refusal = self._parts.add().refusal
             self._pieces.append(event.text)
             return
         if self._text is None:
-            self._end_part()
+            if self._refusal is not None:
+                self._end_part()
             self._text = self._parts.add().output_text
         if isinstance(event, TextDelta):
             self._pieces.append(event.text)

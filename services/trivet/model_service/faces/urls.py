@@ -1,9 +1,8 @@
 """The URLs of strangers in a request: an upstream that fetches them may stand where only it can reach them from."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
-from operator import attrgetter
-from typing import Any, Final, cast
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final, Literal, cast
 
 import orjson
 from google.protobuf.descriptor import Descriptor
@@ -18,7 +17,10 @@ _FETCHED: Final = frozenset({"image_url", "file_url", "video_url", "server_url"}
 _NESTED: Final = "trivet.content.v1.ImageUrl.url"
 
 _Found = Iterator[tuple[str, str]]
-_Test = Callable[[Any], Any]
+
+_Holds = Literal["url", "message", "list", "map"]
+_Way = tuple[str, bool, _Holds]
+"""A field: its name, whether it has to be asked for, and what it holds. JSON of an unknown form is looked at as if it were a URL."""
 
 # ---- finding them ------------------------------------------------------------------------------------------------------
 
@@ -27,10 +29,9 @@ def fetched_urls(request: Message) -> _Found:
     """Each URL in a request that its provider would fetch, and the path of its field.
 
     The descriptors tell where there are any; in a part, an item or a tool of an unknown type it is the keys. Among parameters that
-    only the provider knows, it is those that are called as what is fetched elsewhere: `messages` beside an `input`, say.
+    only the provider knows, it is those that are called as what is fetched elsewhere: `messages` beside an `input`, say. To find that
+    there is none takes much longer than to ask whether the request `may_hold_urls`.
     """
-    if not may_hold_urls(request):
-        return
     if extra := getattr(request, "extra", ""):
         yield from (found for found in _in_json(orjson.loads(extra), "") if _is_called_so(found))
     for message, path in walk(request):
@@ -88,66 +89,39 @@ def may_hold_urls(request: Message) -> bool:
 
     Nearly all requests are texts. This looks at nothing of them but whether the fields are there that hold something else.
     """
-    return bool(getattr(request, "extra", "")) or _test_for(request.DESCRIPTOR)(request)
+    if getattr(request, "extra", ""):
+        return True
+    found: list[Any] = [request]
+    # What is found in them is looked into, too: the list grows while it is gone through.
+    for message in found:
+        oneof, ways = _ways(message.DESCRIPTOR)
+        for name, is_told, held in ways.get(message.WhichOneof(oneof) if oneof else "", ()):
+            if is_told and not message.HasField(name):
+                continue
+            value = getattr(message, name)
+            if held == "message":
+                found.append(value)
+            elif held == "list":
+                # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
+                found += value[:]
+            elif held == "map":
+                found += value.values()
+            elif value:
+                return True
+    return False
 
 
 @cache
-def _test_for(request: Descriptor) -> _Test:
-    """Tells of a request of this kind whether any is in it."""
-    return _Tests().of(request)
-
-
-class _Tests:
-    """Compiles the tests of the kinds of messages that a request has in it, each once: some may hold others of their own kind."""
-
-    def __init__(self) -> None:
-        self._made: dict[Descriptor, _Test] = {}
-        self._making: set[Descriptor] = set()
-
-    def of(self, descriptor: Descriptor) -> _Test:
-        """Whether a message of this kind holds any."""
-        if descriptor in self._making:
-            return partial(self._later, descriptor)
-        if descriptor not in self._made:
-            self._making.add(descriptor)
-            self._made[descriptor] = self._compiled(descriptor)
-            self._making.remove(descriptor)
-        return self._made[descriptor]
-
-    def _later(self, descriptor: Descriptor, message: Any) -> Any:
-        return self._made[descriptor](message)
-
-    def _compiled(self, descriptor: Descriptor) -> _Test:
-        own = [held.name for held in _holding(descriptor)]
-        inner = [field for field in fields_of(descriptor) if field.value is Value.MESSAGE and _leads_to_any(field.message)]
-        shape = shape_of(descriptor)
-        if isinstance(shape, UnionShape):
-            members: dict[str, _Test] = dict.fromkeys(own, bool)
-            return _in_union(shape.oneof, members | {field.name: self.of(field.message) for field in inner})
-        return _in_any([*map(attrgetter, own), *(_in_field(field, self.of(field.message)) for field in inner)])
-
-
-def _in_union(oneof: str, members: Mapping[str, _Test]) -> _Test:
-    def test(message: Any) -> Any:
-        member = message.WhichOneof(oneof)
-        return member in members and members[member](getattr(message, member))
-
-    return test
-
-
-def _in_field(field: Field, test: _Test) -> _Test:
-    name = field.name
-    if field.is_map:
-        return lambda message: any(map(test, getattr(message, name).values()))
-    if field.is_list:
-        return lambda message: any(map(test, getattr(message, name)))
-    return lambda message: message.HasField(name) and test(getattr(message, name))
-
-
-def _in_any(tests: Sequence[_Test]) -> _Test:
-    if len(tests) == 1:
-        return tests[0]
-    return lambda message: any([test(message) for test in tests])  # noqa: C419 - a generator takes longer than the tests
+def _ways(descriptor: Descriptor) -> tuple[str, dict[str, list[_Way]]]:
+    """The fields of a message that may be such a URL, or lead to any: of a union, with its oneof, by members; else all under ""."""
+    shape = shape_of(descriptor)
+    oneof = shape.oneof if isinstance(shape, UnionShape) else ""
+    ways: list[_Way] = [(field.name, False, "url") for field in _holding(descriptor)]
+    for field in fields_of(descriptor):
+        if field.value is Value.MESSAGE and _leads_to_any(field.message):
+            held: _Holds = "map" if field.is_map else "list" if field.is_list else "message"
+            ways.append((field.name, held == "message" and not oneof, held))
+    return oneof, {way[0]: [way] for way in ways} if oneof else {"": ways}
 
 
 def _leads_to_any(descriptor: Descriptor) -> bool:

@@ -97,7 +97,10 @@ def _items_of(event: ResponseEvent) -> Iterable[Item]:
 
 
 def _has_hidden(items: Iterable[Item]) -> bool:
-    return any([item.HasField("reasoning") and item.reasoning.encrypted_content for item in items])  # noqa: C419 - there are few
+    for item in items:  # noqa: SIM110 - a generator costs more than what is asked here
+        if item.HasField("reasoning") and item.reasoning.encrypted_content:
+            return True
+    return False
 
 
 def _hide(items: Iterable[Item]) -> None:

@@ -29,6 +29,7 @@ class ResponseMaker:
 
     def __init__(self, turns: ModelTurns, tools: McpTools | None) -> None:
         self._turns = turns
+        self._plain = turns.plain
         self._tools = tools
 
     def check(self, plan: Plan) -> None:
@@ -67,7 +68,7 @@ class ResponseMaker:
     def stream(self, plan: Plan, more: More | None = None) -> AsyncGenerator[ResponseEventBatch]:
         """The response as it comes, which may be in runs, and by `more`. See `make` for what is raised."""
         if plan.is_plain:
-            return self._turns.plain.stream(plan.request, plan.told, more)
+            return self._plain.stream(plan.request, plan.told, more)
         if self._is_ours(plan):
             return self._stream(plan)
         return self._turns.stream(sole_request(plan), plan.told, more)
@@ -75,7 +76,7 @@ class ResponseMaker:
     def whole(self, plan: Plan) -> Coroutine[Any, Any, Response]:
         """The response in one piece. Raises what `make` raises; what fails later is a response that says so."""
         if plan.is_plain:
-            return self._turns.plain.create(plan.request, plan.told)
+            return self._plain.create(plan.request, plan.told)
         return self._whole(plan) if self._is_ours(plan) else self._turns.create(sole_request(plan), plan.told)
 
     async def _whole(self, plan: Plan) -> Response:
