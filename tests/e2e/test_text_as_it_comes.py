@@ -131,6 +131,28 @@ async def test_a_stream_that_breaks_counts_what_went_out_before(shape: Shape) ->
     assert events[-1]["response"]["output"][0]["content"][0]["text"] == "".join(WORDS)
 
 
+async def test_a_run_of_an_agent_remembers_what_went_out(shape: Shape) -> None:
+    """The text before a call is in the conversation that the model is asked with next."""
+    add = {"index": 0, "id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a":1,"b":2}'}}
+    calls = sse(chunk({"tool_calls": [add]}), chunk({}, "tool_calls"))
+    pace, raw = Pace([said(word) for word in WORDS], end=(piece(calls), END)), b""
+    async with asking(shape, "agent", pace, mcp_servers=[{"integration_fqn": "tools"}]) as answer:
+        shape.upstream.play([stream_head(), piece(sse(FIRST, chunk({"content": "Done."}), LAST)), END])
+        for gate, word in zip(pace.gates, WORDS, strict=True):
+            gate.set()
+            raw += await read_until(answer, word.strip().encode())
+        raw += await answer.read()
+
+    assert check_chat_sse(raw, agent=True) == []
+    assert shape.upstream.requests[-1].body["messages"][-2]["content"] == "".join(WORDS)
+    assert "".join([*WORDS, "Done."]) == "".join(
+        choice["delta"].get("content") or ""
+        for event in data_of(raw)
+        for choice in event["choices"]
+        if choice["delta"].get("role") != "tool"
+    )
+
+
 async def test_a_response_that_is_kept_is_kept_as_it_was_told(shape: Shape) -> None:
     pace, raw = Pace([said(word) for word in WORDS]), b""
     async with asking(shape, "responses", pace, store=True) as answer:

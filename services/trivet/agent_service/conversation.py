@@ -2,15 +2,16 @@
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import grpc
 
 from trivet.content.v1 import chat_completion_pb2, chat_message_pb2, chat_request_pb2
 from trivet.content.v1.chat_tool_pb2 import ToolInfo
 from trivet.kernel.catalogue import from_rpc_error
-from trivet.kernel.codec.runs import ACCEPTED
+from trivet.kernel.codec.runs import ACCEPTED, More
 from trivet.kernel.loop import ToolCall, ToolOutcome
+from trivet.kernel.stream import StreamCall
 from trivet.model.v1 import model_service_pb2_grpc
 
 Batch = chat_completion_pb2.ChatCompletionChunkBatch
@@ -27,13 +28,18 @@ class ChatConversation:
     """A run's conversation, as the chat messages that ModelService is asked with.
 
     `request` is the request of the first model call; it is changed as the run goes on. `infos` tell, by the name that the model
-    calls, what callers are told of a tool.
+    calls, what callers are told of a tool. `more` takes text that goes on, for a caller who is told it as it comes.
     """
 
     def __init__(
-        self, stub: ModelStub, request: chat_request_pb2.CreateChatCompletionRequest, infos: Mapping[str, ToolInfo]
+        self,
+        stub: ModelStub,
+        request: chat_request_pb2.CreateChatCompletionRequest,
+        infos: Mapping[str, ToolInfo],
+        more: More | None = None,
     ) -> None:
         self.infos = infos
+        self.more = more
         self._stub = stub
         self._request = request
         self._asked_with = len(request.messages)
@@ -121,10 +127,12 @@ class ChatTurn:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """The model's chunks as they come, without the end of the answer and without usage."""
-        stream = self._stub.StreamChatCompletion(self._request, metadata=_ACCEPTING_RUNS)
+        # What our channels give, whichever it is.
+        stream = cast("StreamCall", self._stub.StreamChatCompletion(self._request, metadata=_ACCEPTING_RUNS))
         last: Batch | None = None
+        reader = None if self._conversation.more is None else _Listening(self, self._conversation.more)
         try:
-            while isinstance(batch := await stream.read(), Batch):
+            while isinstance(batch := await stream.read(reader), Batch):
                 passed = self._passed(batch)
                 if not passed.chunks:
                     continue
@@ -147,6 +155,10 @@ class ChatTurn:
         if last is not None:
             yield last
 
+    def add_texts(self, texts: Iterable[str]) -> None:
+        """Take note of text that its caller has been told."""
+        self._text.extend(texts)
+
     def message(self) -> chat_completion_pb2.ChatCompletionMessage:
         """The whole message of the answer."""
         message = chat_completion_pb2.ChatCompletionMessage(role="assistant")
@@ -167,7 +179,7 @@ class ChatTurn:
     def _passed(self, batch: Batch) -> Batch:
         """What of a message of the model goes on to the caller, under the run's own id; itself, where that is all of it."""
         if not self.finish_reason and _is_text(batch):
-            self._text.extend(batch.chunks[0].contents)
+            self.add_texts(batch.chunks[0].contents)
             return batch
         # What was sent is not to be changed.
         passed = Batch()
@@ -255,6 +267,26 @@ class ChatTurn:
             made = message.tool_calls.add().function
             made.id, made.extra = call.id, parts.extra
             made.function.name, made.function.arguments = call.name, call.arguments
+
+
+class _Listening:
+    """The `Reader` of a model's stream: passes text that goes on to the run's caller, and has the turn take note of it."""
+
+    def __init__(self, turn: ChatTurn, more: More) -> None:
+        self._turn = turn
+        self._more = more
+
+    def more(self, texts: list[str]) -> bool:
+        """See `Reader.more`. Behind the end of an answer, what comes waits for how the run ends it."""
+        if self._turn.finish_reason or not self._more(texts):
+            return False
+        self._turn.add_texts(texts)
+        return True
+
+    def message(self, message: object) -> bool:
+        """Never: of a message the turn sees to more than its text."""
+        del message
+        return False
 
 
 def _is_text(batch: Batch) -> bool:

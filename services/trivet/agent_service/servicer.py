@@ -10,7 +10,7 @@ from trivet.agent_service.rendering import AgentRun
 from trivet.agent_service.settings import AgentSettings
 from trivet.agent_service.toolbox import ToolBoxes
 from trivet.content.v1 import chat_completion_pb2
-from trivet.kernel.codec.runs import are_accepted, without_runs
+from trivet.kernel.codec.runs import More, are_accepted, more_of, without_runs
 from trivet.kernel.tools.calls import ToolStub
 from trivet.kernel.tools.headers import registered_headers
 
@@ -35,7 +35,7 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
 
     async def StreamAgentResponse(self, request: Request, context: Any) -> AsyncGenerator[Batch]:
         """Run, and stream what happens."""
-        run = await self._run(request, context)
+        run = await self._run(request, context, more_of(context))
         accepts_runs = are_accepted()
         events = run.events()
         try:
@@ -45,13 +45,13 @@ class AgentServicer(agent_service_pb2_grpc.AgentServiceServicer):
         finally:
             await events.aclose()
 
-    async def _run(self, request: Request, context: Any) -> AgentRun:
+    async def _run(self, request: Request, context: Any, more: More | None = None) -> AgentRun:
         chat = requests.chat_request(request)
         headers = registered_headers(dict(context.invocation_metadata() or ()))
         tools = await self._tools.gather(request.mcp_servers, headers)
         chat.tools.extend(tools.offer.definitions)
         limit = request.iteration_limit if request.HasField("iteration_limit") else requests.DEFAULT_ITERATION_LIMIT
-        conversation = ChatConversation(self._models, chat, tools.offer.infos)
+        conversation = ChatConversation(self._models, chat, tools.offer.infos, more)
         return AgentRun(
             conversation,
             tools,
