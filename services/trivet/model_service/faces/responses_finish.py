@@ -16,7 +16,7 @@ def ending_of(event: TurnFinished) -> str:
 
 
 def finish(response: pb.Response, event: TurnFinished) -> None:
-    """Makes `response`, which has its output, one that has ended as its turn did."""
+    """Makes `response` one that has ended as its turn did: its output aside."""
     if event.usage is not None:
         _tell(response.usage, event.usage)
     if event.service_tier:
