@@ -4,7 +4,7 @@ import time
 from typing import Final
 
 from trivet.model.v1 import response_pb2 as pb
-from trivet.model_service.domain.turn import TurnFinished, Usage
+from trivet.model_service.domain.turn import TurnFinished
 
 _CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Reasons to finish that make a response incomplete -> what it says of them."""
@@ -16,9 +16,15 @@ def ending_of(event: TurnFinished) -> str:
 
 
 def finish(response: pb.Response, event: TurnFinished) -> None:
-    """Makes `response`, which has its output, one that has ended as its turn did."""
-    if event.usage is not None:
-        _tell(response.usage, event.usage)
+    """Makes `response` one that has ended as its turn did: its output aside."""
+    if (usage := event.usage) is not None:
+        told = response.usage
+        told.input_tokens = usage.input_tokens
+        told.output_tokens = usage.output_tokens
+        told.total_tokens = usage.total_tokens or usage.input_tokens + usage.output_tokens
+        told.input_tokens_details.cached_tokens = usage.cached_tokens
+        told.input_tokens_details.cache_write_tokens = usage.cache_write_tokens
+        told.output_tokens_details.reasoning_tokens = usage.reasoning_tokens
     if event.service_tier:
         response.service_tier = event.service_tier
     cut_short = _CUT_SHORT.get(event.reason)
@@ -26,13 +32,3 @@ def finish(response: pb.Response, event: TurnFinished) -> None:
         response.status, response.completed_at = "completed", int(time.time())
     else:
         response.status, response.incomplete_details.reason = "incomplete", cut_short
-
-
-def _tell(told: pb.ResponseUsage, usage: Usage) -> None:
-    told.input_tokens = usage.input_tokens
-    told.output_tokens = usage.output_tokens
-    told.total_tokens = usage.total_tokens or usage.input_tokens + usage.output_tokens
-    details = told.input_tokens_details
-    details.cached_tokens = usage.cached_tokens
-    details.cache_write_tokens = usage.cache_write_tokens
-    told.output_tokens_details.reasoning_tokens = usage.reasoning_tokens

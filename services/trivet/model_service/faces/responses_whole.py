@@ -24,7 +24,7 @@ from trivet.model_service.domain.turn import (
     TurnFinished,
     TurnStarted,
 )
-from trivet.model_service.faces.responses_finish import ending_of, finish
+from trivet.model_service.faces.responses_finish import finish
 from trivet.model_service.faces.responses_message import logprob_of
 from trivet.model_service.faces.responses_output import is_object
 from trivet.model_service.faces.upstream_json import read_upstream_json
@@ -98,11 +98,11 @@ class WholeResponse:
             self._open += 1
 
     def _finish(self, event: TurnFinished) -> None:
-        last, ending = len(self._items) - 1, ending_of(event)
+        finish(self.response, event)
+        last, ending = len(self._items) - 1, self.response.status
         for place, item in enumerate(self._items):
             # Only the last one can be cut short.
             item.end(ending if place == last and place >= self._open else "completed")
-        finish(self.response, event)
 
 
 class _Gathered:

@@ -99,7 +99,9 @@ class Planner:
             UnsupportedParameter: it asks for what only other providers have, or none.
         """
         serving = self._turns.serving(request.model)
-        given: dict[str, Any] = {field.name: value for field, value in request.ListFields()}
+        given: dict[str, Any] = {}
+        for descriptor, value in request.ListFields():
+            given[descriptor.name] = value
         if "metadata" in given:
             check_metadata(request.metadata)
         is_text = request.input.WhichOneof("kind") == "text"
