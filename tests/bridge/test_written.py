@@ -11,13 +11,26 @@ from trivet.bridge.written import Whole
 
 
 class Writer:
-    """Keeps what is written; a client that reads makes `room`."""
+    """aiohttp's writer, and the transport that it has: keeps what is written; a client that reads makes `room`."""
 
-    def __init__(self) -> None:
+    def __init__(self, unsent: int = 0) -> None:
         self.written: list[bytes] = []
         self.room = asyncio.Event()
+        self.output_size = 0
+        self.closing = False
+        self._unsent = unsent
 
-    async def write(self, data: bytes) -> None:
+    @property
+    def transport(self) -> "Writer":
+        return self
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return self._unsent
+
+    def write(self, data: bytes) -> None:
         self.written.append(data)
 
     async def drain(self) -> None:
@@ -29,7 +42,7 @@ def request(writer: Writer, version: object = HttpVersion11, *, should_close: bo
 
 
 async def test_an_answer_is_one_write_and_waits_for_a_client_that_does_not_read() -> None:
-    writer, answer = Writer(), Whole(b"{}", {"Content-Type": "application/json"})
+    writer, answer = Writer(unsent=1 << 20), Whole(b"{}", {"Content-Type": "application/json"})
     preparing = asyncio.ensure_future(answer.prepare(request(writer)))
     await asyncio.sleep(0)
 
@@ -37,8 +50,17 @@ async def test_an_answer_is_one_write_and_waits_for_a_client_that_does_not_read(
     head, _, body = written.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n")
     assert (body, preparing.done()) == (b"{}", False)
+    assert writer.output_size == len(written), "aiohttp tells by this whether an answer has begun"
     writer.room.set()
     await preparing
+
+
+async def test_to_a_client_that_has_left_nothing_is_written() -> None:
+    writer = Writer()
+    writer.closing = True
+    with pytest.raises(ConnectionResetError):
+        await Whole(b"{}", {}).prepare(request(writer))
+    assert writer.written == []
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,16 @@ class Whole:
         lines = 1 + len(headers)
         if head.count("\r") != lines or head.count("\n") != lines or "\0" in head:
             raise ValueError("a header of an answer holds the end of a line")
-        await request.answering.write(b"%b\r\n%b" % (head.encode(), self._content))
-        # A client that asks on and on without reading is to wait.
-        await request.answering.drain()
+        writer = request.answering
+        transport = writer.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has left")
+        data = b"%b\r\n%b" % (head.encode(), self._content)
+        transport.write(data)
+        writer.output_size += len(data)
+        if transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
+            # A client that asks on and on without reading is to wait.
+            await writer.drain()
 
     async def write_eof(self) -> None:
         """Nothing is left to write when aiohttp asks for this."""

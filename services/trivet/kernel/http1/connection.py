@@ -183,6 +183,14 @@ class Connection(asyncio.Protocol):
             self._resume()
         return data
 
+    def rest(self) -> bytes | None:
+        """What has come of the body and was not read, if that is its end; else None, and `read` is to be used."""
+        if not self.complete or self._paused:
+            return None
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
     async def settle(self, seconds: float) -> None:
         """Waits a moment for the end of an answer of which nothing more is wanted, so that `release` need not close."""
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
 from functools import partial
 from typing import Any
 
@@ -60,14 +60,18 @@ class OwnCall(grpc.aio.Call):
         """Return at once: there is nothing to connect to."""
 
     async def initial_metadata(self) -> grpc.aio.Metadata:
-        return grpc.aio.Metadata.from_tuple(await self.initial_pairs())
-
-    async def initial_pairs(self) -> Metadata:
-        """The initial metadata; to make an object of gRPC's of them takes longer than most of what is done with it."""
         exchange = self._exchange
         while exchange.initial is None and exchange.code is None:
             await exchange.changed.wait()
-        return exchange.initial or ()
+        return grpc.aio.Metadata.from_tuple(self.initial_pairs)
+
+    @property
+    def initial_pairs(self) -> Metadata:
+        """The initial metadata, of which there are no more once a message has come, or the end.
+
+        To make an object of gRPC's of them takes longer than most of what is done with it.
+        """
+        return self._exchange.initial or ()
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
         await self._exchange.ended()
@@ -163,9 +167,9 @@ class OwnDuplexCall(_Writing, OwnStreamCall, grpc.aio.StreamStreamCall[Any, Any]
 
 
 async def initial_pairs(call: Any) -> Iterable[tuple[str, str | bytes]]:
-    """The initial metadata of a call, in process or over the wire."""
-    own: Callable[[], Awaitable[Metadata]] | None = getattr(call, "initial_pairs", None)
-    given: Iterable[tuple[str, str | bytes]] = await (call.initial_metadata() if own is None else own())
+    """The initial metadata of a call that has answered, in process or over the wire."""
+    own: Metadata | None = getattr(call, "initial_pairs", None)
+    given: Iterable[tuple[str, str | bytes]] = await call.initial_metadata() if own is None else own
     return given
 
 

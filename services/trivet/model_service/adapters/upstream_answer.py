@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 
 import orjson
 
+from trivet.kernel.errors import ServiceError
 from trivet.kernel.http1.coding import Read, decoded
 from trivet.kernel.http1.connection import Connection
 from trivet.kernel.http1.failures import HttpError
@@ -37,7 +38,7 @@ class UpstreamAnswer:
     It is read within its context: leaving that ends the call, and what failed there becomes its typed error.
     """
 
-    __slots__ = ("_connection", "_errors", "_limits", "content_type", "read")
+    __slots__ = ("_connection", "_errors", "_is_coded", "_limits", "content_type", "read")
 
     read: Read
     """Gives the bytes that are ready together, and nothing at the end."""
@@ -62,7 +63,9 @@ class UpstreamAnswer:
         begun = False
         try:
             await self._connection.head()
-            await self._take_head()
+            if not 200 <= self._connection.status < 300:
+                raise await self._refusal()
+            self._take_head()
             begun = True
         except HttpError as error:
             raise self._errors.from_failure(error) from error
@@ -70,15 +73,19 @@ class UpstreamAnswer:
             if not begun:
                 self._connection.release()
 
-    async def _take_head(self) -> None:
-        status, headers = self._connection.status, self._connection.headers
+    async def _refusal(self) -> ServiceError:
+        headers = self._connection.headers
         read = decoded(self._connection.read, headers.get(b"content-encoding", b""))
-        if not 200 <= status < 300:
-            told = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
-            raise self._errors.from_response(status, told, await _read_error(read) if read else b"")
+        told = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+        return self._errors.from_response(self._connection.status, told, await _read_error(read) if read else b"")
+
+    def _take_head(self) -> None:
+        headers = self._connection.headers
+        coding = headers.get(b"content-encoding")
+        read = self._connection.read if coding is None else decoded(self._connection.read, coding)
         if read is None:
             raise self._errors.invalid("answered in an encoding that was not asked for")
-        self.read = read
+        self.read, self._is_coded = read, coding is not None
         self.content_type = headers.get(b"content-type", _UNKNOWN).partition(b";")[0].strip().lower().decode("latin-1")
 
     @property
@@ -100,14 +107,16 @@ class UpstreamAnswer:
 
     async def whole(self) -> bytes:
         """All of it."""
-        body: list[bytes] = []
-        size = 0
-        while data := await self.read():
+        # Most of them are here when their head is.
+        here = None if self._is_coded else self._connection.rest()
+        body, size = ([], 0) if here is None else ([here], len(here))
+        while size <= self._limits.max_response_bytes:
+            data = b"" if here is not None else await self.read()
+            if not data:
+                return b"".join(body)
             body.append(data)
             size += len(data)
-            if size > self._limits.max_response_bytes:
-                raise self._errors.invalid("sent an answer that is too large")
-        return b"".join(body)
+        raise self._errors.invalid("sent an answer that is too large")
 
     async def pieces(self) -> AsyncGenerator[bytes]:
         """Its bytes in the pieces that were ready together."""
@@ -128,7 +137,7 @@ class UpstreamAnswer:
 
         What it takes, by saying so, is not read. It is not asked where the body has to be decoded first.
         """
-        if self.read == self._connection.read:
+        if not self._is_coded:
             self._connection.taker = taker
 
     async def settle(self) -> None:
