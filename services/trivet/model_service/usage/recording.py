@@ -20,7 +20,8 @@ from trivet.model_service.usage.price_book import PriceBook
 _log = logging.getLogger("trivet.usage")
 
 _GATHER_SECONDS: Final = 1.0
-"""How long records are gathered, so that many go into one transaction. What a killed process loses is of about this time."""
+"""How long records are gathered, if they are few, so that many go into one transaction. What a killed process loses is of about this
+time."""
 
 _RETRY_SECONDS: Final = 1.0
 """Between two tries while the store is away."""
@@ -59,6 +60,9 @@ class UsageRecorder(CallObserver):
             return
         # The id is made once: where nobody knows whether a record was stored, it is stored again under the same one.
         self._waiting.append((self._ids.next(), _shortened(record) if len(record.model) > _LONGEST_NAME else record))
+        if len(self._waiting) == _AT_ONCE:
+            # More at a time would not be stored any cheaper, and would only take memory.
+            self._hurry.set()
         if self._task is None:
             self._task = asyncio.create_task(self._write())
 
