@@ -22,7 +22,7 @@ from trivet.model_service.adapters.openai_chat_request import chat_body
 from trivet.model_service.adapters.openai_chat_text import TextPieces, TextTemplate
 from trivet.model_service.adapters.openai_models import list_models
 from trivet.model_service.adapters.sse import SseEvent
-from trivet.model_service.adapters.upstream_http import UpstreamHttp, is_done
+from trivet.model_service.adapters.upstream_http import DONE, UpstreamHttp
 from trivet.model_service.domain.ports import ModelInfo, Words
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 from trivet.model_service.faces.chat_reasoning import without_seals
@@ -195,7 +195,7 @@ class OpenAIChat:
                 continue
             event = batch[position]
             position += 1
-            if is_done(event):
+            if event.data == DONE:
                 if repair.begun and not repair.finished:
                     told.append(self._split(repair.closing()))
                 return
@@ -300,6 +300,7 @@ class _Chunks:
 
     def __init__(self, model: str, more: More | None) -> None:
         self._sent: Body = {}
+        self._head: Body | None = None
         self._model = model
         self.more = more or no_more
 
@@ -321,7 +322,7 @@ class _Chunks:
                 batch.chunks.append(told.chunk())
                 continue
             head, chunk = told
-            if news := self._news(head):
+            if head != self._head and (news := self._news(head)):
                 if batch.chunks:
                     yield batch
                 batch = ChatCompletionChunkBatch(**news)
@@ -330,6 +331,7 @@ class _Chunks:
             yield batch
 
     def _news(self, head: Body) -> Body:
+        self._head = head
         if self._sent:
             news = {key: head[key] for key in _CHANGING if head.get(key) and head[key] != self._sent.get(key)}
         else:

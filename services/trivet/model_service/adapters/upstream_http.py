@@ -5,6 +5,7 @@ whatever is the same at each call is made once (`services/trivet/model_service/a
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -24,12 +25,17 @@ from trivet.model_service.adapters.upstream_site import Asked, Authorize, Endpoi
 from trivet.model_service.domain.attempts import connect_seconds
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_DATA_OF: Final = itemgetter(1)
 _EVENTS: Final = "text/event-stream"
 
 
+DONE: Final = b"[DONE]"
+"""The data of the event that ends a stream of chat chunks."""
+
+
 def is_done(event: SseEvent) -> bool:
-    """Whether this is the `[DONE]` that ends a stream of chat chunks."""
-    return event.data == b"[DONE]"
+    """Whether this is that event."""
+    return event.data == DONE
 
 
 class UpstreamHttp:
@@ -81,14 +87,14 @@ class UpstreamHttp:
         path: str,
         body: Mapping[str, Any],
         *,
-        is_last: Callable[[SseEvent], bool] = is_done,
+        is_last: Callable[[SseEvent], bool] | None = None,
         whole: str = "choices",
         headers: Mapping[str, str] = _NO_HEADERS,
         taker: Callable[[bytes], bool] | None = None,
     ) -> AsyncGenerator[list[SseEvent]]:
         """The events that answer `body`, in batches of what was ready together.
 
-        The batch that holds the event for which `is_last` is true is the last one. Read on to the end of the iterator
+        The batch that holds the event for which `is_last` is true, or without that `[DONE]`, is the last one. Read on to the end of the iterator
         then: that gives the connection back for the next call instead of closing it. An upstream that answers in one
         piece all the same, which something under the key `whole` tells, gives one event with the whole answer.
 
@@ -104,7 +110,7 @@ class UpstreamHttp:
             while data := await answer.read():
                 if events := parser.feed(data):
                     yield events
-                    if any(map(is_last, events)):
+                    if any(map(is_last, events)) if is_last is not None else DONE in map(_DATA_OF, events):
                         await answer.settle()
                         return
             if events := parser.close():
