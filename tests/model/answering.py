@@ -18,6 +18,7 @@ from trivet.model_service.adapters.upstream_errors import UpstreamErrors
 from trivet.model_service.adapters.upstream_http import UpstreamHttp
 from trivet.model_service.domain.registry import Provider, Registry
 from trivet.model_service.domain.store import Store
+from trivet.model_service.domain.turn import TextDelta, TextRun, TurnEvent
 from trivet.model_service.server import compose
 from trivet.model_service.servicer import ModelServicer
 from trivet.model_service.settings import ModelSettings
@@ -83,3 +84,8 @@ def to_responses(provider: str) -> CreateResponseRequest:
     return codec_for(CreateResponseRequest).decode(
         {"model": f"{provider}/m", "input": "hi", "store": False, "include": ["reasoning.encrypted_content"]}
     )
+
+
+def singles(batch: list[TurnEvent]) -> list[TurnEvent]:
+    """The events with each text of a run by itself."""
+    return [one for event in batch for one in (map(TextDelta, event.texts) if isinstance(event, TextRun) else (event,))]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from tests.model.answering import Answering
+from tests.model.answering import Answering, singles
 from tests.model.support_answers import Answer
 from tests.model.support_samples import ANTHROPIC, BEDROCK, CHAT, GEMINI, RESPONSES, Stream
 from trivet.model_service.adapters.anthropic import Anthropic
@@ -44,4 +44,4 @@ def is_told(provider: str, answer: Answer) -> bool:
 
 async def _events(dialect: Any) -> list[TurnEvent]:
     request = TurnRequest("m", (Message("user", (Text("hi"),)),), stream=True)
-    return [event async for batch in dialect.turn(request) for event in batch]
+    return [event async for batch in dialect.turn(request) for event in singles(batch)]

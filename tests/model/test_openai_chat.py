@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.checkers.chat_stream import check_chat_stream
+from tests.model.answering import singles
 from tests.model.chat_chunks import HEAD, TEXT, USAGE, call, chunk, function
 from tests.upstreams.scripted import CLOSE, ScriptedUpstream, Step, answer, piece, sse, stream, stream_head
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
@@ -29,7 +30,6 @@ from trivet.model_service.domain.turn import (
     RefusalDelta,
     Text,
     TextDelta,
-    TextRun,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStarted,
@@ -63,7 +63,7 @@ def turn(*, streamed: bool) -> TurnRequest:
 
 
 async def events(dialect: OpenAIChat, *, streamed: bool = True) -> list[TurnEvent]:
-    return [event async for batch in dialect.turn(turn(streamed=streamed)) for event in batch]
+    return [event async for batch in dialect.turn(turn(streamed=streamed)) for event in singles(batch)]
 
 
 def asked(**more: Any) -> CreateChatCompletionRequest:
@@ -93,7 +93,7 @@ async def test_text_streams_with_its_usage(upstream: ScriptedUpstream, dialect: 
     assert await events(dialect) == [
         STARTED,
         TextDelta("hi "),
-        TextRun(["you"]),
+        TextDelta("you"),
         TurnFinished("stop", Usage(7, 3, 10, 2, 0, 1), "flex"),
     ]
     assert upstream.requests[0].path == "/v1/chat/completions"
@@ -103,9 +103,9 @@ async def test_events_come_while_the_upstream_still_writes(upstream: ScriptedUps
     gate = asyncio.Event()
     upstream.play(stream(sse(*TEXT[:2], done=False), gate, sse(*TEXT[2:])))
     async with aclosing(dialect.turn(turn(streamed=True))) as batches:
-        assert await anext(batches) == [STARTED, TextDelta("hi ")]
+        assert singles(await anext(batches)) == [STARTED, TextDelta("hi ")]
         gate.set()
-        assert await anext(batches) == [TextRun(["you"])]
+        assert singles(await anext(batches)) == [TextDelta("you")]
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -45,7 +45,7 @@ def learned(**said: Any) -> TextTemplate:
     template = TextTemplate()
     for text in ("a", "b"):
         sent = chunk(text, **said)
-        template.learn(orjson.dumps(sent), codec_for(ChatCompletionChunk).decode({"choices": sent["choices"]} | said))
+        template.learn(orjson.dumps(sent), {}, codec_for(ChatCompletionChunk).decode({"choices": sent["choices"]} | said))
     return template
 
 
@@ -138,7 +138,7 @@ def test_another_string_under_the_same_key_is_not_taken_for_the_text() -> None:
     template = TextTemplate()
     for text in ("a", "b"):
         sent = odd | chunk(text)
-        template.learn(orjson.dumps(sent), codec_for(ChatCompletionChunk).decode(odd | {"choices": sent["choices"]}))
+        template.learn(orjson.dumps(sent), {}, codec_for(ChatCompletionChunk).decode(odd | {"choices": sent["choices"]}))
 
     assert template.texts(events(odd | chunk("c")), 0) == []
 
@@ -147,7 +147,9 @@ def test_where_each_chunk_has_something_of_its_own_it_is_no_more_tried() -> None
     template = TextTemplate()
     for n in range(40):
         sent = chunk("a", extra_field=n)
-        template.learn(orjson.dumps(sent), codec_for(ChatCompletionChunk).decode({"choices": sent["choices"], "extra_field": n}))
+        template.learn(
+            orjson.dumps(sent), {}, codec_for(ChatCompletionChunk).decode({"choices": sent["choices"], "extra_field": n})
+        )
 
     assert template.texts(events(chunk("a", extra_field=39)), 0) == []
 
@@ -249,3 +251,18 @@ async def test_texts_that_come_together_are_merged_only_where_that_is_configured
 def test_only_chat_upstreams_have_their_texts_merged() -> None:
     with pytest.raises(ValidationError, match="merge_text"):
         ProviderSettings(name="lab", type="anthropic", merge_text=True)
+
+
+def test_the_first_text_is_a_piece_already_where_its_head_has_been_told() -> None:
+    sent, head, more_head = chunk("a"), {"id": "c1"}, {"id": "c1", "service_tier": "flex"}
+    data, said = orjson.dumps(sent), codec_for(ChatCompletionChunk).decode({"choices": sent["choices"]})
+    template = TextTemplate()
+
+    assert template.learn(data, head, said) is None
+    told = template.learn(data, head, said)
+    assert told is not None
+    assert (told.texts, told.chunk().contents) == (["a"], ["a"])
+    assert template.learn(data, more_head, said) is None
+    assert (
+        template.learn(orjson.dumps(END), more_head, codec_for(ChatCompletionChunk).decode({"choices": END["choices"]})) is None
+    )

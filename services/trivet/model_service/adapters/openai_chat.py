@@ -203,8 +203,7 @@ class OpenAIChat:
             try:
                 if event.data and repair.repair(chunk := self._chunk(event)):
                     split = self._split(chunk)
-                    told.append(split)
-                    template.learn(event.data, split[1])
+                    told.append(template.learn(event.data, *split) or split)
                 else:
                     template.forget()
             except UpstreamFailed:

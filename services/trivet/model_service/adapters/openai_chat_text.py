@@ -45,6 +45,7 @@ class TextTemplate:
     def __init__(self) -> None:
         self._before = b""
         self._after = b""
+        self._head: object = None
         self._opening = b""
         self._closing = b""
         self._chunk = ChatCompletionChunk()
@@ -94,33 +95,40 @@ class TextTemplate:
         """What chunks with these texts say."""
         return TextPieces(texts, self._chunk)
 
-    def learn(self, data: bytes, chunk: ChatCompletionChunk) -> None:
-        """Take note of a chunk that was read in full, `data` being what the provider sent."""
+    def learn(self, data: bytes, head: object, chunk: ChatCompletionChunk) -> TextPieces | None:
+        """Take note of a chunk that was read in full, `data` being what the provider sent, and `head` what it says of the stream.
+
+        If it says no more than its text would as one of the pieces that are read from now on, it is given as that.
+        """
+        is_same, self._head = head == self._head, head
         self._failures += not self._fits
         self._before, self._fits = b"", True
-        if self._failures < _MOST_FAILURES and _only_adds_text(chunk):
-            self._cut(data, chunk)
+        if self._failures < _MOST_FAILURES and _only_adds_text(chunk) and self._cut(data, chunk) and is_same:
+            return self.pieces([chunk.choices[0].delta.content])
+        return None
 
     def forget(self) -> None:
         """What came now was no chunk of text."""
         self._before, self._fits = b"", True
 
-    def _cut(self, data: bytes, chunk: ChatCompletionChunk) -> None:
+    def _cut(self, data: bytes, chunk: ChatCompletionChunk) -> bool:
         place = _CONTENT.search(data)
         if place is None:
-            return
+            return False
         before, after = data[: place.start(1)], data[place.end(1) :]
         # Only if that was the text, and not some other string under a key of that name.
-        if _content(orjson.loads(before + orjson.dumps(_PROBE) + after)) == _PROBE:
-            self._before, self._after, self._fits = before, after, False
-            self._opening, self._closing = b"data: " + before, after + b"\n\n"
-            # Its own object: pieces that were read by an earlier template still have that one's.
-            self._chunk = ChatCompletionChunk()
-            self._chunk.CopyFrom(chunk)
-            choice = self._chunk.choices[0]
-            choice.delta.ClearField("content")
-            if not choice.extra and not choice.delta.extra:
-                self._chunk.ClearField("choices")
+        if _content(orjson.loads(before + orjson.dumps(_PROBE) + after)) != _PROBE:
+            return False
+        self._before, self._after, self._fits = before, after, False
+        self._opening, self._closing = b"data: " + before, after + b"\n\n"
+        # Its own object: pieces that were read by an earlier template still have that one's.
+        self._chunk = ChatCompletionChunk()
+        self._chunk.CopyFrom(chunk)
+        choice = self._chunk.choices[0]
+        choice.delta.ClearField("content")
+        if not choice.extra and not choice.delta.extra:
+            self._chunk.ClearField("choices")
+        return True
 
 
 def _only_adds_text(chunk: ChatCompletionChunk) -> bool:
