@@ -20,6 +20,7 @@ from trivet.kernel.codec import text
 from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.codec.sse import stream_codec
 from trivet.kernel.errors import InvalidKey, InvalidRequest, RequestTimeout, UnsupportedMediaType
+from trivet.kernel.inprocess.calls import initial_pairs
 from trivet.kernel.inprocess.channel import InProcessChannel
 
 _MODELS: Final = frozenset(f"trivet.model.v1.{name}Service" for name in ("Model", "Message", "Audio"))
@@ -179,8 +180,7 @@ class Gateway:
 async def _whole(rpc: Rpc, call: Any) -> Reply:
     begun = time.perf_counter()
     answer = await call
-    own = getattr(call, "initial_pairs", None)
-    told = headers.told(await call.initial_metadata() if own is None else own)
+    told = headers.told(await initial_pairs(call))
     codec = rpc.response_codec
     if codec is not None and not (rpc.body and answer.HasField(rpc.body)):
         content, content_type = codec.dumps(answer), _JSON

@@ -1,6 +1,7 @@
 """Writes a server-streaming RPC as server-sent events."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -159,21 +160,17 @@ class _Writing:
             frames = frames_of(await call.read(self))
 
     def more(self, texts: list[str]) -> bool:
-        """See `Reader.more`. A client that takes nothing has to be waited for."""
-        response = self._response
-        if response is None or not response.takes_more or (frames := self._events.more(texts)) is None:
-            return False
-        self._written_at = self._loop.time()
-        response.write_at_once(frames)
-        return True
+        """See `Reader.more`."""
+        return self._write_at_once(self._events.more, texts)
 
     def message(self, message: Any) -> bool:
         """See `Reader.message`."""
-        response = self._response
-        if response is None or not response.takes_more or (frames := self._events.of_run(message)) is None:
+        return self._write_at_once(self._events.of_run, message)
+
+    def _write_at_once(self, frames_of: Callable[[Any], bytes | None], said: Any) -> bool:
+        if self._response is None or not self._response.write_at_once(frames_of, said):
             return False
         self._written_at = self._loop.time()
-        response.write_at_once(frames)
         return True
 
     async def _begin(self, told: dict[str, str]) -> None:

@@ -6,10 +6,10 @@ answers a HEAD.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -19,35 +19,6 @@ from trivet.bridge.request import Request
 
 _MOST_UNSENT_BYTES: Final = 32 * 1024
 """How much may wait for a client before it is one that has to be waited for."""
-
-
-class _Written(web.StreamResponse):
-    """An answer with status 200."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__(headers=headers)
-        self._stays = False
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection stays open."""
-        return self._stays
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to write when aiohttp asks for this."""
-
-    async def _write_head(self, request: web.BaseRequest, *, stays: bool) -> AbstractStreamWriter:
-        """Have the head written with whatever comes next. In what each version of HTTP takes for granted, it is silent."""
-        headers = self.headers
-        headers[hdrs.DATE] = _date(int(time.time()))
-        headers[hdrs.SERVER] = SERVER_SOFTWARE
-        self._stays = stays
-        is_latest = request.version == HttpVersion11
-        if stays != is_latest:
-            headers[hdrs.CONNECTION] = "keep-alive" if stays else "close"
-        writer = request.writer
-        await writer.write_headers("HTTP/1.1 200 OK" if is_latest else "HTTP/1.0 200 OK", headers)
-        return writer
 
 
 class Whole:
@@ -92,37 +63,58 @@ class Whole:
         """Nothing is left to write when aiohttp asks for this."""
 
 
-class Streamed(_Written):
-    """An answer that is written bit by bit, to the writer of its request, with its end."""
+class Streamed(web.StreamResponse):
+    """An answer with status 200 that is written bit by bit, to the writer of its request, with its end."""
 
-    _is_chunked = False
-    _transport: asyncio.Transport | None = None
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers=headers)
+        self._stays = self._is_chunked = False
+        self._transport: asyncio.Transport | None = None
 
     @property
-    def takes_more(self) -> bool:
-        """Whether something may be written at once: the client is there, and takes what is sent to it."""
-        transport = self._transport
-        return transport is not None and not transport.is_closing() and transport.get_write_buffer_size() <= _MOST_UNSENT_BYTES
-
-    def write_at_once(self, data: bytes) -> None:
-        """Write bytes, once the head has been, without the turns of the loop that waiting for the client takes; see `takes_more`."""
-        assert self._transport is not None
-        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open."""
+        return self._stays
 
     async def begin(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Prepare the head, which leaves with the first bytes that are written."""
-        is_chunked = request.version == HttpVersion11
-        if is_chunked:
-            self.headers[hdrs.TRANSFER_ENCODING] = "chunked"
-            request.writer.enable_chunking()
-        self._is_chunked = is_chunked
+        """Prepare the head, which leaves with the first bytes that are written. In what each version of HTTP takes for granted, it is
+        silent."""
+        headers, writer = self.headers, request.writer
         self._transport = request.transport
+        self._is_chunked = is_latest = request.version == HttpVersion11
         # Otherwise the end of the answer is that of the connection.
-        return await self._write_head(request, stays=is_chunked and request.keep_alive)
+        self._stays = is_latest and request.keep_alive
+        if is_latest:
+            headers[hdrs.TRANSFER_ENCODING] = "chunked"
+            writer.enable_chunking()
+            if not self._stays:
+                headers[hdrs.CONNECTION] = "close"
+        headers[hdrs.DATE] = _date(int(time.time()))
+        headers[hdrs.SERVER] = SERVER_SOFTWARE
+        await writer.write_headers("HTTP/1.1 200 OK" if is_latest else "HTTP/1.0 200 OK", headers)
+        return writer
+
+    def write_at_once(self, frames_of: Callable[[Any], bytes | None], said: Any) -> bool:
+        """Write what `frames_of` makes of what is `said`, without the turns of the loop that waiting for the client takes.
+
+        To be called once the head has been written. False: nothing is written, because `frames_of` makes nothing of it; or the
+        client has to be waited for, or has left, and `frames_of` was not asked.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
+            return False
+        data = frames_of(said)
+        if data is None:
+            return False
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+        return True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """It is, when aiohttp asks for this."""
         return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to write when aiohttp asks for this."""
 
 
 @lru_cache(maxsize=2)

@@ -105,8 +105,8 @@ async def run(
 ) -> AsyncGenerator[LoopEvent[B, R]]:
     """Run the loop with at most `limit` model calls, yielding what happens as it happens; the last event is RunFinished.
 
-    The calls of a turn run in parallel, at most `at_once` at the same time, and their results are yielded in the order in which they finish; the model reads them
-    in the order in which it asked. The calls of a turn that is the last still run. Whatever the conversation raises ends the
+    The calls of a turn run in parallel, at most `at_once` at the same time, and their results are yielded in the order in which
+    they finish; the model reads them in the order in which it asked. The calls of a turn that is the last still run. Whatever the conversation raises ends the
     run; closing the iterator ends the model call and cancels running tool calls.
     """
     for iteration in range(1, limit + 1):

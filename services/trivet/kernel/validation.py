@@ -95,13 +95,8 @@ def _all(field: Field) -> _Check | None:
         return one
     checks = [_check_size(field.options, len, "elements")] if _is_ranged(field.options) else []
     if one:
-        checks.append(_check_each_pair(one) if field.is_map else _each(field, one))
+        checks.append(_check_each_pair(one) if field.is_map else _check_each(one))
     return _each_of(checks)
-
-
-def _each(field: Field, one: _Check) -> _Check:
-    shape = shape_of(field.message) if field.value is Value.MESSAGE else None
-    return _check_each_union(shape.oneof, _members(shape)) if isinstance(shape, UnionShape) else _check_each(one)
 
 
 def _one(field: Field) -> _Check | None:
@@ -253,27 +248,6 @@ def _check_each(one: _Check) -> _Check:
             # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
             for value in values[:]:
                 one(value)
-                index += 1
-        except RefusalError as refusal:
-            refusal.path.append(index)
-            raise
-
-    return check
-
-
-def _check_each_union(oneof: str, members: Mapping[str, _Check | None]) -> _Check:
-    """As each of them by `_check_union`, without a call for each."""
-
-    def check(values: Any) -> None:
-        index = 0
-        try:
-            for value in values[:]:
-                member = value.WhichOneof(oneof)
-                if member is None:
-                    raise missing()
-                judge = members[member]
-                if judge is not None:
-                    judge(getattr(value, member))
                 index += 1
         except RefusalError as refusal:
             refusal.path.append(index)

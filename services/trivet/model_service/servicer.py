@@ -20,7 +20,6 @@ from trivet.model_service.faces import chat
 from trivet.model_service.faces.chat_answer import ChatChunks, WholeChat
 from trivet.model_service.faces.chat_request import parse_chat
 from trivet.model_service.faces.native import is_native_chat
-from trivet.model_service.faces.urls import may_hold_urls
 from trivet.model_service.responses.background.follower import Follower
 from trivet.model_service.responses.background.runs import Runs
 from trivet.model_service.responses.creation import Creation
@@ -105,8 +104,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Any) -> ChatCompletion:
         """The whole answer."""
-        if may_hold_urls(request):
-            await self._turns.vet(request)
+        await self._turns.vet(request)
 
         def asking(target: Target) -> Awaitable[ChatCompletion]:
             asked, dialect = target.fitted(request), target.provider.dialect
@@ -121,8 +119,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self, request: CreateChatCompletionRequest, context: Any
     ) -> AsyncGenerator[ChatCompletionChunkBatch]:
         """The answer, chunk by chunk."""
-        if may_hold_urls(request):
-            await self._turns.vet(request)
+        await self._turns.vet(request)
         more = runs.more_of(context)
 
         def asking(target: Target) -> AsyncGenerator[ChatCompletionChunkBatch]:

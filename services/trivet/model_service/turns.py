@@ -82,8 +82,7 @@ class ModelTurns:
 
     async def create(self, request: CreateResponseRequest, told: Response) -> Response:
         """The whole response."""
-        if may_hold_urls(request):
-            await self.vet(request)
+        await self.vet(request)
 
         async def asking(target: Target) -> Response:
             asked, begun, dialect = target.fitted(request), _begun(told, target), target.provider.dialect
@@ -105,8 +104,7 @@ class ModelTurns:
 
         Text that goes on may be told by `more` instead. An error before the first event is raised, a later one is told by the last two events.
         """
-        if may_hold_urls(request):
-            await self.vet(request)
+        await self.vet(request)
         ending = responses.Ending()
 
         def asking(target: Target) -> AsyncGenerator[ResponseEventBatch]:
@@ -149,9 +147,10 @@ class ModelTurns:
             raise refused
 
     async def vet(self, request: Message) -> None:
-        """Judge the URLs in a request; for one that holds none, `may_hold_urls` says so sooner. Raises AddressRefused."""
-        for url, param in fetched_urls(request):
-            await self._guard.vet_for_others(url, param)
+        """Judge the URLs in a request. Raises AddressRefused."""
+        if may_hold_urls(request):
+            for url, param in fetched_urls(request):
+                await self._guard.vet_for_others(url, param)
 
 
 def _begun(told: Response, target: Target) -> Response:

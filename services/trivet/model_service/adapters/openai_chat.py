@@ -46,10 +46,6 @@ _Told = _Split | TextPieces
 """What a stream says next."""
 
 
-def _unchanged(body: Body) -> Body:
-    return body
-
-
 class OpenAIChat:
     """A `Dialect`, a `TellsTurns`, a `NativeChat` and a `CountsTokens` over one provider.
 
@@ -214,7 +210,7 @@ class OpenAIChat:
         return ["".join(texts)] if self._merge_text else texts
 
     def _more(self, form: "_Form[T]") -> More:
-        return (lambda texts: form.more(["".join(texts)])) if self._merge_text else form.more
+        return (lambda texts: form.more(self._merged(texts))) if self._merge_text else form.more
 
     def _chunk(self, event: SseEvent) -> Body:
         try:

@@ -109,14 +109,20 @@ class UpstreamAnswer:
         """All of it."""
         # Most of them are here when their head is.
         here = None if self._is_coded else self._connection.rest()
-        body, size = ([], 0) if here is None else ([here], len(here))
-        while size <= self._limits.max_response_bytes:
-            data = b"" if here is not None else await self.read()
-            if not data:
-                return b"".join(body)
+        if here is not None:
+            self._bound(len(here))
+            return here
+        body: list[bytes] = []
+        size = 0
+        while data := await self.read():
             body.append(data)
             size += len(data)
-        raise self._errors.invalid("sent an answer that is too large")
+            self._bound(size)
+        return b"".join(body)
+
+    def _bound(self, size: int) -> None:
+        if size > self._limits.max_response_bytes:
+            raise self._errors.invalid("sent an answer that is too large")
 
     async def pieces(self) -> AsyncGenerator[bytes]:
         """Its bytes in the pieces that were ready together."""

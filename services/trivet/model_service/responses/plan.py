@@ -75,7 +75,7 @@ class Plan:
     @property
     def is_remembered(self) -> bool:
         """Whether the response, or what it adds to a conversation, is stored."""
-        return self.told.store or self.told.background or self.told.HasField("conversation")
+        return self.kept or self.told.HasField("conversation")
 
     @property
     def is_warm_up(self) -> bool:

@@ -81,8 +81,7 @@ class Router:
             attempts, providers = self._attempts(log, model)
             while True:
                 try:
-                    target = attempts.start()
-                    answering = asking(Target(providers[target.provider], target.model, target.override_params))
+                    answering = asking(_next(attempts, providers))
                     answer = await (attempts.in_time(answering) if attempts.is_bounded else answering)
                     attempts.answered(answer)
                     break
@@ -155,8 +154,7 @@ async def _begun(
     """The stream of the first target that has begun one, and its first messages."""
     while True:
         try:
-            target = attempts.start()
-            messages = asking(Target(providers[target.provider], target.model, target.override_params))
+            messages = asking(_next(attempts, providers))
             try:
                 return messages, await attempts.begin(messages)
             except BaseException:
@@ -164,6 +162,12 @@ async def _begun(
                 raise
         except ServiceError as error:
             await attempts.failed(error)
+
+
+def _next(attempts: Attempts, providers: Mapping[str, Provider]) -> Target:
+    """The target to ask now; its attempt begins."""
+    target = attempts.start()
+    return Target(providers[target.provider], target.model, target.override_params)
 
 
 def _status(error: BaseException, rpc: Call | None) -> int:
