@@ -54,17 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: Coroutine[object, object, int]) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_unlisted(command))
-
-
-async def _unlisted(command: Coroutine[object, object, int]) -> int:
-    """The command, in a loop that keeps no list of generators.
-
-    It would be there to close those that nobody has closed when the loop ends. Ours are closed by who began them, and one stream
-    goes through half a dozen, each of which would come on the list and go.
-    """
-    sys.set_asyncgen_hooks(firstiter=None)
-    return await command
+        return runner.run(command)
 
 
 def _parser() -> argparse.ArgumentParser:
