@@ -9,6 +9,11 @@ from trivet.model_service.domain.turn import TurnFinished
 _CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Reasons to finish that make a response incomplete -> what it says of them."""
 
+_WITH_DETAILS: Final = pb.ResponseUsage(
+    input_tokens_details=pb.InputTokensDetails(), output_tokens_details=pb.OutputTokensDetails()
+)
+"""Usage with all that the contract wants to be there, as nothing was used."""
+
 
 def ending_of(event: TurnFinished) -> str:
     """How a turn that finished so has left its last item: `completed` or `incomplete`."""
@@ -19,12 +24,17 @@ def finish(response: pb.Response, event: TurnFinished) -> None:
     """Makes `response` one that has ended as its turn did: its output aside."""
     if (usage := event.usage) is not None:
         told = response.usage
+        # A message that has them already costs less than to touch them, and most are nought.
+        told.CopyFrom(_WITH_DETAILS)
         told.input_tokens = usage.input_tokens
         told.output_tokens = usage.output_tokens
         told.total_tokens = usage.total_tokens or usage.input_tokens + usage.output_tokens
-        told.input_tokens_details.cached_tokens = usage.cached_tokens
-        told.input_tokens_details.cache_write_tokens = usage.cache_write_tokens
-        told.output_tokens_details.reasoning_tokens = usage.reasoning_tokens
+        if usage.cached_tokens:
+            told.input_tokens_details.cached_tokens = usage.cached_tokens
+        if usage.cache_write_tokens:
+            told.input_tokens_details.cache_write_tokens = usage.cache_write_tokens
+        if usage.reasoning_tokens:
+            told.output_tokens_details.reasoning_tokens = usage.reasoning_tokens
     if event.service_tier:
         response.service_tier = event.service_tier
     cut_short = _CUT_SHORT.get(event.reason)

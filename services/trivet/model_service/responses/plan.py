@@ -49,6 +49,7 @@ class Plan:
     `request` is as the caller sent it, `told` the response as it begins. `history` is what it goes on from, `items` its own
     input, None for one that is a text. `native` tells how the providers speak the Responses API themselves; `runs_mcp`: they call
     the tools of MCP servers by themselves. `is_plain`: the request is a text, and nothing is asked for by it but a model's answer.
+    `is_warm_up`: no model is asked, the response is only there to be gone on from.
     """
 
     owner: str
@@ -59,6 +60,7 @@ class Plan:
     native: Native = field(default_factory=Native)
     runs_mcp: bool = False
     is_plain: bool = False
+    is_warm_up: bool = False
 
     @property
     def input(self) -> Sequence[Item]:
@@ -75,12 +77,8 @@ class Plan:
     @property
     def is_remembered(self) -> bool:
         """Whether the response, or what it adds to a conversation, is stored."""
-        return self.kept or self.told.HasField("conversation")
-
-    @property
-    def is_warm_up(self) -> bool:
-        """Whether no model is asked: the response is only there to be gone on from."""
-        return not self.is_plain and bool(self.request.extra) and orjson.loads(self.request.extra).get(_GENERATE) is False
+        told = self.told
+        return told.store or told.background or told.HasField("conversation")
 
 
 class Planner:
@@ -115,7 +113,7 @@ class Planner:
             return Plan(owner, request, told, (), None, serving.native, serving.runs_mcp, is_plain=True)
         history = await self._history_of(request, owner)
         items = None if is_text else await self._new_items(request, history, owner)
-        plan = Plan(owner, request, told, history, items, serving.native, serving.runs_mcp)
+        plan = Plan(owner, request, told, history, items, serving.native, serving.runs_mcp, is_warm_up=_is_warm_up(request))
         if "conversation" in given:
             _refuse_taken_ids(plan.input, history)
         return plan
@@ -163,6 +161,10 @@ def _judge(request: CreateResponseRequest, given: Container[str], serving: Servi
         raise InvalidRequest("'conversation' and 'previous_response_id' cannot be given together.", "conversation")
     if "prompt" in given and not serving.native.alone:
         raise UnsupportedParameter("This model's provider does not support 'prompt'.", "prompt")
+
+
+def _is_warm_up(request: CreateResponseRequest) -> bool:
+    return bool(request.extra) and orjson.loads(request.extra).get(_GENERATE) is False
 
 
 def record_of(plan: Plan, told: Response, *, streamed: bool) -> StoredResponse:
