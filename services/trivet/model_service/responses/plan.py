@@ -96,14 +96,18 @@ class Planner:
             InvalidRequest: its parameters do not go together, or it refers to items that are not there.
             UnsupportedParameter: it asks for what only other providers have, or none.
         """
-        serving = self._turns.serving(request.model)
         given: dict[str, Any] = {}
         for descriptor, value in request.ListFields():
             given[descriptor.name] = value
+        is_text = request.input.WhichOneof("kind") == "text"
+        is_plain = is_text and given.keys() <= _PLAIN
+        if is_plain and "metadata" not in given and not given.get("store", True):
+            # Of what is not kept, nobody wants the reasoning to be kept: it makes no difference who serves.
+            return Plan(owner, request, begin_with(given), (), None, is_plain=True)
+        serving = self._turns.serving(request.model)
         if "metadata" in given:
             check_metadata(request.metadata)
-        is_text = request.input.WhichOneof("kind") == "text"
-        is_plain = is_text and given.keys() <= _PLAIN and not serving.native.alone
+        is_plain = is_plain and not serving.native.alone
         if not is_plain:
             _judge(request, given, serving)
         told = begin_with(given, serving.provider)
