@@ -81,9 +81,6 @@ def complete(response: pb.Response) -> None:
         _add_nulls(response.reasoning, "effort", "summary")
     if response.HasField("text"):
         _complete_text(response.text)
-    if response.HasField("usage"):
-        response.usage.input_tokens_details.SetInParent()
-        response.usage.output_tokens_details.SetInParent()
 
 
 def _complete_tool(tool: tool_pb.Tool) -> None:

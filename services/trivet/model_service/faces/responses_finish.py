@@ -9,11 +9,6 @@ from trivet.model_service.domain.turn import TurnFinished
 _CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Reasons to finish that make a response incomplete -> what it says of them."""
 
-_WITH_DETAILS: Final = pb.ResponseUsage(
-    input_tokens_details=pb.InputTokensDetails(), output_tokens_details=pb.OutputTokensDetails()
-)
-"""Usage with all that the contract wants to be there, as nothing was used."""
-
 
 def ending_of(event: TurnFinished) -> str:
     """How a turn that finished so has left its last item: `completed` or `incomplete`."""
@@ -24,8 +19,6 @@ def finish(response: pb.Response, event: TurnFinished) -> None:
     """Makes `response` one that has ended as its turn did: its output aside."""
     if (usage := event.usage) is not None:
         told = response.usage
-        # A message that has them already costs less than to touch them, and most are nought.
-        told.CopyFrom(_WITH_DETAILS)
         told.input_tokens = usage.input_tokens
         told.output_tokens = usage.output_tokens
         told.total_tokens = usage.total_tokens or usage.input_tokens + usage.output_tokens
