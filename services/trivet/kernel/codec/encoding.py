@@ -25,8 +25,9 @@ _Members = dict[FieldDescriptor, Encode | None]
 _Entry = tuple[str, Encode | None, bool, _Members | None]
 """How a field is written: `key, convert, many, members`; a class with names would be slower to take apart.
 
-`convert` writes the value, or each of `many`. Without it, what is set of the `members` of a union stands in the union's place: to have
-it write itself would be one more call. All else is written as it is. What has no key is an object whose keys stand beside the others.
+`convert` writes the value, or each of `many`. Without it, what is set of the `members` of a union stands in the union's place, or of
+each of `many`: to have it write itself would be one more call. All else is written as it is. What has no key is an object whose keys
+stand beside the others.
 """
 
 _REST: Final[_Entry] = "", orjson.loads, False, None
@@ -90,15 +91,12 @@ class EncodeCompiler:
         return _encode_object(template, written)
 
     def _entry(self, field: Field) -> _Entry:
-        members = self._members(field)
         if field.is_map:
             return field.key, _encode_map(self._value(field)), False, None
-        if not field.is_list:
-            return field.key, None if members else self._value(field), False, members
-        if members:
-            return field.key, _encode_unions(members), False, None
+        if members := self._members(field):
+            return field.key, None, field.is_list, members
         one = self._value(field)
-        return field.key, one or list, one is not None, None
+        return (field.key, one or list, one is not None, None) if field.is_list else (field.key, one, False, None)
 
     def _wrapped(self, items: Field) -> Encode:
         """The closure for a message that is the list of these."""
@@ -145,10 +143,13 @@ def _encode_object(template: dict[str, Any], written: Mapping[FieldDescriptor, _
             elif members is None:
                 out[key] = value
             else:
-                out[key] = None
-                for member, inner in value.ListFields():
-                    convert = members[member]
-                    out[key] = inner if convert is None else convert(inner)
+                told: list[Any] = []
+                for union in value[:] if many else (value,):
+                    told.append(None)
+                    for member, inner in union.ListFields():
+                        convert = members[member]
+                        told[-1] = inner if convert is None else convert(inner)
+                out[key] = told if many else told[0]
         if rest:
             out.update(rest)
         return out
@@ -166,12 +167,12 @@ def _encode_union(members: _Members) -> Encode:
     return encode
 
 
-def _encode_unions(members: _Members, name: str = "") -> Encode:
-    """The unions are what is given, or those in the field `name` of a message."""
+def _encode_unions(members: _Members, name: str) -> Encode:
+    """The unions are those in the field `name` of a message."""
 
-    def encode(given: Any) -> list[Any]:
+    def encode(message: Any) -> list[Any]:
         out: list[Any] = []
-        for union in (getattr(given, name) if name else given)[:]:
+        for union in getattr(message, name)[:]:
             out.append(None)
             for member, value in union.ListFields():
                 convert = members[member]
