@@ -93,9 +93,9 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         given[name := field.name] = value
         if name in _SAME:
             asked[name] = value
-    if given.keys() <= _ONLY_SAID and request.input.WhichOneof("kind") == "text":
+    if given.keys() <= _ONLY_SAID and (text := request.input.text):
         # Nothing in it could be refused.
-        said = Message("user", (Text(request.input.text),), "", "input")
+        said = Message("user", (Text(text),), "", "input")
         conversation = (_instructions(request), said) if given.get("instructions") else (said,)
         return TurnRequest(upstream_model, conversation, stream, names=_NAMES, **asked)
     _refuse(request, given)
