@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from google.protobuf.message import Message
 
@@ -43,6 +43,10 @@ class Native:
         return cls(alone, any(native))
 
 
+NOT_NATIVE: Final = Native()
+"""That of providers that do not, and of those that nobody has looked up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """The providers that may serve a model, as far as a request has to be planned for them.
@@ -51,7 +55,7 @@ class Serving:
     """
 
     provider: str
-    native: Native = field(default_factory=Native)
+    native: Native = NOT_NATIVE
     runs_mcp: bool = False
 
 

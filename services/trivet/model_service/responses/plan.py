@@ -1,7 +1,7 @@
 """What is to be asked for a response: its request, with all that it goes on from looked up."""
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -20,7 +20,7 @@ from trivet.model_service.responses.item_ids import item_id, item_ids, own, own_
 from trivet.model_service.responses.keeping.records import response_of
 from trivet.model_service.responses.mcp.history import Names, has_mcp_items, model_items
 from trivet.model_service.responses.metadata import check_metadata
-from trivet.model_service.turns import ModelTurns, Native, Serving
+from trivet.model_service.turns import NOT_NATIVE, ModelTurns, Native, Serving
 
 UNSTORED_SECONDS: Final = 600
 """How long a background response that is not to be stored can be asked for."""
@@ -57,7 +57,7 @@ class Plan:
     told: Response
     history: Sequence[Item]
     items: Sequence[Item] | None
-    native: Native = field(default_factory=Native)
+    native: Native = NOT_NATIVE
     runs_mcp: bool = False
     is_plain: bool = False
     is_warm_up: bool = False
