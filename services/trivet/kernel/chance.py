@@ -9,18 +9,23 @@ _AT_ONCE: Final = 200
 """A question to the system costs more than all else that an id does."""
 
 
-class _Chance:
-    def __init__(self) -> None:
-        self._left: list[str] = []
-        # A child process would say the same as its parent.
-        os.register_at_fork(after_in_child=self._left.clear)
+class Chance(list[str]):
+    """What was fetched and not used: `pop` gives 36 hexadecimal digits that were never given before, while there are any."""
 
-    def digits(self) -> str:
-        if not self._left:
-            fresh = secrets.token_hex(_DIGITS * _AT_ONCE // 2)
-            self._left += [fresh[start : start + _DIGITS] for start in range(0, len(fresh), _DIGITS)]
-        return self._left.pop()
+    def fetch(self) -> str:
+        """The same where there are none left."""
+        fresh = secrets.token_hex(_DIGITS * _AT_ONCE // 2)
+        self += [fresh[start : start + _DIGITS] for start in range(0, len(fresh), _DIGITS)]
+        return self.pop()
 
 
-hex_digits: Final = _Chance().digits
-"""36 hexadecimal digits that were never given before."""
+CHANCE: Final = Chance()
+"""That of this process."""
+
+# A child process would say the same as its parent.
+os.register_at_fork(after_in_child=CHANCE.clear)
+
+
+def hex_digits() -> str:
+    """36 hexadecimal digits that were never given before."""
+    return CHANCE.pop() if CHANCE else CHANCE.fetch()

@@ -74,7 +74,10 @@ def _object(shape: ObjectShape) -> _Check:
     rules = [(field, _rule(field, check)) for field in fields if (check := _all(field))]
     if len(rules) > _MANY:
         return _check_those_set(required, {field.descriptor: rule for field, rule in rules})
-    return _check_few(required, [(field.name, field.descriptor.has_presence, rule) for field, rule in rules])
+    # Whether a field is there that must be given has been asked before its own rules are looked at.
+    return _check_few(
+        required, [(field.name, field.descriptor.has_presence and not field.options.required, rule) for field, rule in rules]
+    )
 
 
 def _rule(field: Field, check: _Check) -> _Rule:

@@ -1,9 +1,10 @@
 """Asks a model for one turn by a Responses request that has everything in it: nothing is kept, nothing is looked up."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Self
 
 from google.protobuf.message import Message
 
@@ -19,7 +20,7 @@ from trivet.model_service.faces.native import is_native_responses, tells_turns
 from trivet.model_service.faces.responses_render import ResponseRenderer
 from trivet.model_service.faces.responses_request import parse
 from trivet.model_service.faces.responses_tools import namespaced
-from trivet.model_service.faces.responses_whole import WholeResponse
+from trivet.model_service.faces.responses_whole import WholeResponse, answer_in_one_text
 from trivet.model_service.faces.urls import fetched_urls, may_hold_urls
 from trivet.model_service.routing.router import Router, Target
 
@@ -42,6 +43,10 @@ class Native:
         return cls(alone, any(native))
 
 
+NOT_NATIVE: Final = Native()
+"""That of providers that do not, and of those that nobody has looked up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """The providers that may serve a model, as far as a request has to be planned for them.
@@ -50,7 +55,7 @@ class Serving:
     """
 
     provider: str
-    native: Native = field(default_factory=Native)
+    native: Native = NOT_NATIVE
     runs_mcp: bool = False
 
 
@@ -59,52 +64,34 @@ def serving_of(served: Served) -> Serving:
     return Serving(served[0][0].name, Native.of(served), all(provider.native_mcp for provider, _ in served))
 
 
-class ModelTurns:
-    """Turns of the models of a registry. `guard` judges the URLs that requests hand to providers.
+class PlainTurns:
+    """Turns by requests that hold nothing but a text, and settings for the model: nothing in them is a URL.
 
-    Both ways to ask take the response as it begins, `told`, which the answer goes on from: its id, its times and what it
-    repeats of its request stay; its provider is the one that serves. They raise what `Dialect.turn` raises, and ModelNotFound and AddressRefused.
+    Both ways to ask take the response as it begins, `told`, which the answer goes on from, and may become: its id, its times and what it
+    repeats of its request stay; its provider is the one that serves. They raise what `Dialect.turn` raises, and ModelNotFound.
     """
 
-    def __init__(self, registry: Registry, router: Router, guard: AddressGuard) -> None:
-        self._registry = registry
+    def __init__(self, router: Router) -> None:
         self._router = router
-        self._guard = guard
 
-    @property
-    def plain(self) -> "ModelTurns":
-        """The same for requests that ask for nothing to be done about their turn besides asking the model."""
-        return self
-
-    def serving(self, model: str) -> Serving:
-        """Who may serve `model`. Raises ModelNotFound."""
-        return self._registry.find(model).known(serving_of)
-
-    async def create(self, request: CreateResponseRequest, told: Response) -> Response:
+    def create(self, request: CreateResponseRequest, told: Response) -> Coroutine[Any, Any, Response]:
         """The whole response."""
-        await self.vet(request)
-
-        async def asking(target: Target) -> Response:
-            asked, begun, dialect = target.fitted(request), _begun(told, target), target.provider.dialect
-            if is_native_responses(dialect):
-                return await dialect.create_response(asked, target.model, begun)
-            turn = parse(asked, target.model, stream=False)
-            whole = WholeResponse(begun, namespaced(asked.tools) if asked.tools else {})
-            if tells_turns(dialect):
-                whole.add(await dialect.whole_turn(turn))
-                return whole.response
-            return await responses.collect(whole, dialect.turn(turn))
-
-        return await self._router.ask("responses", request.model, asking)
+        return self._router.ask("responses", request.model, partial(_whole, request, told))
 
     async def stream(
-        self, request: CreateResponseRequest, told: Response, more: More | None = None
+        self,
+        request: CreateResponseRequest,
+        told: Response,
+        more: More | None = None,
+        vetting: Callable[[], Awaitable[None]] | None = None,
     ) -> AsyncGenerator[ResponseEventBatch]:
         """The events of the response, numbered from 0: `created` and `in_progress` first, exactly one end last.
 
         Text that goes on may be told by `more` instead. An error before the first event is raised, a later one is told by the last two events.
+        `vetting` comes before all else.
         """
-        await self.vet(request)
+        if vetting is not None:
+            await vetting()
         ending = responses.Ending()
 
         def asking(target: Target) -> AsyncGenerator[ResponseEventBatch]:
@@ -126,6 +113,37 @@ class ModelTurns:
                     yield batch
             except ServiceError as error:
                 yield ending.told(error, begun=begun)
+
+
+class ModelTurns:
+    """Turns of the models of a registry, see `PlainTurns`. `guard` judges the URLs that requests hand to providers.
+
+    Both ways to ask raise AddressRefused, too. `plain` is the same for requests that ask for nothing to be done about their turn besides
+    asking the model.
+    """
+
+    def __init__(self, registry: Registry, router: Router, guard: AddressGuard) -> None:
+        self.plain = PlainTurns(router)
+        self._registry = registry
+        self._guard = guard
+
+    def serving(self, model: str) -> Serving:
+        """Who may serve `model`. Raises ModelNotFound."""
+        return self._registry.find(model).known(serving_of)
+
+    def create(self, request: CreateResponseRequest, told: Response) -> Coroutine[Any, Any, Response]:
+        """The whole response."""
+        return self._vetted(request, told) if may_hold_urls(request) else self.plain.create(request, told)
+
+    async def _vetted(self, request: CreateResponseRequest, told: Response) -> Response:
+        await self.vet(request)
+        return await self.plain.create(request, told)
+
+    def stream(
+        self, request: CreateResponseRequest, told: Response, more: More | None = None
+    ) -> AsyncGenerator[ResponseEventBatch]:
+        """See `PlainTurns.stream`."""
+        return self.plain.stream(request, told, more, partial(self.vet, request) if may_hold_urls(request) else None)
 
     async def check(self, request: CreateResponseRequest) -> None:
         """Find fault with a request as far as that can be done without asking its provider. Raises as `create` does.
@@ -151,6 +169,28 @@ class ModelTurns:
         if may_hold_urls(request):
             for url, param in fetched_urls(request):
                 await self._guard.vet_for_others(url, param)
+
+
+async def _whole(request: CreateResponseRequest, told: Response, target: Target) -> Response:
+    """The whole response of one target."""
+    asked, dialect = target.fitted(request), target.provider.dialect
+    if is_native_responses(dialect):
+        return await dialect.create_response(asked, target.model, _begun(told, target))
+    turn = parse(asked, target.model, stream=False)
+    if not tells_turns(dialect):
+        return await responses.collect(_begun_whole(asked, told, target), dialect.turn(turn))
+    events = await dialect.whole_turn(turn)
+    told.provider = target.provider.name
+    if answer_in_one_text(told, events):
+        # Nothing can go wrong any more, so that it has not to be a copy.
+        return told
+    whole = _begun_whole(asked, told, target)
+    whole.add(events)
+    return whole.response
+
+
+def _begun_whole(asked: CreateResponseRequest, told: Response, target: Target) -> WholeResponse:
+    return WholeResponse(_begun(told, target), namespaced(asked.tools) if asked.tools else {})
 
 
 def _begun(told: Response, target: Target) -> Response:

@@ -6,7 +6,9 @@ import orjson
 import pytest
 
 from tests.kernel.codec import sample
+from trivet.content.v1.chat_completion_pb2 import ChatCompletionMessage
 from trivet.kernel.codec.message_codec import codec_for
+from trivet.model.v1.response_event_body_pb2 import OutputTextDeltaEvent
 
 ANSWER = sample.message("Answer")
 SCALARS = sample.message("Scalars")
@@ -78,6 +80,14 @@ def test_the_catch_all_has_the_last_word() -> None:
     answer = ANSWER(id="1", extra='{"new":[1],"object":"reply","tags":[]}')
 
     assert {"new": [1], "object": "reply", "tags": [], "id": "1"}.items() <= written(answer).items()
+
+
+def test_the_catch_all_has_the_last_word_and_place_wherever_its_field_stands() -> None:
+    delta = OutputTextDeltaEvent(item_id="m", extra='{"new":1,"item_id":"n"}', deltas=["hidden"])
+
+    assert {"item_id": "n", "new": 1}.items() <= written(delta).items()
+    assert "deltas" not in written(delta)
+    assert list(written(ChatCompletionMessage(extra='{"new":1}', content="c", reasoning_content="r")))[-1] == "new"
 
 
 def test_the_discriminator_comes_first() -> None:

@@ -286,6 +286,12 @@ async def test_the_longest_notes_are_taken(planner: Planner) -> None:
     assert plan.told.metadata["k" * 64] == "é" * 512
 
 
+async def test_a_text_is_plain_for_a_provider_of_this_api_where_its_reasoning_is_not_to_be_kept(native: Planner) -> None:
+    assert (await native.plan(asking(store=False), ALICE)).is_plain
+    assert not (await native.plan(asking(store=True), ALICE)).is_plain
+    assert not (await native.plan(asking(), ALICE)).is_plain
+
+
 async def test_a_prompt_passes_to_a_provider_that_has_it(native: Planner) -> None:
     plan = await native.plan(asking(prompt={"id": "pmpt_1"}), ALICE)
 

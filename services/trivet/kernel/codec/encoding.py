@@ -25,9 +25,16 @@ _Members = dict[FieldDescriptor, Encode | None]
 _Entry = tuple[str, Encode | None, bool, _Members | None]
 """How a field is written: `key, convert, many, members`; a class with names would be slower to take apart.
 
-`convert` writes the value, or each of `many`. Without it, what is set of the `members` of a union stands in the union's place: to have
-it write itself would be one more call. All else is written as it is.
+`convert` writes the value, or each of `many`. Without it, what is set of the `members` of a union stands in the union's place, or of
+each of `many`: to have it write itself would be one more call. All else is written as it is. What has no key is an object whose keys
+stand beside the others.
 """
+
+_REST: Final[_Entry] = "", orjson.loads, False, None
+"""The field that holds, as a text, the keys that no field stands for."""
+
+_HIDDEN: Final[_Entry] = "", lambda _: {}, False, None
+"""A field that is not told."""
 
 
 class EncodeCompiler:
@@ -50,7 +57,7 @@ class EncodeCompiler:
 
     def object_without(self, shape: ObjectShape, name: str) -> Encode:
         """The closure for the object of a message, but without the field `name`."""
-        return self._object(shape.constants, [field for field in shape.fields if field.name != name], shape.catch_all)
+        return self._object(shape, shape.constants, [field for field in shape.fields if field.name != name])
 
     def _new(self, descriptor: Descriptor, constants: _Constants) -> Encode:
         match shape_of(descriptor):
@@ -59,7 +66,7 @@ class EncodeCompiler:
             case UnionShape() as shape:
                 return _encode_union(self._union(shape, constants))
             case ObjectShape() as shape:
-                return self._object({**dict(constants), **shape.constants}, shape.fields, shape.catch_all)
+                return self._object(shape, {**dict(constants), **shape.constants}, shape.fields)
 
     def _union(self, shape: UnionShape, constants: _Constants) -> _Members:
         members: _Members = {}
@@ -70,27 +77,26 @@ class EncodeCompiler:
             members[shape.descriptor.fields_by_name[shape.unknown]] = Fragment
         return members
 
-    def _object(self, constants: Mapping[str, Any], fields: Iterable[Field], catch_all: str) -> Encode:
+    def _object(self, shape: ObjectShape, constants: Mapping[str, Any], fields: Iterable[Field]) -> Encode:
         template = dict(constants)
-        written: dict[FieldDescriptor, _Entry] = {}
+        written = dict.fromkeys(shape.descriptor.fields, _HIDDEN)
+        if shape.catch_all:
+            written[shape.descriptor.fields_by_name[shape.catch_all]] = _REST
         for field in fields:
             entry = written[field.descriptor] = self._entry(field)
             if entry == (field.key, None, False, None) and not field.descriptor.has_presence:
                 template[field.key] = field.descriptor.default_value
             elif field.options.always:
                 template[field.key] = field.unset
-        return _encode_object(template, written, catch_all)
+        return _encode_object(template, written)
 
     def _entry(self, field: Field) -> _Entry:
-        members = self._members(field)
         if field.is_map:
             return field.key, _encode_map(self._value(field)), False, None
-        if not field.is_list:
-            return field.key, None if members else self._value(field), False, members
-        if members:
-            return field.key, _encode_unions(members), False, None
+        if members := self._members(field):
+            return field.key, None, field.is_list, members
         one = self._value(field)
-        return field.key, one or list, one is not None, None
+        return (field.key, one or list, one is not None, None) if field.is_list else (field.key, one, False, None)
 
     def _wrapped(self, items: Field) -> Encode:
         """The closure for a message that is the list of these."""
@@ -118,30 +124,34 @@ class EncodeCompiler:
                 return None
 
 
-def _encode_object(template: dict[str, Any], written: Mapping[FieldDescriptor, _Entry], catch_all: str) -> Encode:
+def _encode_object(template: dict[str, Any], written: Mapping[FieldDescriptor, _Entry]) -> Encode:
     """`template` has what is there always, `written` how each field is."""
-    find = written.get
 
     def encode(message: Any) -> dict[str, Any]:
-        out = template.copy()
+        out, rest = template.copy(), None
         # All that is set, in one call: to ask for each field that could be costs more than all else.
         for field, value in message.ListFields():
-            entry = find(field)
-            if entry is None:
-                continue
-            key, convert, many, members = entry
+            key, convert, many, members = written[field]
             if convert is not None:
-                # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
-                out[key] = list(map(convert, value[:])) if many else convert(value)
+                if many:
+                    # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
+                    out[key] = list(map(convert, value[:]))
+                elif key:
+                    out[key] = convert(value)
+                else:
+                    rest = convert(value) or rest
             elif members is None:
                 out[key] = value
             else:
-                out[key] = None
-                for member, inner in value.ListFields():
-                    convert = members[member]
-                    out[key] = inner if convert is None else convert(inner)
-        if catch_all and (rest := getattr(message, catch_all)):
-            out.update(orjson.loads(rest))
+                told: list[Any] = []
+                for union in value[:] if many else (value,):
+                    told.append(None)
+                    for member, inner in union.ListFields():
+                        convert = members[member]
+                        told[-1] = inner if convert is None else convert(inner)
+                out[key] = told if many else told[0]
+        if rest:
+            out.update(rest)
         return out
 
     return encode
@@ -157,12 +167,12 @@ def _encode_union(members: _Members) -> Encode:
     return encode
 
 
-def _encode_unions(members: _Members, name: str = "") -> Encode:
-    """The unions are what is given, or those in the field `name` of a message."""
+def _encode_unions(members: _Members, name: str) -> Encode:
+    """The unions are those in the field `name` of a message."""
 
-    def encode(given: Any) -> list[Any]:
+    def encode(message: Any) -> list[Any]:
         out: list[Any] = []
-        for union in (getattr(given, name) if name else given)[:]:
+        for union in getattr(message, name)[:]:
             out.append(None)
             for member, value in union.ListFields():
                 convert = members[member]

@@ -80,9 +80,11 @@ class OpenAIChat:
 
     async def whole_turn(self, request: TurnRequest) -> list[TurnEvent]:
         """See `TellsTurns.whole_turn`."""
-        answer = await self._completion(chat_body(request, self._flavor))
+        body = chat_body(request, self._flavor)
+        answer = self._vetted(await self._http.post_json(_PATH, self._adapt(body) if self._adapt else body))
         if plain := plain_events(answer):
             return plain
+        repair_completion(answer)
         as_chunk(answer)
         reader = ChunkReader()
         return [*reader.read(*self._split(answer)), *reader.finish()]
@@ -118,7 +120,8 @@ class OpenAIChat:
     async def create_chat_completion(self, request: CreateChatCompletionRequest, upstream_model: str) -> ChatCompletion:
         """See `NativeChat.create_chat_completion`."""
         body = self._native_body(request, upstream_model, stream=False)
-        answer = await self._completion(body, functions=bool(request.functions))
+        answer = self._vetted(await self._http.post_json(_PATH, self._adapt(body) if self._adapt else body))
+        repair_completion(answer, functions=bool(request.functions))
         try:
             completion: ChatCompletion = _COMPLETION.decode(answer)
         except InvalidRequest as error:
@@ -145,13 +148,12 @@ class OpenAIChat:
 
     # ---- calls -----------------------------------------------------------------------------------------------------
 
-    async def _completion(self, body: Body, *, functions: bool = False) -> Body:
-        answer = await self._http.post_json(_PATH, self._adapt(body) if self._adapt else body)
+    def _vetted(self, answer: Body) -> Body:
+        """The answer, which says something. Raises the error that it may be instead."""
         if error := _error_in(answer):
             raise self._http.error(error)
         if not answer.get("choices"):
             raise self._http.invalid("answered without a choice")
-        repair_completion(answer, functions=functions)
         return answer
 
     async def _stream(self, body: Body, form: "_Form[T]", *, functions: bool = False) -> AsyncGenerator[T]:

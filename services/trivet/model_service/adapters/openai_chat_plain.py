@@ -11,48 +11,58 @@ from trivet.model_service.domain.turn import TextDelta, TurnEvent, TurnFinished,
 Json = dict[str, Any]
 
 _SAYING: Final = frozenset({"role", "content"})
-_HEAD: Final = (("id", str), ("model", str), ("created", int), ("system_fingerprint", str))
 _LISTS: Final = frozenset({"annotations", "tool_calls"})
 _NO_DETAILS: Final[Json] = {}
-_NUMBERS: Final = {int}
 _MOST: Final = 2**31
 
 
+# What JSON is read into is of types that nothing is derived from.
+
+
 def plain_events(answer: Json) -> list[TurnEvent] | None:
-    """The events of a repaired answer; None for one that is not plain."""
+    """The events of an answer, repaired or not; None for one that is not plain, or has to be repaired."""
     choices = answer["choices"]
-    if not isinstance(choices, list) or len(choices) != 1 or not _is_plain(choices[0]):
+    if type(choices) is not list or len(choices) != 1 or not _is_plain(choice := choices[0]):
         return None
     used = answer.get("usage")
-    usage = _usage(used) if isinstance(used, dict) else None
+    usage = _usage(used) if type(used) is dict else None
     if usage is None and used is not None:
         return None
-    started = TurnStarted()
-    for key, kind in _HEAD:
-        if isinstance(value := answer.get(key), kind):
-            setattr(started, key, value)
     tier = answer.get("service_tier")
-    text, reason = choices[0]["message"]["content"], choices[0].get("finish_reason") or ""
-    finished = TurnFinished(reason_of(reason), usage, tier if isinstance(tier, str) else "")
-    return [started, TextDelta(text), finished] if text else [started, finished]
+    text, reason = choice["message"]["content"], choice.get("finish_reason") or ""
+    finished = TurnFinished(reason_of(reason), usage, tier if type(tier) is str else "")
+    return [_started(answer), TextDelta(text), finished] if text else [_started(answer), finished]
+
+
+def _started(answer: Json) -> TurnStarted:
+    started = TurnStarted()
+    if type(name := answer.get("id")) is str:
+        started.id = name
+    if type(model := answer.get("model")) is str:
+        started.model = model
+    if type(created := answer.get("created")) is int:
+        started.created = created
+    if type(fingerprint := answer.get("system_fingerprint")) is str:
+        started.system_fingerprint = fingerprint
+    return started
 
 
 def _is_plain(choice: Any) -> bool:
-    if not isinstance(choice, dict) or choice["index"] != 0 or choice.get("logprobs") is not None:
+    if type(choice) is not dict or choice.get("index") or choice.get("logprobs") is not None:
         return False
     message = choice.get("message")
-    if not isinstance(message, dict) or type(message.get("content")) is not str or type(message["role"]) is not str:
+    if type(message) is not dict or type(message.get("content")) is not str or type(message.get("role") or "") is not str:
         return False
     for key, value in message.items():
         if value is not None and key not in _SAYING and (value != [] or key not in _LISTS):
             return False
-    return isinstance(choice.get("finish_reason") or "", str)
+    return type(choice.get("finish_reason") or "") is str
 
 
 def _usage(used: Json) -> Usage | None:
     given, made = used.get("prompt_tokens_details"), used.get("completion_tokens_details")
     given, made = _NO_DETAILS if given is None else given, _NO_DETAILS if made is None else made
-    if not (isinstance(given, dict) and isinstance(made, dict)):
+    if type(given) is not dict or type(made) is not dict:
         return None
     counts = (
         used.get("prompt_tokens") or 0,
@@ -62,7 +72,8 @@ def _usage(used: Json) -> Usage | None:
         given.get("cache_write_tokens") or 0,
         made.get("reasoning_tokens") or 0,
     )
-    if set(map(type, counts)) != _NUMBERS or min(counts) < 0 or max(counts) >= _MOST:
-        return None
+    for count in counts:
+        if type(count) is not int or not 0 <= count < _MOST:
+            return None
     read, written, total, *details = counts
     return Usage(read, written, total or read + written, *details)

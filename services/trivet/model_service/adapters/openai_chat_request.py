@@ -1,6 +1,7 @@
 """A turn as the body of a chat completions request."""
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from orjson import Fragment
@@ -47,7 +48,8 @@ _SAME_NAME: Final = (
     "safety_identifier",
     "prompt_cache_key",
 )
-
+_same: Final = attrgetter(*_SAME_NAME)
+_NONE_GIVEN: Final = (None,) * len(_SAME_NAME)
 
 _NOT_IN_A_TURN: Final = frozenset(
     {"n", "modalities", "audio", "functions", "function_call", "max_tokens", "max_completion_tokens"}
@@ -66,10 +68,11 @@ def chat_body(request: TurnRequest, flavor: ChatFlavor) -> dict[str, Any]:
     body: dict[str, Any] = {"model": request.model, "messages": _messages(request.conversation)}
     if not flavor.reasoning_details:
         for message in body["messages"]:
-            message.pop(DETAILS, None)
-    for name in _SAME_NAME:
-        if (value := getattr(request, name)) is not None:
-            body[name] = value
+            if DETAILS in message:
+                del message[DETAILS]
+    given = _same(request)
+    if given != _NONE_GIVEN:
+        body.update({name: value for name, value in zip(_SAME_NAME, given, strict=True) if value is not None})
     body |= _under_other_names(request)
     if request.tools or request.tool_choice is not None:
         body |= _tools(request.tools, request.tool_choice)

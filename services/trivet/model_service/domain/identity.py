@@ -4,7 +4,7 @@ import secrets
 import time
 from itertools import count
 
-from trivet.kernel.chance import hex_digits
+from trivet.kernel.chance import CHANCE
 
 
 def new_id(prefix: str) -> str:
@@ -12,7 +12,9 @@ def new_id(prefix: str) -> str:
 
     An index has ids that are made at about the same time beside each other, so that writing them changes few of its pages.
     """
-    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{hex_digits()}"
+    # As `hex_digits` does, without a call of it.
+    digits = CHANCE.pop() if CHANCE else CHANCE.fetch()
+    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{digits}"
 
 
 class CountedIds:

@@ -56,12 +56,13 @@ def begin(request: request_pb.CreateResponseRequest, provider: str) -> pb.Respon
     return begin_with({field.name: value for field, value in request.ListFields()}, provider)
 
 
-def begin_with(given: Mapping[str, Any], provider: str) -> pb.Response:
-    """The same by the fields that are set in the request."""
-    repeated = dict(given)
-    for name in given.keys() - _REPEATED:
-        del repeated[name]
-    response = pb.Response(id=new_response_id(), created_at=int(time.time()), status="in_progress", provider=provider, **repeated)
+def begin_with(given: Mapping[str, Any], provider: str = "") -> pb.Response:
+    """The same by the fields that are set in the request; the provider may not be known yet."""
+    begun: dict[str, Any] = {"id": new_id("resp"), "created_at": int(time.time()), "status": "in_progress", "provider": provider}
+    for name, value in given.items():
+        if name in _REPEATED:
+            begun[name] = value  # noqa: PERF403 - a comprehension would be one more call
+    response = pb.Response(**begun)
     if instructions := given.get("instructions"):
         response.instructions.text = instructions
     if "conversation" in given:
@@ -80,9 +81,6 @@ def complete(response: pb.Response) -> None:
         _add_nulls(response.reasoning, "effort", "summary")
     if response.HasField("text"):
         _complete_text(response.text)
-    if response.HasField("usage"):
-        response.usage.input_tokens_details.SetInParent()
-        response.usage.output_tokens_details.SetInParent()
 
 
 def _complete_tool(tool: tool_pb.Tool) -> None:

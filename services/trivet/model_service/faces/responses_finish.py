@@ -22,9 +22,12 @@ def finish(response: pb.Response, event: TurnFinished) -> None:
         told.input_tokens = usage.input_tokens
         told.output_tokens = usage.output_tokens
         told.total_tokens = usage.total_tokens or usage.input_tokens + usage.output_tokens
-        told.input_tokens_details.cached_tokens = usage.cached_tokens
-        told.input_tokens_details.cache_write_tokens = usage.cache_write_tokens
-        told.output_tokens_details.reasoning_tokens = usage.reasoning_tokens
+        if usage.cached_tokens:
+            told.input_tokens_details.cached_tokens = usage.cached_tokens
+        if usage.cache_write_tokens:
+            told.input_tokens_details.cache_write_tokens = usage.cache_write_tokens
+        if usage.reasoning_tokens:
+            told.output_tokens_details.reasoning_tokens = usage.reasoning_tokens
     if event.service_tier:
         response.service_tier = event.service_tier
     cut_short = _CUT_SHORT.get(event.reason)

@@ -87,17 +87,18 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         UnsupportedParameter: a turn cannot express a parameter, an item or a tool.
         InvalidRequest: a value that the contract does not allow.
     """
-    given: dict[str, Any] = {field.name: value for field, value in request.ListFields()}
-    asked = given.copy()
-    for name in given.keys() - _SAME:
-        del asked[name]
-    if given.keys() <= _ONLY_SAID and request.input.WhichOneof("kind") == "text":
+    given: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
+    for field, value in request.ListFields():
+        given[name := field.name] = value
+        if name in _SAME:
+            asked[name] = value
+    if given.keys() <= _ONLY_SAID and (text := request.input.text):
         # Nothing in it could be refused.
-        return TurnRequest(upstream_model, _said(request), stream, names=_NAMES, **asked)
-    _refuse_elsewhere(request, given)
-    _refuse_unknown_includes(request.include)
-    if not _is_text(request.input) or not _IN_A_FIELD.isdisjoint(given):
-        refuse_unknown_keys(request, skip=_asks_for_nothing)
+        said = Message("user", (Text(text),), "", "input")
+        conversation = (_instructions(request), said) if given.get("instructions") else (said,)
+        return TurnRequest(upstream_model, conversation, stream, names=_NAMES, **asked)
+    _refuse(request, given)
     if "tools" in given:
         asked["tools"] = read_tools(request.tools)
     if "tool_choice" in given:
@@ -130,6 +131,13 @@ def _is_text(given: items.ResponseInput) -> bool:
     return given.WhichOneof("kind") == "text"
 
 
+def _refuse(request: pb.CreateResponseRequest, given: Mapping[str, Any]) -> None:
+    _refuse_elsewhere(request, given)
+    _refuse_unknown_includes(request.include)
+    if not _is_text(request.input) or not _IN_A_FIELD.isdisjoint(given):
+        refuse_unknown_keys(request, skip=_asks_for_nothing)
+
+
 def _refuse_elsewhere(request: pb.CreateResponseRequest, given: Mapping[str, Any]) -> None:
     asked: list[str] = [name for name in _ELSEWHERE if name in given]
     if given.get("background"):
@@ -160,12 +168,6 @@ def _asks_for_nothing(message: ProtobufMessage) -> bool:
             return message.WhichOneof("tool") in AMBIENT
         case _:
             return isinstance(message, _MADE_BY_MODELS)
-
-
-def _said(request: pb.CreateResponseRequest) -> tuple[Entry, ...]:
-    """The conversation where the input is a text."""
-    asked = Message("user", (Text(request.input.text),), "", "input")
-    return (_instructions(request), asked) if request.instructions else (asked,)
 
 
 def _instructions(request: pb.CreateResponseRequest) -> Message:

@@ -3,7 +3,7 @@
 Its output is what `ResponseRenderer` would have streamed, without any of the messages that a stream is made of.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trivet.model.v1 import response_content_pb2 as content
@@ -30,6 +30,19 @@ from trivet.model_service.faces.responses_output import is_object
 from trivet.model_service.faces.upstream_json import read_upstream_json
 
 _Names = Mapping[str, tuple[str, str]]
+
+
+def answer_in_one_text(told: Response, events: Sequence[TurnEvent]) -> bool:
+    """Makes `told` the response of a whole turn that is one text and nothing else, as most are. Any other turn is left: False."""
+    end = events[-1]
+    if len(events) != 3 or not isinstance(said := events[1], TextDelta) or said.logprobs or not isinstance(end, TurnFinished):
+        return False
+    message = told.output.add().message
+    message.id, message.role = new_id("msg"), "assistant"
+    message.content.parts.parts.add().output_text.text = said.text
+    finish(told, end)
+    message.status = told.status
+    return True
 
 
 class WholeResponse:

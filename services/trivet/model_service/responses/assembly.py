@@ -113,8 +113,7 @@ class Assembly:
                         setattr(sums, detail.name, getattr(sums, detail.name) + count)
             elif isinstance(value, int):
                 setattr(total, field.name, getattr(total, field.name) + value)
-        for name in _DETAILS:
-            getattr(total, name).SetInParent()
+        total.SetInParent()
 
     # ---- its items -------------------------------------------------------------------------------------------------
 

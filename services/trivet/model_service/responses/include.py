@@ -51,7 +51,7 @@ class Shown:
 
     def response(self, response: Response) -> Response:
         """The response for the caller."""
-        if self._all or not _has_hidden(response.output):
+        if self._all or not _has_hidden(response.output[:]):
             return response
         shown = Response()
         shown.CopyFrom(response)

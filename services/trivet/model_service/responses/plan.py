@@ -1,7 +1,7 @@
 """What is to be asked for a response: its request, with all that it goes on from looked up."""
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -20,7 +20,7 @@ from trivet.model_service.responses.item_ids import item_id, item_ids, own, own_
 from trivet.model_service.responses.keeping.records import response_of
 from trivet.model_service.responses.mcp.history import Names, has_mcp_items, model_items
 from trivet.model_service.responses.metadata import check_metadata
-from trivet.model_service.turns import ModelTurns, Native, Serving
+from trivet.model_service.turns import NOT_NATIVE, ModelTurns, Native, Serving
 
 UNSTORED_SECONDS: Final = 600
 """How long a background response that is not to be stored can be asked for."""
@@ -49,6 +49,7 @@ class Plan:
     `request` is as the caller sent it, `told` the response as it begins. `history` is what it goes on from, `items` its own
     input, None for one that is a text. `native` tells how the providers speak the Responses API themselves; `runs_mcp`: they call
     the tools of MCP servers by themselves. `is_plain`: the request is a text, and nothing is asked for by it but a model's answer.
+    `is_warm_up`: no model is asked, the response is only there to be gone on from.
     """
 
     owner: str
@@ -56,9 +57,10 @@ class Plan:
     told: Response
     history: Sequence[Item]
     items: Sequence[Item] | None
-    native: Native = field(default_factory=Native)
+    native: Native = NOT_NATIVE
     runs_mcp: bool = False
     is_plain: bool = False
+    is_warm_up: bool = False
 
     @property
     def input(self) -> Sequence[Item]:
@@ -75,12 +77,8 @@ class Plan:
     @property
     def is_remembered(self) -> bool:
         """Whether the response, or what it adds to a conversation, is stored."""
-        return self.kept or self.told.HasField("conversation")
-
-    @property
-    def is_warm_up(self) -> bool:
-        """Whether no model is asked: the response is only there to be gone on from."""
-        return not self.is_plain and bool(self.request.extra) and orjson.loads(self.request.extra).get(_GENERATE) is False
+        told = self.told
+        return told.store or told.background or told.HasField("conversation")
 
 
 class Planner:
@@ -98,14 +96,18 @@ class Planner:
             InvalidRequest: its parameters do not go together, or it refers to items that are not there.
             UnsupportedParameter: it asks for what only other providers have, or none.
         """
-        serving = self._turns.serving(request.model)
         given: dict[str, Any] = {}
         for descriptor, value in request.ListFields():
             given[descriptor.name] = value
+        is_text = request.input.WhichOneof("kind") == "text"
+        is_plain = is_text and given.keys() <= _PLAIN
+        if is_plain and "metadata" not in given and not given.get("store", True):
+            # Of what is not kept, nobody wants the reasoning to be kept: it makes no difference who serves.
+            return Plan(owner, request, begin_with(given), (), None, is_plain=True)
+        serving = self._turns.serving(request.model)
         if "metadata" in given:
             check_metadata(request.metadata)
-        is_text = request.input.WhichOneof("kind") == "text"
-        is_plain = is_text and given.keys() <= _PLAIN and not serving.native.alone
+        is_plain = is_plain and not serving.native.alone
         if not is_plain:
             _judge(request, given, serving)
         told = begin_with(given, serving.provider)
@@ -115,7 +117,7 @@ class Planner:
             return Plan(owner, request, told, (), None, serving.native, serving.runs_mcp, is_plain=True)
         history = await self._history_of(request, owner)
         items = None if is_text else await self._new_items(request, history, owner)
-        plan = Plan(owner, request, told, history, items, serving.native, serving.runs_mcp)
+        plan = Plan(owner, request, told, history, items, serving.native, serving.runs_mcp, is_warm_up=_is_warm_up(request))
         if "conversation" in given:
             _refuse_taken_ids(plan.input, history)
         return plan
@@ -163,6 +165,10 @@ def _judge(request: CreateResponseRequest, given: Container[str], serving: Servi
         raise InvalidRequest("'conversation' and 'previous_response_id' cannot be given together.", "conversation")
     if "prompt" in given and not serving.native.alone:
         raise UnsupportedParameter("This model's provider does not support 'prompt'.", "prompt")
+
+
+def _is_warm_up(request: CreateResponseRequest) -> bool:
+    return bool(request.extra) and orjson.loads(request.extra).get(_GENERATE) is False
 
 
 def record_of(plan: Plan, told: Response, *, streamed: bool) -> StoredResponse:

@@ -123,9 +123,8 @@ class Compactor:
         kept = [item for item in items if item.HasField("message") and item.message.role == "user"]
         made = CompactedResponse(id=response.id, created_at=int(time.time()), usage=response.usage)
         made.output.extend([*own(kept), compaction_of(summary)])
-        # Clients of the contract want all of the counts, though a provider may tell none.
-        made.usage.input_tokens_details.SetInParent()
-        made.usage.output_tokens_details.SetInParent()
+        # Clients of the contract want the counts, though a provider may tell none.
+        made.usage.SetInParent()
         return made
 
     async def summarize(self, request: CreateResponseRequest) -> tuple[str, Response]:

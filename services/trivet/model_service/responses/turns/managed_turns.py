@@ -29,17 +29,12 @@ class ManagedTurns(ModelTurns):
     def __init__(self, registry: Registry, router: Router, guard: AddressGuard, *, tokenizer: Tokenizer) -> None:
         super().__init__(registry, router, guard)
         self.compactor = Compactor(registry, router, self)
-        self._plain = ModelTurns(registry, router, guard)
-        reasoning = RememberedReasoning(self._plain, registry)
+        self._asking = ModelTurns(registry, router, guard)
+        reasoning = RememberedReasoning(self._asking, registry)
         fitted = FittedTurns(reasoning)
         compacted = CompactedTurns(fitted, registry, self.compactor, tokenizer)
         self._managed = CheckedTurns(compacted)
         self._layers: tuple[Layer, ...] = (self._managed, compacted, fitted, reasoning)
-
-    @property
-    def plain(self) -> ModelTurns:
-        """See `ModelTurns.plain`."""
-        return self._plain
 
     def create(self, request: CreateResponseRequest, told: Response) -> Coroutine[Any, Any, Response]:
         """See `ModelTurns.create`."""
@@ -50,11 +45,11 @@ class ManagedTurns(ModelTurns):
     ) -> AsyncGenerator[ResponseEventBatch]:
         """See `ModelTurns.stream`."""
         asking = self.layered(request, told)
-        return self._plain.stream(request, told, more) if asking is self._plain else asking.stream(request, told)
+        return self._asking.stream(request, told, more) if asking is self._asking else asking.stream(request, told)
 
     def layered(self, request: CreateResponseRequest, told: Response) -> Asking:
         """What asks for the turn of such a request: with all layers around it if one of them is concerned."""
         for layer in self._layers:
             if layer.concerns(request, told):
                 return self._managed
-        return self._plain
+        return self._asking
