@@ -15,7 +15,7 @@ class Writer:
 
     def __init__(self, unsent: int = 0) -> None:
         self.written: list[bytes] = []
-        self.room = asyncio.Event()
+        self.full, self.room = asyncio.Event(), asyncio.Event()
         self.output_size = 0
         self.closing = False
         self._unsent = unsent
@@ -34,6 +34,8 @@ class Writer:
         self.written.append(data)
 
     async def drain(self) -> None:
+        self.full.set()
+        self.full.set()
         await self.room.wait()
 
 
@@ -44,7 +46,7 @@ def request(writer: Writer, version: object = HttpVersion11, *, should_close: bo
 async def test_an_answer_is_one_write_and_waits_for_a_client_that_does_not_read() -> None:
     writer, answer = Writer(unsent=1 << 20), Whole(b"{}", {"Content-Type": "application/json"})
     preparing = asyncio.ensure_future(answer.prepare(request(writer)))
-    await asyncio.sleep(0)
+    await writer.full.wait()
 
     (written,) = writer.written
     head, _, body = written.partition(b"\r\n\r\n")

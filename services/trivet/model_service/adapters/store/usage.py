@@ -63,7 +63,9 @@ _NOTE_COLUMNS = tuple(column.name for column in usage_metadata.columns)
 @each
 def add(connection: Connection, records: Sequence[UsageRecord]) -> None:
     """Keep records that are not there yet."""
-    insert_rows(connection, usage, _USAGE_COLUMNS, [_row(record) for record in records], new_only=True)
+    # SQLite has no bool: its driver looks for somebody who makes something else of each, which takes longer than to store it.
+    flag = int if connection.dialect.name == "sqlite" else bool
+    insert_rows(connection, usage, _USAGE_COLUMNS, [_row(record, flag) for record in records], new_only=True)
     notes = [
         (record.id, encoded(name), encoded(value))
         for record in records
@@ -73,7 +75,7 @@ def add(connection: Connection, records: Sequence[UsageRecord]) -> None:
     insert_rows(connection, usage_metadata, _NOTE_COLUMNS, notes, new_only=True)
 
 
-def _row(record: UsageRecord) -> Row:
+def _row(record: UsageRecord, flag: Callable[[bool], int]) -> Row:
     """The values of its columns, in the order of the table."""
     call = record.call
     first = call.first_token_seconds
@@ -87,12 +89,12 @@ def _row(record: UsageRecord) -> Row:
         call.provider_type,
         encoded(call.upstream_model),
         call.status,
-        int(call.stream),
+        flag(call.stream),
         round(call.total_seconds * _MILLION),
         None if first is None else round(first * _MILLION),
         *(_UNTOLD if call.usage is None else _TOKENS_OF(call.usage)),
         None if record.cost is None else min(to_pico(record.cost), _MOST_PICO),
-        int(record.unpriced),
+        flag(record.unpriced),
         encoded(call.request_id),
         orjson.dumps([(attempt.target, attempt.status, round(attempt.seconds, 6)) for attempt in call.attempts]),
     )
