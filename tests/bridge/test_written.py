@@ -35,7 +35,6 @@ class Writer:
 
     async def drain(self) -> None:
         self.full.set()
-        self.full.set()
         await self.room.wait()
 
 
