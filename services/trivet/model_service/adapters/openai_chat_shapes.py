@@ -1,0 +1,154 @@
+"""Chunks that come in nearly every stream of a provider, such as the first, the last, and those of text: read once, and remembered.
+
+Two streams of one provider differ in their id and their time, which nearly all providers write first, and in what the model says. So a
+chunk is taken apart at the bytes: its *start*, which is the same in a whole stream; one string, which the model has said; and what
+stands before and after that. Of what stands there nothing is assumed: a chunk of that look was read in full before, and only what
+says nothing but its string, roles, and ends is remembered.
+"""
+
+import re
+from typing import Any, Final
+
+import orjson
+
+from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk
+from trivet.model_service.adapters.openai_chat_text import beside_text, has_only, only_adds_text, tells_nothing
+
+HEAD: Final = {"id": str, "created": int, "model": str, "service_tier": str, "system_fingerprint": str}
+"""What all chunks of a stream share, and of what type it is."""
+
+_PAIR: Final = rb'"(?:id|model|service_tier|system_fingerprint)"\s*:\s*"[^"\\\x00-\x1f]*"|"created"\s*:\s*[1-9][0-9]{0,14}'
+_START: Final = re.compile(rb'\{(?:\s*(?:%b|"object"\s*:\s*"chat\.completion\.chunk")\s*,)+' % _PAIR)
+_SAID: Final = re.compile(rb'"(?:content|arguments)"\s*:\s*("(?:[^"\\]|\\.)*")')
+_PROBE: Final = orjson.dumps("\0")
+_MOST_BYTES: Final = 512
+_MOST_REMEMBERED: Final = 64
+
+Key = tuple[bool, bytes, bytes]
+"""Whether the answer had begun, and what stands before and after the string; all of it before that, if there is none."""
+
+
+class Shape:
+    """What chunks of one look say. `head` is what they say of their stream, `call` the index of the call that they go on with."""
+
+    __slots__ = ("_chunk", "_place", "call", "finishes", "head", "like")
+
+    def __init__(self, chunk: ChatCompletionChunk, place: str, head: dict[str, Any]) -> None:
+        """`place` is what their string is: "content", "arguments", or "" where they have none."""
+        self._chunk = chunk
+        self._place = place
+        choice = chunk.choices[0]
+        delta = choice.delta
+        self.head = head
+        self.call = delta.tool_calls[0].index if delta.tool_calls else None
+        self.finishes = choice.HasField("finish_reason")
+        self.like = beside_text(chunk) if only_adds_text(chunk) else None
+        """What they say beside their text, if they add nothing else to the answer."""
+
+    def chunk(self, said: str) -> ChatCompletionChunk:
+        """The chunk with this string. It is not to be changed."""
+        if not self._place:
+            return self._chunk
+        chunk = ChatCompletionChunk()
+        chunk.CopyFrom(self._chunk)
+        delta = chunk.choices[0].delta
+        if self._place == "content":
+            delta.content = said
+        else:
+            delta.tool_calls[0].function.arguments = said
+        return chunk
+
+
+class ChunkShapes:
+    """The shapes of one provider's chunks."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Shape] = {}
+        self.get = self._known.get
+        """The shape of a key, if it is known."""
+
+    def learn(self, data: bytes, start: bytes, chunk: ChatCompletionChunk, *, begun: bool) -> None:
+        """Take note of a chunk that was read in full, and is one of the only answer; `begun` as it was before."""
+        if len(data) > _MOST_BYTES or not _is_plain(chunk):
+            return
+        before, said, after = cut(data, len(start))
+        place = _place_of(b"{%b%b%b" % (before, _PROBE, after)) if said else _nowhere(chunk)
+        whole = orjson.loads(b"{" + data[len(start) :])
+        head = {key: whole[key] for key in HEAD if key in whole}
+        # What is told twice, or of another type, is not worth a rule of its own.
+        if place is None or not all(isinstance(value, HEAD[key]) for key, value in head.items()):
+            return
+        if place == "arguments" and _index(whole) != chunk.choices[0].delta.tool_calls[0].index:
+            return
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        self._known[begun, before, after] = Shape(chunk, place, head)
+
+
+def start_of(data: bytes) -> tuple[bytes, dict[str, Any]]:
+    """What a chunk begins with that says only whose it is, and what that says; nothing if it begins otherwise."""
+    found = _START.match(data)
+    if found is None:
+        return b"", {}
+    try:
+        head = orjson.loads(found[0][:-1] + b"}")
+    except orjson.JSONDecodeError:
+        return b"", {}
+    head.pop("object", None)
+    return found[0], head
+
+
+def cut(data: bytes, start: int) -> tuple[bytes, bytes, bytes]:
+    """What stands behind the start of a chunk: before its string, the string, and after it."""
+    found = _SAID.search(data, start)
+    if found is None:
+        return data[start:], b"", b""
+    return data[start : found.start(1)], found[1], data[found.end(1) :]
+
+
+def _is_plain(chunk: ChatCompletionChunk) -> bool:
+    """Whether a chunk says nothing but one string of the model, a role or an end, so that another stream may have the same."""
+    if len(chunk.choices) != 1 or not has_only(chunk, "choices", "extra"):
+        return False
+    choice = chunk.choices[0]
+    delta = choice.delta
+    calls = delta.tool_calls
+    if len(calls) > 1 or (calls and (delta.HasField("content") or not _only_goes_on(calls[0]))):
+        return False
+    return (
+        has_only(choice, "delta", "finish_reason", "extra")
+        and has_only(delta, "role", "content", "tool_calls", "extra")
+        and all(map(tells_nothing, (chunk.extra, choice.extra, delta.extra)))
+    )
+
+
+def _only_goes_on(call: Any) -> bool:
+    return (
+        not call.HasField("id")
+        and has_only(call, "index", "function", "extra")
+        and has_only(call.function, "arguments", "extra")
+        and tells_nothing(call.extra)
+        and tells_nothing(call.function.extra)
+    )
+
+
+def _place_of(probed: bytes) -> str | None:
+    """What the string of a chunk is; None if it is some other one under a key of that name."""
+    try:
+        delta = orjson.loads(probed)["choices"][0]["delta"]
+        if delta.get("content") == "\0":
+            return "content"
+        return "arguments" if delta["tool_calls"][0]["function"]["arguments"] == "\0" else None
+    except (LookupError, TypeError, AttributeError):
+        return None
+
+
+def _index(whole: dict[str, Any]) -> object:
+    """The index of a chunk's only call, as the provider told it."""
+    return whole["choices"][0]["delta"]["tool_calls"][0].get("index")
+
+
+def _nowhere(chunk: ChatCompletionChunk) -> str | None:
+    """The place of no string; None if there is one all the same, under a key that is written otherwise."""
+    delta = chunk.choices[0].delta
+    return None if delta.HasField("content") or delta.tool_calls else ""
