@@ -88,9 +88,13 @@ class _Run:
         if self.counted_by:
             setattr(holder, self.counted_by, getattr(holder, self.counted_by) + offset)
 
-    def head(self, holder: Message) -> tuple[object, ...]:
+    def head(self, holder: Message) -> object:
         """What the events of a run have in common, without the text and the number; the same for the next run of the same text."""
-        return tuple([(number, value) for field, value in holder.ListFields() if (number := field.number) not in self.own])
+        common: list[object] = [self.name]
+        for field, value in holder.ListFields():
+            if field.number not in self.own:
+                common.append((field.number, value))
+        return common
 
 
 class Runs:
@@ -258,7 +262,7 @@ class RunFrames:
         holder, run = found
         texts = getattr(holder, run.name)
         self.count += len(texts)
-        head = (run.name, run.head(holder))
+        head = run.head(holder)
         if head != self._head:
             self._head, self._render = head, self._template(event, run, frame)
         self._going = self._render

@@ -235,7 +235,7 @@ class _Chunks:
 
     def __init__(self, model: str, more: More | None) -> None:
         self._sent: Body = {}
-        self._head: Body | None = None
+        self._heard: Body = {}
         self._model = model
         self.more = more or no_more
 
@@ -257,7 +257,7 @@ class _Chunks:
                 batch.chunks.append(told.chunk())
                 continue
             head, chunk = told
-            if head != self._head and (news := self._news(head)):
+            if not (self._sent and head.items() <= self._heard.items()) and (news := self._news(head)):
                 if batch.chunks:
                     yield batch
                 batch = ChatCompletionChunkBatch(**news)
@@ -266,7 +266,7 @@ class _Chunks:
             yield batch
 
     def _news(self, head: Body) -> Body:
-        self._head = head
+        self._heard |= head
         if self._sent:
             news = {key: head[key] for key in _CHANGING if head.get(key) and head[key] != self._sent.get(key)}
         else:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk
+from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk, ChatDelta
 from trivet.model_service.adapters.openai_chat_text import beside_text, has_only, only_adds_text, tells_nothing
 
 HEAD: Final = {"id": str, "created": int, "model": str, "service_tier": str, "system_fingerprint": str}
@@ -31,12 +31,11 @@ Key = tuple[bool, bytes, bytes]
 class Shape:
     """What chunks of one look say. `head` is what they say of their stream, `call` the index of the call that they go on with."""
 
-    __slots__ = ("_chunk", "_place", "call", "finishes", "head", "like")
+    __slots__ = ("call", "finishes", "head", "like", "whole")
 
-    def __init__(self, chunk: ChatCompletionChunk, place: str, head: dict[str, Any]) -> None:
-        """`place` is what their string is: "content", "arguments", or "" where they have none."""
-        self._chunk = chunk
-        self._place = place
+    def __init__(self, chunk: ChatCompletionChunk, head: dict[str, Any]) -> None:
+        self.whole = chunk
+        """One of them; for those that have no string, all of it."""
         choice = chunk.choices[0]
         delta = choice.delta
         self.head = head
@@ -46,13 +45,11 @@ class Shape:
         """What they say beside their text, if they add nothing else to the answer."""
 
     def chunk(self, said: str) -> ChatCompletionChunk:
-        """The chunk with this string. It is not to be changed."""
-        if not self._place:
-            return self._chunk
+        """The chunk with this string."""
         chunk = ChatCompletionChunk()
-        chunk.CopyFrom(self._chunk)
+        chunk.CopyFrom(self.whole)
         delta = chunk.choices[0].delta
-        if self._place == "content":
+        if self.call is None:
             delta.content = said
         else:
             delta.tool_calls[0].function.arguments = said
@@ -72,17 +69,16 @@ class ChunkShapes:
         if len(data) > _MOST_BYTES or not _is_plain(chunk):
             return
         before, said, after = cut(data, len(start))
-        place = _place_of(b"{%b%b%b" % (before, _PROBE, after)) if said else _nowhere(chunk)
+        if not (_is_found(b"{%b%b%b" % (before, _PROBE, after), chunk.choices[0].delta) if said else _has_no_string(chunk)):
+            return
         whole = orjson.loads(b"{" + data[len(start) :])
         head = {key: whole[key] for key in HEAD if key in whole}
-        # What is told twice, or of another type, is not worth a rule of its own.
-        if place is None or not all(isinstance(value, HEAD[key]) for key, value in head.items()):
-            return
-        if place == "arguments" and _index(whole) != chunk.choices[0].delta.tool_calls[0].index:
+        # What is of another type is not worth a rule of its own.
+        if not all(isinstance(value, HEAD[key]) for key, value in head.items()):
             return
         if len(self._known) >= _MOST_REMEMBERED:
             self._known.clear()
-        self._known[begun, before, after] = Shape(chunk, place, head)
+        self._known[begun, before, after] = Shape(chunk, head)
 
 
 def start_of(data: bytes) -> tuple[bytes, dict[str, Any]]:
@@ -132,23 +128,20 @@ def _only_goes_on(call: Any) -> bool:
     )
 
 
-def _place_of(probed: bytes) -> str | None:
-    """What the string of a chunk is; None if it is some other one under a key of that name."""
+def _is_found(probed: bytes, delta: ChatDelta) -> bool:
+    """Whether the string is the text, or the arguments of the call, and not some other one under a key of that name."""
     try:
-        delta = orjson.loads(probed)["choices"][0]["delta"]
-        if delta.get("content") == "\0":
-            return "content"
-        return "arguments" if delta["tool_calls"][0]["function"]["arguments"] == "\0" else None
-    except (LookupError, TypeError, AttributeError):
-        return None
+        told = orjson.loads(probed)["choices"][0]["delta"]
+        if not delta.tool_calls:
+            return bool(told["content"] == "\0")
+        call = told["tool_calls"][0]
+        # A call has another index, too, where a provider gives all of them the same.
+        return bool(call["function"]["arguments"] == "\0" and call["index"] == delta.tool_calls[0].index)
+    except (LookupError, TypeError):
+        return False
 
 
-def _index(whole: dict[str, Any]) -> object:
-    """The index of a chunk's only call, as the provider told it."""
-    return whole["choices"][0]["delta"]["tool_calls"][0].get("index")
-
-
-def _nowhere(chunk: ChatCompletionChunk) -> str | None:
-    """The place of no string; None if there is one all the same, under a key that is written otherwise."""
+def _has_no_string(chunk: ChatCompletionChunk) -> bool:
+    """Whether there is no such string, not even under a key that is written in some other way."""
     delta = chunk.choices[0].delta
-    return None if delta.HasField("content") or delta.tool_calls else ""
+    return not (delta.HasField("content") or delta.tool_calls)

@@ -54,7 +54,7 @@ class ChunkStream:
         template, repair = self._template, self._repair
         position = 0
         while position < len(batch):
-            if template.is_ready and (texts := template.texts(batch, position)):
+            if template.before and (texts := template.texts(batch, position)):
                 position += len(texts)
                 told.append(template.pieces(["".join(texts)] if self._merge_text else texts))
                 continue
@@ -65,7 +65,7 @@ class ChunkStream:
                 if repair.begun and not repair.finished:
                     told.append(split(self._http, repair.closing()))
                 return
-            if not event.event and (known := self._known(data)) is not None:
+            if not (event.event or repair.finished) and (known := self._known(data)) is not None:
                 told.append(known)
             elif (said := self._read(event)) is not None:
                 told.append(said)
@@ -73,7 +73,7 @@ class ChunkStream:
     def _known(self, data: bytes) -> Told | None:
         """What a chunk says whose like was read before, in this stream or another one."""
         repair = self._repair
-        if repair.finished or not repair.single:
+        if not repair.single:
             return None
         if not self._start or not data.startswith(self._start):
             self._start, self._begins = start_of(data)
@@ -92,7 +92,7 @@ class ChunkStream:
             self._template.pass_by(head)
         elif self._template.resume(self._start + before, after, head, shape.like):
             return self._template.pieces([text])
-        return head, shape.chunk(text)
+        return head, shape.chunk(text) if said else shape.whole
 
     def _read(self, event: SseEvent) -> Told | None:
         """What a chunk says; None if that is nothing."""

@@ -43,7 +43,8 @@ class TextTemplate:
     """Learns how the chunks of one stream look that only add text to its first answer, and reads those that look so."""
 
     def __init__(self) -> None:
-        self._before = b""
+        self.before = b""
+        """What stands before the text; empty while nothing has been learned."""
         self._after = b""
         self._head: object = None
         self._opening = b""
@@ -52,14 +53,9 @@ class TextTemplate:
         self._fits = True
         self._failures = 0
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether the look of a chunk has been learned."""
-        return bool(self._before)
-
     def texts(self, events: list[SseEvent], start: int) -> list[str]:
         """The texts of the events from `start` on, up to the first one that looks different."""
-        before, after = self._before, self._after
+        before, after = self.before, self._after
         if not before:
             return []
         first, last, least = len(before), -len(after), len(before) + len(after)
@@ -77,7 +73,7 @@ class TextTemplate:
         """The texts of bytes that are nothing but whole events of that look, as they come; none, if they are anything else."""
         opening, closing = self._opening, self._closing
         if (
-            not self._before
+            not self.before
             or not data.startswith(opening)
             or not data.endswith(closing)
             or len(data) < len(opening) + len(closing)
@@ -107,7 +103,7 @@ class TextTemplate:
         """
         is_same, self._head = head == self._head, head
         self._failures += not self._fits
-        self._before, self._fits = b"", True
+        self.before, self._fits = b"", True
         if self._failures < _MOST_FAILURES and only_adds_text(chunk) and self._cut(data, chunk) and is_same:
             return self.pieces([chunk.choices[0].delta.content])
         return None
@@ -115,18 +111,18 @@ class TextTemplate:
     def resume(self, before: bytes, after: bytes, head: object, like: ChatCompletionChunk) -> bool:
         """Take note of a chunk of text that is known to look so; whether its head has been told, so that it may be one of the pieces."""
         is_same, self._head = head == self._head, head
-        self._look(before, after)
+        self.before, self._after = before, after
+        self._opening, self._closing = b"data: " + before, after + b"\n\n"
         self._chunk, self._fits = like, True
         return is_same
 
     def pass_by(self, head: object) -> None:
         """Take note of a chunk that is known not to be one of text."""
-        self._head = head
-        self.forget()
+        self._head, self.before, self._fits = head, b"", True
 
     def forget(self) -> None:
         """What came now was no chunk of text."""
-        self._before, self._fits = b"", True
+        self.before, self._fits = b"", True
 
     def _cut(self, data: bytes, chunk: ChatCompletionChunk) -> bool:
         place = _CONTENT.search(data)
@@ -136,15 +132,11 @@ class TextTemplate:
         # Only if that was the text, and not some other string under a key of that name.
         if _content(orjson.loads(before + orjson.dumps(_PROBE) + after)) != _PROBE:
             return False
-        self._look(before, after)
-        self._fits = False
+        self.before, self._after, self._fits = before, after, False
+        self._opening, self._closing = b"data: " + before, after + b"\n\n"
         # Its own object: pieces that were read by an earlier template still have that one's.
         self._chunk = beside_text(chunk)
         return True
-
-    def _look(self, before: bytes, after: bytes) -> None:
-        self._before, self._after = before, after
-        self._opening, self._closing = b"data: " + before, after + b"\n\n"
 
 
 def only_adds_text(chunk: ChatCompletionChunk) -> bool:
