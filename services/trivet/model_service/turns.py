@@ -3,13 +3,13 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeVar
 
 from google.protobuf.message import Message
 
 from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.codec.runs import More
-from trivet.kernel.errors import ServiceError, UnsupportedParameter
+from trivet.kernel.errors import UnsupportedParameter
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
@@ -22,6 +22,8 @@ from trivet.model_service.faces.responses_tools import namespaced
 from trivet.model_service.faces.responses_whole import WholeResponse
 from trivet.model_service.faces.urls import fetched_urls, may_hold_urls
 from trivet.model_service.routing.router import Router, Target
+
+B = TypeVar("B", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +99,13 @@ class ModelTurns:
 
         return await self._router.ask("responses", request.model, asking)
 
-    async def stream(
+    def stream(
         self, request: CreateResponseRequest, told: Response, more: More | None = None
     ) -> AsyncGenerator[ResponseEventBatch]:
         """The events of the response, numbered from 0: `created` and `in_progress` first, exactly one end last.
 
         Text that goes on may be told by `more` instead. An error before the first event is raised, a later one is told by the last two events.
         """
-        await self.vet(request)
         ending = responses.Ending()
 
         def asking(target: Target) -> AsyncGenerator[ResponseEventBatch]:
@@ -118,14 +119,7 @@ class ModelTurns:
                 return dialect.turn_as(turn, renderer)
             return responses.stream(renderer, dialect.turn(turn), ending)
 
-        begun = False
-        async with aclosing(self._router.stream("responses", request.model, asking)) as batches:
-            try:
-                async for batch in batches:
-                    begun = True
-                    yield batch
-            except ServiceError as error:
-                yield ending.told(error, begun=begun)
+        return self.vetted(request, self._router.stream("responses", request.model, asking, broken=ending.told))
 
     async def check(self, request: CreateResponseRequest) -> None:
         """Find fault with a request as far as that can be done without asking its provider. Raises as `create` does.
@@ -145,6 +139,16 @@ class ModelTurns:
                 refused = refused or error
         if refused is not None:
             raise refused
+
+    def vetted(self, request: Message, batches: AsyncGenerator[B]) -> AsyncGenerator[B]:
+        """A stream that begins by judging the URLs in its request, and raises AddressRefused; itself where there can be none."""
+        return self._vetted(request, batches) if may_hold_urls(request) else batches
+
+    async def _vetted(self, request: Message, batches: AsyncGenerator[B]) -> AsyncGenerator[B]:
+        async with aclosing(batches):
+            await self.vet(request)
+            async for batch in batches:
+                yield batch
 
     async def vet(self, request: Message) -> None:
         """Judge the URLs in a request. Raises AddressRefused."""

@@ -108,6 +108,9 @@ class Runs:
             self._oneof = shape.oneof
             held = {member.name: member.message for member in shape.members if member.value is Value.MESSAGE}
         self._by_member = {name: run for name, message in held.items() if (run := _run_in(message)) is not None}
+        only = self._by_member.get("")
+        self.only = only.name if only is not None else ""
+        """The field that makes an event a run, where all are of one kind."""
 
     @property
     def any(self) -> bool:
@@ -253,7 +256,8 @@ class RunFrames:
 
     def of(self, event: Message, frame: _Frame) -> bytes:
         """The frames of an event, of each that it stands for."""
-        found = self._runs.found_in(event)
+        runs = self._runs
+        found = None if runs.only and not getattr(event, runs.only) else runs.found_in(event)
         self.added = 0
         if found is None:
             self.count += 1

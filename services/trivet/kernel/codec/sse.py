@@ -38,25 +38,19 @@ class StreamCodec:
         self.front = self.front_of(self.batch_class())
         self.discriminator = _discriminator(events, method) if options.named else ""
         self.runs = runs_of(cast("Descriptor", events.message_type))
-        self._written: dict[bytes, tuple[bytes, bytes | None]] = {}
+        self.written: dict[bytes, tuple[bytes, bytes | None]] = {}
+        """Small events as JSON, whole and as it goes on behind a front: what stands in nearly every stream, such as its first event and its
+        last, is made only once."""
         self._lines: dict[str, bytes] = {}
 
-    def written(self, event: Message, front: bytes) -> bytes:
-        """An event as JSON, with the pairs of `front` before its own.
-
-        What stands in nearly every stream, such as its first event and its last, is made only once.
-        """
-        said = event.SerializeToString()
-        data, rest = self._written.get(said) or self._newly_written(said, event)
-        return front + rest if front and rest is not None else data
-
-    def _newly_written(self, said: bytes, event: Message) -> tuple[bytes, bytes | None]:
+    def write(self, said: bytes, event: Message) -> tuple[bytes, bytes | None]:
+        """An event that is not among those that have been `written`; `said` are its bytes."""
         data = orjson.dumps(self.encode_event(event))
         written = data, _rest(data)
         if len(said) <= _SMALL:
-            if len(self._written) >= _MOST_REMEMBERED:
-                self._written.clear()
-            self._written[said] = written
+            if len(self.written) >= _MOST_REMEMBERED:
+                self.written.clear()
+            self.written[said] = written
         return written
 
     def named(self, event: Message, front: bytes) -> bytes:
@@ -154,8 +148,12 @@ class EventStream:
         return frames if frames is None or frames.isascii() else _without_odd_breaks(frames)
 
     def _frame(self, event: Message) -> bytes:
-        codec = self._codec
-        return codec.named(event, self._front) if codec.discriminator else b"data: %b\n\n" % codec.written(event, self._front)
+        codec, front = self._codec, self._front
+        if codec.discriminator:
+            return codec.named(event, front)
+        said = event.SerializeToString()
+        data, rest = codec.written.get(said) or codec.write(said, event)
+        return b"data: %b\n\n" % (front + rest if front and rest is not None else data)
 
     def _learn(self, fields: Iterable[tuple[FieldDescriptor, Any]]) -> None:
         codec, common = self._codec, self._common

@@ -1,7 +1,7 @@
 """The chat completions dialect: vLLM, Ollama, llama.cpp, OpenAI itself, and every other server with that API."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import uuid4
@@ -165,13 +165,13 @@ class OpenAIChat:
                         raise
                     for told in form.batches(chunks):
                         yield told
-                    whole = stream.whole
+                    whole = stream.repair.finished
                 await events.settle()
         except UpstreamFailed:
             # Whatever broke after the last choice had ended: the answer is whole.
             if not whole:
                 raise
-        if not stream.whole:
+        if not stream.repair.finished:
             raise self._http.invalid("ended its stream early")
         for told in form.last():
             yield told
@@ -250,20 +250,20 @@ class _Chunks:
         """See `_Form.last`."""
         return ()
 
-    def _batches(self, said: Iterable[Told]) -> Iterator[ChatCompletionChunkBatch]:
+    def _batches(self, said: Iterable[Told]) -> list[ChatCompletionChunkBatch]:
         batch = ChatCompletionChunkBatch()
+        batches = [batch]
         for told in said:
             if isinstance(told, TextPieces):
                 batch.chunks.append(told.chunk())
                 continue
             head, chunk = told
             if not (self._sent and head.items() <= self._heard.items()) and (news := self._news(head)):
-                if batch.chunks:
-                    yield batch
                 batch = ChatCompletionChunkBatch(**news)
+                batches.append(batch)
             batch.chunks.append(chunk)
-        if batch.chunks:
-            yield batch
+        # Only the first may have none.
+        return batches if batches[0].chunks else batches[1:]
 
     def _news(self, head: Body) -> Body:
         self._heard |= head

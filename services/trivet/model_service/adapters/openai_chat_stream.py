@@ -28,22 +28,17 @@ Told = Split | TextPieces
 
 
 class ChunkStream:
-    """Reads one stream. `whole` says that each choice that began has ended."""
+    """Reads one stream; `repair` tells how far it is."""
 
     def __init__(self, http: UpstreamHttp, shapes: ChunkShapes, *, functions: bool, merge_text: bool) -> None:
         """`shapes` are those of the provider's chunks; `functions`, `merge_text`: see `ChunkRepair`, `OpenAIChat`."""
         self._http = http
         self._shapes = shapes
         self._merge_text = merge_text
-        self._repair = ChunkRepair(functions=functions)
+        self.repair = ChunkRepair(functions=functions)
         self._template = TextTemplate()
         self._start = b""
         self._begins: Body = {}
-
-    @property
-    def whole(self) -> bool:
-        """Whether there was a choice, and each has its finish reason."""
-        return self._repair.finished
 
     def taker(self, more: More) -> Callable[[bytes], bool]:
         """Gives `more` the texts of bytes that are whole events with nothing else; whether it took them."""
@@ -51,7 +46,7 @@ class ChunkStream:
 
     def read(self, batch: list[SseEvent], told: list[Told]) -> None:
         """Add to `told` what these events say. Raises UpstreamFailed, and what an upstream's error is."""
-        template, repair = self._template, self._repair
+        template, repair = self._template, self.repair
         position = 0
         while position < len(batch):
             if template.before and (texts := template.texts(batch, position)):
@@ -72,7 +67,7 @@ class ChunkStream:
 
     def _known(self, data: bytes) -> Told | None:
         """What a chunk says whose like was read before, in this stream or another one."""
-        repair = self._repair
+        repair = self.repair
         if not repair.single:
             return None
         if not self._start or not data.startswith(self._start):
@@ -96,7 +91,7 @@ class ChunkStream:
 
     def _read(self, event: SseEvent) -> Told | None:
         """What a chunk says; None if that is nothing."""
-        repair, template, data = self._repair, self._template, event.data
+        repair, template, data = self.repair, self._template, event.data
         whole, begun, single = repair.finished, repair.begun, repair.single
         try:
             if data and repair.repair(chunk := self._chunk(event)):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from trivet.kernel.errors import ServiceError
+from trivet.kernel.http1.awaited import Awaited
 from trivet.kernel.http1.connection import Patience
 from trivet.kernel.http1.failures import HttpError
 from trivet.kernel.http1.origin import Origin
@@ -74,7 +75,8 @@ class UpstreamHttp:
 
     async def post_json(self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str] = _NO_HEADERS) -> dict[str, Any]:
         """The JSON object that answers `body`; `body` may hold raw JSON as `orjson.Fragment`."""
-        with await self._ask(Asked("POST", path, _model(body)), orjson.dumps(body), headers) as answer:
+        asked = Asked("POST", path, _model(body))
+        with await self._ask(asked, orjson.dumps(body), headers, besides=Awaited.WHOLE) as answer:
             return await answer.json_object()
 
     async def post_stream(
@@ -108,7 +110,9 @@ class UpstreamHttp:
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> UpstreamEvents:
         """The same, for who wants no iterator below its own."""
-        answer = await self._ask(Asked("POST", path, _model(body), _EVENTS), orjson.dumps(body), headers)
+        answer = await self._ask(
+            Asked("POST", path, _model(body), _EVENTS), orjson.dumps(body), headers, besides=Awaited.BEGINNING
+        )
         if answer.content_type != "application/json":
             return UpstreamEvents(answer, self._limits.max_event_bytes, is_last)
         try:
@@ -159,8 +163,10 @@ class UpstreamHttp:
         body: bytes | None,
         headers: Mapping[str, str] = _NO_HEADERS,
         upload: UploadBody | None = None,
+        *,
+        besides: Awaited = Awaited.NOTHING,
     ) -> UpstreamAnswer:
-        """The answer, whose head has come and is good. An `upload` follows behind `body`."""
+        """The answer, whose head has come and is good, and what is awaited `besides`. An `upload` follows behind `body`."""
         # A request whose connection breaks is never sent again here, though it may have met a connection that was being closed:
         # nobody knows whether the upstream has read it. That is a failed attempt, and the route says what follows.
         try:
@@ -182,7 +188,7 @@ class UpstreamHttp:
         if upload is not None:
             connection.upload(upload.pieces(), upload.length)
         answer = UpstreamAnswer(connection, self._errors, self._limits)
-        await answer.begin()
+        await answer.begin(besides)
         return answer
 
     async def _located(self) -> Site:
