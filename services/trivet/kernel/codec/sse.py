@@ -41,7 +41,8 @@ class StreamCodec:
         self.written: dict[bytes, tuple[bytes, bytes | None]] = {}
         """Small events as JSON, whole and as it goes on behind a front: what stands in nearly every stream, such as its first event and its
         last, is made only once."""
-        self._lines: dict[str, bytes] = {}
+        self.lines: dict[str, bytes] = {}
+        """The `event:` lines of events of known shapes, by the names of these."""
 
     def write(self, said: bytes, event: Message) -> tuple[bytes, bytes | None]:
         """An event that is not among those that have been `written`; `said` are its bytes."""
@@ -53,16 +54,7 @@ class StreamCodec:
             self.written[said] = written
         return written
 
-    def named(self, event: Message, front: bytes) -> bytes:
-        """An event under its name, as a frame. It has a number as well, so none is like another."""
-        value = self.encode_event(event)
-        data = orjson.dumps(value)
-        if front and (rest := _rest(data)) is not None:
-            data = front + rest
-        line = self._lines.get(value[self.discriminator]) if type(value) is dict else None
-        return b"%bdata: %b\n\n" % (self._line(value) if line is None else line, data)
-
-    def _line(self, value: Any) -> bytes:
+    def line(self, value: Any) -> bytes:
         """The `event:` line; none for an event of no known shape that has no proper name."""
         known = isinstance(value, dict)
         event = value if known else orjson.loads(orjson.dumps(value))
@@ -70,7 +62,7 @@ class StreamCodec:
         # A line break would end the line and begin one of the upstream's choice.
         line = b"event: %b\n" % name.encode() if isinstance(name, str) and name.isprintable() else b""
         if known and isinstance(name, str):
-            self._lines[name] = line
+            self.lines[name] = line
         return line
 
     def front_of(self, common: Message) -> bytes:
@@ -125,7 +117,7 @@ class EventStream:
         if not events:
             return b""
         self._last = batch
-        frame, of = self._frame, self._runs.of
+        frame, of = self._named if self._codec.discriminator else self._frame, self._runs.of
         if len(events) == 1:
             frames = of(events[0], frame)
         else:
@@ -149,11 +141,19 @@ class EventStream:
 
     def _frame(self, event: Message) -> bytes:
         codec, front = self._codec, self._front
-        if codec.discriminator:
-            return codec.named(event, front)
         said = event.SerializeToString()
         data, rest = codec.written.get(said) or codec.write(said, event)
         return b"data: %b\n\n" % (front + rest if front and rest is not None else data)
+
+    def _named(self, event: Message) -> bytes:
+        """An event under its name. It has a number as well, so none is like another."""
+        codec, front = self._codec, self._front
+        value = codec.encode_event(event)
+        data = orjson.dumps(value)
+        if front and (rest := _rest(data)) is not None:
+            data = front + rest
+        line = codec.lines.get(value[codec.discriminator]) if type(value) is dict else None
+        return b"%bdata: %b\n\n" % (codec.line(value) if line is None else line, data)
 
     def _learn(self, fields: Iterable[tuple[FieldDescriptor, Any]]) -> None:
         codec, common = self._codec, self._common

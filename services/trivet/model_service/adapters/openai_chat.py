@@ -212,13 +212,14 @@ class _Events(Generic[T]):
 
     def batches(self, said: Sequence[Told]) -> Iterable[T]:
         """See `_Form.batches`."""
-        if len(said) == 1:
-            return self._told(list(_events(self._reader, said[0])))
-        return self._told([event for told in said for event in _events(self._reader, told)])
+        events: list[TurnEvent] = []
+        for told in said:
+            events += self._reader.texts(told.texts) if isinstance(told, TextPieces) else self._reader.read(*told)
+        return self._told(events)
 
     def last(self) -> Iterable[T]:
         """See `_Form.last`."""
-        return self._told(list(self._reader.finish()))
+        return self._told(self._reader.finish())
 
     def more(self, texts: list[str]) -> bool:
         """See `_Form.more`."""
@@ -278,10 +279,6 @@ class _Chunks:
                 news["created"] = int(time.time())
         self._sent |= news
         return news
-
-
-def _events(reader: ChunkReader, told: Told) -> Iterable[TurnEvent]:
-    return reader.texts(told.texts) if isinstance(told, TextPieces) else reader.read(*told)
 
 
 def _new_id() -> str:

@@ -55,9 +55,10 @@ class MessageOutput(OutputItem):
             if self._part.WhichOneof("kind") == kind:
                 return
             self._end_part()
-        self._part = self._message.content.parts.parts.add()
+        parts = self._message.content.parts.parts
+        self._part = parts.add()
         getattr(self._part, kind).SetInParent()
-        self._index, self._says_text = len(self._parts) - 1, kind == "output_text"
+        self._index, self._says_text = len(parts) - 1, kind == "output_text"
         self._add("content_part_added").part.CopyFrom(self._part)
 
     def _end_part(self) -> None:
@@ -107,8 +108,8 @@ class MessageOutput(OutputItem):
         said.annotation.CopyFrom(annotation)
 
     def _add(self, kind: str) -> Any:
-        said = super()._add(kind)
-        said.content_index = self._index
+        said = self._telling.add(kind)
+        said.item_id, said.output_index, said.content_index = self.item_id, self.output_index, self._index
         return said
 
 

@@ -33,12 +33,9 @@ class OutputItem:
         self.item = item
         self.item_id = item_id
         self.output_index = -1
+        """Where it is opened in the output; before that, nowhere."""
         self.waiting: list[TurnEvent] = []
         self.ended = False
-
-    @property
-    def is_open(self) -> bool:
-        return self.output_index >= 0
 
     @property
     def can_end(self) -> bool:

@@ -31,7 +31,7 @@ def has_content(message: object) -> bool:
         case ChatCompletionChunkBatch():
             return any(map(_says_something, message.chunks))
         case ResponseEventBatch():
-            return any(event.WhichOneof("event") not in _FRAME for event in message.events)
+            return not _FRAME.issuperset([event.WhichOneof("event") for event in message.events])
         case MessageEventBatch():
             return any(not _is_frame(event) for event in message.events)
         case _:
