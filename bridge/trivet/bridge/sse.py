@@ -1,7 +1,7 @@
 """Writes a server-streaming RPC as server-sent events."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -139,14 +139,16 @@ class _Writing:
 
     def more(self, texts: list[str]) -> bool:
         """See `Reader.more`."""
-        return self._write_at_once(self._events.more, texts)
+        response = self._response
+        if response is None or not response.write_at_once(self._events.more, texts):
+            return False
+        self._written_at = self._loop.time()
+        return True
 
     def message(self, message: Any) -> bool:
         """See `Reader.message`."""
-        return self._write_at_once(self._events.of_run, message)
-
-    def _write_at_once(self, frames_of: Callable[[Any], bytes | None], said: Any) -> bool:
-        if self._response is None or not self._response.write_at_once(frames_of, said):
+        response = self._response
+        if response is None or not response.write_at_once(self._events.of_run, message):
             return False
         self._written_at = self._loop.time()
         return True

@@ -81,17 +81,24 @@ class Streamed:
         self._writer = request.answering
         self._transport = self._writer.transport
 
-    def write(self, data: bytes) -> bool:
-        """Write these bytes; where there are none, the head alone."""
+    def write(self, data: bytes, end: bytes = b"") -> bool:
+        """Write these bytes; where there are none, the head alone. `end` is what stands behind them."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has left")
         if self._is_chunked and data:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-        return self._send(data)
+            data = b"%x\r\n%b\r\n%b" % (len(data), data, end)
+        else:
+            data += end
+        if self._head:
+            data, self._head = self._head + data, b""
+        transport.write(data)
+        self._writer.output_size += len(data)
+        return transport.get_write_buffer_size() > _MOST_UNSENT_BYTES
 
     def end(self, data: bytes) -> bool:
         """Write the last bytes, if there are any, and the end."""
-        if self._is_chunked:
-            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
-        return self._send(data)
+        return self.write(data, b"0\r\n\r\n" if self._is_chunked else b"")
 
     def write_at_once(self, frames_of: Callable[[Any], bytes | None], said: Any) -> bool:
         """Write what `frames_of` makes of what is `said`, if the client takes it.
@@ -111,16 +118,6 @@ class Streamed:
     def drained(self) -> Awaitable[None]:
         """Return when the client has taken enough to be written more. Raises ConnectionResetError."""
         return self._writer.drain()
-
-    def _send(self, data: bytes) -> bool:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client has left")
-        if self._head:
-            data, self._head = self._head + data, b""
-        transport.write(data)
-        self._writer.output_size += len(data)
-        return transport.get_write_buffer_size() > _MOST_UNSENT_BYTES
 
     async def prepare(self, request: Request) -> None:
         """It is, when aiohttp asks for this."""

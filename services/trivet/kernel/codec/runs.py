@@ -296,15 +296,29 @@ class RunFrames:
 
 def _uncounted(before: bytes, after: bytes) -> _Render:
     between = after + before
-    return lambda texts, _: before + between.join(map(orjson.dumps, texts)) + after
+
+    def render(texts: Sequence[str], _: int) -> bytes:
+        # One alone is what comes while a model speaks.
+        said = orjson.dumps(texts[0]) if len(texts) == 1 else between.join(map(orjson.dumps, texts))
+        return before + said + after
+
+    return render
 
 
 def _number_first(template: bytes) -> _Render:
-    return lambda texts, first: b"".join([template % pair for pair in enumerate(map(orjson.dumps, texts), first)])
+    def render(texts: Sequence[str], first: int) -> bytes:
+        if len(texts) == 1:
+            return template % (first, orjson.dumps(texts[0]))
+        return b"".join([template % pair for pair in enumerate(map(orjson.dumps, texts), first)])
+
+    return render
 
 
 def _text_first(template: bytes) -> _Render:
-    return lambda texts, first: b"".join([template % (text, n) for n, text in enumerate(map(orjson.dumps, texts), first)])
+    def render(texts: Sequence[str], first: int) -> bytes:
+        return b"".join([template % (text, n) for n, text in enumerate(map(orjson.dumps, texts), first)])
+
+    return render
 
 
 @cache

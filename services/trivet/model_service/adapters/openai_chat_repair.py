@@ -40,7 +40,7 @@ class ChunkRepair:
         It goes on with that `call`, if with any, by the index that it has already.
         """
         choice = self._choices.get(0)
-        if call is not None and (choice is None or not choice.knows(call)):
+        if call is not None and (choice is None or choice.by_index.get(call) != call):
             return False
         if choice is None:
             choice = self._choices[0] = _Choice()
@@ -90,7 +90,7 @@ class _Choice:
         self.begun = False
         self._calls = 0
         self._by_id: dict[str, int] = {}
-        self._by_index: dict[int, int] = {}
+        self.by_index: dict[int, int] = {}
 
     def repair(self, choice: dict[str, Any], functions: bool) -> None:
         delta = choice["delta"] = choice.get("delta") or {}
@@ -109,9 +109,6 @@ class _Choice:
         reason = choice["finish_reason"] = choice.get("finish_reason") or None
         self.finished = reason is not None
 
-    def knows(self, call: int) -> bool:
-        return self._by_index.get(call) == call
-
     def finish(self) -> str:
         self.finished = True
         return "tool_calls" if self._calls else "stop"
@@ -123,7 +120,7 @@ class _Choice:
         given, name = call.get("index"), body.get("name")
         place = self._by_id.get(call.get("id") or "")
         if place is None and not name:
-            place = self._by_index.get(given) if isinstance(given, int) else self._calls - 1 if self._calls else None
+            place = self.by_index.get(given) if isinstance(given, int) else self._calls - 1 if self._calls else None
         if place is None:
             place = self._begin(call, body)
         else:
@@ -131,7 +128,7 @@ class _Choice:
                 call.pop(key, None)
             body.pop("name", None)
         if isinstance(given, int):
-            self._by_index[given] = place
+            self.by_index[given] = place
         call["index"] = place
 
     def _begin(self, call: dict[str, Any], body: dict[str, Any]) -> int:

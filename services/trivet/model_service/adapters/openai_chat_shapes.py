@@ -34,10 +34,15 @@ class Shape:
     __slots__ = ("call", "finishes", "head", "like", "whole")
 
     def __init__(self, chunk: ChatCompletionChunk, head: dict[str, Any]) -> None:
-        self.whole = chunk
-        """One of them; for those that have no string, all of it."""
-        choice = chunk.choices[0]
+        self.whole = ChatCompletionChunk()
+        """One of them, but for its string, which somebody else's model has said."""
+        self.whole.CopyFrom(chunk)
+        choice = self.whole.choices[0]
         delta = choice.delta
+        if delta.tool_calls:
+            delta.tool_calls[0].function.arguments = ""
+        elif delta.HasField("content"):
+            delta.content = ""
         self.head = head
         self.call = delta.tool_calls[0].index if delta.tool_calls else None
         self.finishes = choice.HasField("finish_reason")
@@ -60,8 +65,8 @@ class ChunkShapes:
     """The shapes of one provider's chunks."""
 
     def __init__(self) -> None:
-        self._known: dict[Key, Shape] = {}
-        self.get = self._known.get
+        self.known: dict[Key, Shape] = {}
+        self.get = self.known.get
         """The shape of a key, if it is known."""
 
     def learn(self, data: bytes, start: bytes, chunk: ChatCompletionChunk, *, begun: bool) -> None:
@@ -76,9 +81,9 @@ class ChunkShapes:
         # What is of another type is not worth a rule of its own.
         if not all(isinstance(value, HEAD[key]) for key, value in head.items()):
             return
-        if len(self._known) >= _MOST_REMEMBERED:
-            self._known.clear()
-        self._known[begun, before, after] = Shape(chunk, head)
+        if len(self.known) >= _MOST_REMEMBERED:
+            self.known.clear()
+        self.known[begun, before, after] = Shape(chunk, head)
 
 
 def start_of(data: bytes) -> tuple[bytes, dict[str, Any]]:

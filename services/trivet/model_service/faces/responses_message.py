@@ -23,7 +23,6 @@ class MessageOutput(OutputItem):
         self._message = self.item.message
         self._part: content.ContentPart | None = None
         self._text: list[str] = []
-        self._says_text = False
         self._index = -1
 
     def feed(self, event: TurnEvent) -> None:
@@ -58,7 +57,7 @@ class MessageOutput(OutputItem):
         parts = self._message.content.parts.parts
         self._part = parts.add()
         getattr(self._part, kind).SetInParent()
-        self._index, self._says_text = len(parts) - 1, kind == "output_text"
+        self._index, self.says_text = len(parts) - 1, kind == "output_text"
         self._add("content_part_added").part.CopyFrom(self._part)
 
     def _end_part(self) -> None:
@@ -75,7 +74,7 @@ class MessageOutput(OutputItem):
             done.text = whole
             done.logprobs.extend(self._part.output_text.logprobs)
         self._add("content_part_done").part.CopyFrom(self._part)
-        self._part, self._says_text = None, False
+        self._part, self.says_text = None, False
 
     def _tell_delta(self, event: TextDelta) -> None:
         self._text.append(event.text)
@@ -84,10 +83,6 @@ class MessageOutput(OutputItem):
         if event.logprobs and self._part is not None:
             said.logprobs.extend(map(logprob_of, event.logprobs))
             self._part.output_text.logprobs.extend(said.logprobs)
-
-    @property
-    def says_text(self) -> bool:
-        return self._says_text
 
     def tell(self, texts: Sequence[str]) -> None:
         self._text += texts
