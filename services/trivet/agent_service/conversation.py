@@ -178,7 +178,7 @@ class ChatTurn:
     def _passed(self, batch: Batch) -> Batch:
         """What of a message of the model goes on to the caller, under the run's own id; itself, where that is all of it."""
         if not self.finish_reason and _is_text(batch):
-            self.add_texts(batch.chunks[0].contents)
+            self._text += batch.chunks[0].contents
             return batch
         # What was sent is not to be changed.
         passed = Batch()

@@ -86,7 +86,8 @@ class InProcessContext(OwnContext):
         return self._exchange.metadata
 
     def time_remaining(self) -> Any:
-        return None if self._exchange.deadline is None else self._exchange.time_remaining()
+        deadline = self._exchange.deadline
+        return None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
 
     def cancelled(self) -> bool:
         return self._exchange.code is grpc.StatusCode.CANCELLED

@@ -34,20 +34,18 @@ class ChunkRepair:
             chunk["choices"] = list(filter(self._wanted, given))
         return not given or bool(chunk["choices"]) or bool(chunk.get("usage"))
 
-    def passed(self, call: int | None, *, finishes: bool) -> bool:
+    def passed(self, call: int | None = None, call_id: str | None = None, *, finishes: bool) -> bool:
         """A piece of the single answer has come that is known, repaired; False, and nothing has happened, if here it may need another.
 
-        It goes on with that `call`, if with any, by the index that it has already.
+        It goes on with that `call`, if with any, by the index that it has already, or begins it under this id.
         """
-        choice = self._choices.get(0)
-        if call is not None and (choice is None or choice.by_index.get(call) != call):
+        choice = self._choices.get(0) or _Choice()
+        if call is not None and not choice.takes(call, call_id):
             return False
-        if choice is None:
-            choice = self._choices[0] = _Choice()
-            self._going = 1
+        self._choices[0] = choice
         choice.begun, choice.finished = True, finishes
         self.begun, self.finished = True, finishes
-        self._going -= finishes
+        self._going = 0 if finishes else 1
         return True
 
     def closing(self) -> dict[str, Any]:
@@ -90,7 +88,7 @@ class _Choice:
         self.begun = False
         self._calls = 0
         self._by_id: dict[str, int] = {}
-        self.by_index: dict[int, int] = {}
+        self._by_index: dict[int, int] = {}
 
     def repair(self, choice: dict[str, Any], functions: bool) -> None:
         delta = choice["delta"] = choice.get("delta") or {}
@@ -109,6 +107,16 @@ class _Choice:
         reason = choice["finish_reason"] = choice.get("finish_reason") or None
         self.finished = reason is not None
 
+    def takes(self, call: int, call_id: str | None) -> bool:
+        """Whether a known piece goes on with a call, or begins the next one, by the index that it has here as well."""
+        if call_id is None:
+            return self._by_index.get(call) == call
+        if not call_id or call_id in self._by_id or call != self._calls:
+            return False
+        self._by_id[call_id] = self._by_index[call] = call
+        self._calls += 1
+        return True
+
     def finish(self) -> str:
         self.finished = True
         return "tool_calls" if self._calls else "stop"
@@ -120,7 +128,7 @@ class _Choice:
         given, name = call.get("index"), body.get("name")
         place = self._by_id.get(call.get("id") or "")
         if place is None and not name:
-            place = self.by_index.get(given) if isinstance(given, int) else self._calls - 1 if self._calls else None
+            place = self._by_index.get(given) if isinstance(given, int) else self._calls - 1 if self._calls else None
         if place is None:
             place = self._begin(call, body)
         else:
@@ -128,7 +136,7 @@ class _Choice:
                 call.pop(key, None)
             body.pop("name", None)
         if isinstance(given, int):
-            self.by_index[given] = place
+            self._by_index[given] = place
         call["index"] = place
 
     def _begin(self, call: dict[str, Any], body: dict[str, Any]) -> int:

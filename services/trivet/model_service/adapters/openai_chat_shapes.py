@@ -1,9 +1,9 @@
 """Chunks that come in nearly every stream of a provider, such as the first, the last, and those of text: read once, and remembered.
 
 Two streams of one provider differ in their id and their time, which nearly all providers write first, and in what the model says. So a
-chunk is taken apart at the bytes: its *start*, which is the same in a whole stream; one string, which the model has said; and what
-stands before and after that. Of what stands there nothing is assumed: a chunk of that look was read in full before, and only what
-says nothing but its string, roles, and ends is remembered.
+chunk is taken apart at the bytes: its *start*, which is the same in a whole stream; one string, which is its text, a piece of a call's
+arguments, or the id of a call that begins; and what stands before and after that. Of what stands there nothing is assumed: a chunk of
+that look was read in full before, and only what says nothing but its string, roles, names of functions and ends is remembered.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk, ChatDelta
+from trivet.content.v1.chat_completion_pb2 import ChatCompletionChunk, ChatDelta, ChatToolCallDelta
 from trivet.model_service.adapters.openai_chat_text import beside_text, has_only, only_adds_text, tells_nothing
 
 HEAD: Final = {"id": str, "created": int, "model": str, "service_tier": str, "system_fingerprint": str}
@@ -19,7 +19,7 @@ HEAD: Final = {"id": str, "created": int, "model": str, "service_tier": str, "sy
 
 _PAIR: Final = rb'"(?:id|model|service_tier|system_fingerprint)"\s*:\s*"[^"\\\x00-\x1f]*"|"created"\s*:\s*[1-9][0-9]{0,14}'
 _START: Final = re.compile(rb'\{(?:\s*(?:%b|"object"\s*:\s*"chat\.completion\.chunk")\s*,)+' % _PAIR)
-_SAID: Final = re.compile(rb'"(?:content|arguments)"\s*:\s*("(?:[^"\\]|\\.)*")')
+_SAID: Final = re.compile(rb'"(?:content|arguments|id)"\s*:\s*("(?:[^"\\]|\\.)*")')
 _PROBE: Final = orjson.dumps("\0")
 _MOST_BYTES: Final = 512
 _MOST_REMEMBERED: Final = 64
@@ -29,9 +29,10 @@ Key = tuple[bool, bytes, bytes]
 
 
 class Shape:
-    """What chunks of one look say. `head` is what they say of their stream, `call` the index of the call that they go on with."""
+    """What chunks of one look say. `head` is what they say of their stream, `call` the index of the call that they go on with, or,
+    if `begins`, begin."""
 
-    __slots__ = ("call", "finishes", "head", "like", "whole")
+    __slots__ = ("begins", "call", "finishes", "head", "like", "whole")
 
     def __init__(self, chunk: ChatCompletionChunk, head: dict[str, Any]) -> None:
         self.whole = ChatCompletionChunk()
@@ -39,7 +40,10 @@ class Shape:
         self.whole.CopyFrom(chunk)
         choice = self.whole.choices[0]
         delta = choice.delta
-        if delta.tool_calls:
+        self.begins = bool(delta.tool_calls) and delta.tool_calls[0].HasField("id")
+        if self.begins:
+            delta.tool_calls[0].id = ""
+        elif delta.tool_calls:
             delta.tool_calls[0].function.arguments = ""
         elif delta.HasField("content"):
             delta.content = ""
@@ -56,6 +60,8 @@ class Shape:
         delta = chunk.choices[0].delta
         if self.call is None:
             delta.content = said
+        elif self.begins:
+            delta.tool_calls[0].id = said
         else:
             delta.tool_calls[0].function.arguments = said
         return chunk
@@ -114,7 +120,7 @@ def _is_plain(chunk: ChatCompletionChunk) -> bool:
     choice = chunk.choices[0]
     delta = choice.delta
     calls = delta.tool_calls
-    if len(calls) > 1 or (calls and (delta.HasField("content") or not _only_goes_on(calls[0]))):
+    if len(calls) > 1 or (calls and (delta.HasField("content") or not _is_plain_call(calls[0]))):
         return False
     return (
         has_only(choice, "delta", "finish_reason", "extra")
@@ -123,25 +129,27 @@ def _is_plain(chunk: ChatCompletionChunk) -> bool:
     )
 
 
-def _only_goes_on(call: Any) -> bool:
-    return (
-        not call.HasField("id")
-        and has_only(call, "index", "function", "extra")
-        and has_only(call.function, "arguments", "extra")
-        and tells_nothing(call.extra)
-        and tells_nothing(call.function.extra)
-    )
+def _is_plain_call(call: ChatToolCallDelta) -> bool:
+    """Whether a call only begins, or only goes on."""
+    function = call.function
+    if not (tells_nothing(call.extra) and tells_nothing(function.extra)):
+        return False
+    if not call.HasField("id"):
+        return has_only(call, "index", "function", "extra") and has_only(function, "arguments", "extra")
+    has_name = bool(call.id and function.name) and not function.arguments
+    return has_name and has_only(call, "index", "id", "type", "function", "extra")
 
 
 def _is_found(probed: bytes, delta: ChatDelta) -> bool:
-    """Whether the string is the text, or the arguments of the call, and not some other one under a key of that name."""
+    """Whether the string is the text, or the arguments or the id of the call, and not some other one under a key of that name."""
     try:
         told = orjson.loads(probed)["choices"][0]["delta"]
         if not delta.tool_calls:
             return bool(told["content"] == "\0")
-        call = told["tool_calls"][0]
+        call, (known,) = told["tool_calls"][0], delta.tool_calls
+        found = call["id"] if known.HasField("id") else call["function"]["arguments"]
         # A call has another index, too, where a provider gives all of them the same.
-        return bool(call["function"]["arguments"] == "\0" and call["index"] == delta.tool_calls[0].index)
+        return bool(found == "\0" and call["index"] == known.index)
     except (LookupError, TypeError):
         return False
 

@@ -80,7 +80,7 @@ class ChunkStream:
             text = orjson.loads(said) if said else ""
         except orjson.JSONDecodeError:
             return None
-        if not repair.passed(shape.call, finishes=shape.finishes):
+        if not repair.passed(shape.call, text if shape.begins else None, finishes=shape.finishes):
             return None
         head = {**self._begins, **shape.head}
         if shape.like is None:
