@@ -224,8 +224,7 @@ class Connection(asyncio.Protocol):
     # ---- what the transport says -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not asserted: uvloop's transports only look like asyncio's.
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)  # not asserted: uvloop's only look like asyncio's
 
     def data_received(self, data: bytes) -> None:
         if not self._asked or self.complete:
