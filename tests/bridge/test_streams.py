@@ -8,12 +8,13 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from google.protobuf.message import Message
 
 from tests.agent.neighbours import ScriptedModels, ScriptedTools, finish, role, text, tool_call
 from tests.bridge.rig import KEY, bridge
 from tests.checkers.chat_stream import check_chat_sse
-from trivet.bridge import sse
 from trivet.bridge.settings import BridgeSettings
+from trivet.kernel.codec.sse import EventStream
 from trivet.kernel.errors import RateLimited, UpstreamFailed
 
 BOUND_SECONDS = 30
@@ -114,16 +115,16 @@ async def test_a_client_that_leaves_mid_stream_cancels_the_model() -> None:
 
 
 async def test_an_answer_that_cannot_be_written_ends_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = []
-    frames = sse.Events.frames
+    written: list[Message] = []
+    frames = EventStream.frames
 
-    def unwritable(events: sse.Events, batch: object) -> bytes | None:
-        if held:
+    def unwritable(stream: EventStream, batch: Message) -> bytes:
+        if written:
             raise ValueError("unwritable")
-        held.append(events.call)
-        return frames(events, batch)
+        written.append(batch)
+        return frames(stream, batch)
 
-    monkeypatch.setattr(sse.Events, "frames", unwritable)
+    monkeypatch.setattr(EventStream, "frames", unwritable)
     models = ScriptedModels([[role(), text("a"), asyncio.Event()]])
     async with bridge(models, ScriptedTools(TOOLS)) as rig, asyncio.timeout(BOUND_SECONDS):
         with pytest.raises(aiohttp.ClientError):

@@ -43,6 +43,9 @@ class Answering:
         if self._done:
             yield [SseEvent("", b"[DONE]")]
 
+    async def stream(self, path: str, body: Any, **options: Any) -> "_Events":
+        return _Events([batch async for batch in self.post_stream(path, body, **options)])
+
     async def stream_bytes(self, _path: str, _body: Any, **_options: Any) -> AsyncGenerator[bytes]:
         for named in self._events:
             for name, body in named.items():
@@ -53,6 +56,34 @@ class Answering:
 
     def invalid(self, what: str) -> ServiceError:
         return self._errors.invalid(what)
+
+
+class _Events:
+    """Stands for `UpstreamEvents`."""
+
+    def __init__(self, batches: list[list[SseEvent]]) -> None:
+        self._batches = batches
+        self.ended = not batches
+
+    def __enter__(self) -> "_Events":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was opened."""
+
+    def offer(self, _taker: object) -> None:
+        """Nothing comes before it is read."""
+
+    async def read(self) -> bytes:
+        return b""
+
+    def of(self, _data: bytes) -> list[SseEvent]:
+        batch = self._batches.pop(0)
+        self.ended = not self._batches
+        return batch
+
+    async def settle(self) -> None:
+        """There is no connection."""
 
 
 def servicer(http: Answering) -> ModelServicer:

@@ -17,4 +17,6 @@ async def ended(batches: AsyncGenerator[ResponseEventBatch], ending: Ending) -> 
                 begun = True
                 yield batch
         except ServiceError as error:
-            yield ending.told(error, begun=begun)
+            if not begun:
+                raise
+            yield ending.told(error)

@@ -1,8 +1,6 @@
 """Writes answers that are no JSON: what an RPC gives as `google.api.HttpBody`, whole or as a stream."""
 
 import grpc
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from google.api.httpbody_pb2 import HttpBody
 
 from trivet.bridge import headers
@@ -20,7 +18,7 @@ def content_type(body: HttpBody) -> str:
     return body.content_type or _ANY_TYPE
 
 
-async def respond(request: Request, call: StreamCall) -> web.StreamResponse:
+async def respond(request: Request, call: StreamCall) -> Streamed:
     """Write a stream to its end; its first message tells the content type.
 
     It is awaited before headers are sent, so that an early failure is raised and keeps its HTTP status. After a later one the
@@ -31,10 +29,9 @@ async def respond(request: Request, call: StreamCall) -> web.StreamResponse:
         raise UpstreamFailed("The provider answered with nothing.")
     told = headers.told(await initial_pairs(call))
     about = {"Content-Type": content_type(first), "X-Accel-Buffering": "no"}
-    response = Streamed({**told, **request.marks, **about})
-    writer = await response.begin(request)
+    response = Streamed(request, {**told, **request.marks, **about})
     try:
-        await _write_all(writer, first, call)
+        await _write_all(response, first, call)
     except grpc.aio.AioRpcError:
         # Why, the line of the RPC in the access log tells; nothing can be said to the client any more.
         if request.transport is not None:
@@ -42,12 +39,11 @@ async def respond(request: Request, call: StreamCall) -> web.StreamResponse:
     return response
 
 
-async def _write_all(writer: AbstractStreamWriter, first: HttpBody, call: StreamCall) -> None:
-    if not first.data:
-        writer.send_headers()
+async def _write_all(response: Streamed, first: HttpBody, call: StreamCall) -> None:
     message = first
     while isinstance(message, HttpBody):
-        if message.data:
-            await writer.write(message.data)
+        if (message.data or message is first) and response.write(message.data):
+            await response.drained()
         message = await call.read()
-    await writer.write_eof()
+    if response.end(b""):
+        await response.drained()

@@ -1,13 +1,12 @@
 """Writes a server-streaming RPC as server-sent events."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, Protocol
 
 import grpc
 import orjson
-from aiohttp import web
 from google.protobuf.message import Message
 
 from trivet.bridge import headers
@@ -45,18 +44,12 @@ class Events:
     def __init__(self, call: StreamCall, codec: StreamCodec, seen: int = -1) -> None:
         self.call = call
         self._codec = codec
-        self._stream = codec.open()
+        self._stream = stream = codec.open()
         self._seen = seen
-        self.more = self._stream.more
-        self.of_run = self._stream.of_run
-
-    async def next(self) -> bytes | None:
-        """The events of the next message; None when there are no more. Raises AioRpcError."""
-        return self.frames(await self.call.read())
-
-    def frames(self, batch: object) -> bytes | None:
-        """The events of a message; None for what is none, because there are no more."""
-        return self._stream.frames(batch) if isinstance(batch, Message) else None
+        self.frames = stream.frames
+        self.more = stream.more
+        self.of_run = stream.of_run
+        self.end = codec.end
 
     def failure(self, error: ServiceError) -> bytes:
         """The event that tells of an error in the middle of the stream, in the dialect of the stream."""
@@ -67,26 +60,14 @@ class Events:
         numbering.passed(self._stream.count, self._stream.last, self._stream.after_last)
         return b"event: error\ndata: " + orjson.dumps(numbering.failure(error)) + b"\n\n"
 
-    @property
-    def end(self) -> bytes:
-        """What the stream ends with."""
-        return self._stream.end
 
-
-async def respond(request: Request, events: Events, settings: BridgeSettings) -> web.StreamResponse:
+def respond(request: Request, events: Events, settings: BridgeSettings) -> Awaitable[Streamed]:
     """Write a stream to its end.
 
     The first events are awaited before headers are sent, so that an early failure is raised and keeps its HTTP status;
     only a stream that is silent for very long is begun without them, lest something on the way gives it up.
     """
-    writing = _Writing(request, events, settings)
-    try:
-        return await writing.run()
-    except ConnectionResetError:
-        # The client left between two reads; aiohttp tells by cancelling only who waits for something else.
-        raise asyncio.CancelledError from None
-    finally:
-        writing.stop()
+    return _Writing(request, events, settings).run()
 
 
 class _Writing:
@@ -104,7 +85,6 @@ class _Writing:
         "_request",
         "_response",
         "_timer",
-        "_writer",
         "_written_at",
     )
 
@@ -113,81 +93,75 @@ class _Writing:
         self._events = events
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(settings.first_event_seconds, self._begin_without)
+        self._timer = self._loop.call_later(settings.first_event_seconds, self._begin_silently)
         self._meanwhile: asyncio.Task[None] | None = None
         self._response: Streamed | None = None
-        self._writer = request.writer
         self._written_at = 0.0
         self._held = b""
 
-    async def run(self) -> web.StreamResponse:
+    async def run(self) -> Streamed:
         """Write it all. Raises what goes wrong before anything was written."""
         events, last = self._events, b""
+        call, frames_of = events.call, events.frames
         try:
-            frames = await events.next()
-            if self._response is None:
-                await self._begin(headers.told(await initial_pairs(events.call)))
-            if frames == b"":
-                self._writer.send_headers()
-            await self._write(frames)
-        except grpc.aio.AioRpcError as error:
-            if self._response is None:
-                raise
-            last = events.failure(from_rpc_error(error))
-        except asyncio.CancelledError:
-            if self._response is None or (interrupted := interruption(self._request)) is None:
-                raise
-            last = events.failure(interrupted)
-        assert self._response is not None
-        await self._writer.write_eof(self._held + last + events.end)
-        return self._response
+            try:
+                message = await call.read()
+                self._timer.cancel()
+                response = self._response or self._begin(headers.told(await initial_pairs(call)))
+                while isinstance(message, Message):
+                    frames = frames_of(message)
+                    if call.done():
+                        # What is known to be the last of it leaves in one write with the end.
+                        self._held += frames
+                    elif response.write(frames):
+                        await response.drained()
+                    self._written_at = self._loop.time()
+                    message = await call.read(self)
+            except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
+                response, last = self._broken(error)
+            if response.end(self._held + last + events.end):
+                await response.drained()
+        except ConnectionResetError:
+            # The client left between two reads; aiohttp tells by cancelling only who waits for something else.
+            raise asyncio.CancelledError from None
+        finally:
+            self._timer.cancel()
+            if self._meanwhile is not None:
+                self._meanwhile.cancel()
+        return response
 
-    def stop(self) -> None:
-        """Do nothing more, once `run` has ended."""
-        self._timer.cancel()
-        if self._meanwhile is not None:
-            self._meanwhile.cancel()
-
-    async def _write(self, frames: bytes | None) -> None:
-        call, frames_of, write, now = self._events.call, self._events.frames, self._writer.write, self._loop.time
-        while frames is not None:
-            if call.done():
-                # What is known to be the last of it leaves in one write with the end.
-                self._held += frames
-            elif frames:
-                self._written_at = now()
-                await write(frames)
-            frames = frames_of(await call.read(self))
+    def _broken(self, error: grpc.aio.AioRpcError | asyncio.CancelledError) -> tuple[Streamed, bytes]:
+        """What a stream ends with that breaks off. Raises the error where nothing was written, or nobody is there to be told."""
+        told = from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else interruption(self._request)
+        if self._response is None or told is None:
+            raise error
+        return self._response, self._events.failure(told)
 
     def more(self, texts: list[str]) -> bool:
         """See `Reader.more`."""
-        return self._write_at_once(self._events.more, texts)
-
-    def message(self, message: Any) -> bool:
-        """See `Reader.message`."""
-        return self._write_at_once(self._events.of_run, message)
-
-    def _write_at_once(self, frames_of: Callable[[Any], bytes | None], said: Any) -> bool:
-        if self._response is None or not self._response.write_at_once(frames_of, said):
+        response = self._response
+        if response is None or not response.write_at_once(self._events.more, texts):
             return False
         self._written_at = self._loop.time()
         return True
 
-    async def _begin(self, told: dict[str, str]) -> None:
-        self._timer.cancel()
-        self._response = Streamed({**_HEADERS, **told, **self._request.marks})
-        await self._response.begin(self._request)
+    def message(self, message: Any) -> bool:
+        """See `Reader.message`."""
+        response = self._response
+        if response is None or not response.write_at_once(self._events.of_run, message):
+            return False
         self._written_at = self._loop.time()
-        self._timer = self._loop.call_later(self._heartbeat_seconds, self._look)
+        return True
 
-    def _begin_without(self) -> None:
-        self._meanwhile = self._loop.create_task(self._begin_silently())
+    def _begin(self, told: dict[str, str]) -> Streamed:
+        self._response = response = Streamed(self._request, {**_HEADERS, **told, **self._request.marks})
+        self._written_at = now = self._loop.time()
+        self._timer = self._loop.call_at(now + self._heartbeat_seconds, self._look)
+        return response
 
-    async def _begin_silently(self) -> None:
-        if self._response is None:
-            with suppress(ConnectionResetError):
-                await self._begin({})
-                self._writer.send_headers()
+    def _begin_silently(self) -> None:
+        with suppress(ConnectionResetError):
+            self._begin({}).write(b"")
 
     def _look(self) -> None:
         """Write a comment if nothing was written for a while."""
@@ -200,6 +174,8 @@ class _Writing:
         self._timer = self._loop.call_later(self._heartbeat_seconds - silent, self._look)
 
     async def _beat(self) -> None:
+        response = self._response
         with suppress(ConnectionResetError):
             self._written_at = self._loop.time()
-            await self._writer.write(_HEARTBEAT)
+            if response is not None and response.write(_HEARTBEAT):
+                await response.drained()

@@ -1,4 +1,4 @@
-"""Successful answers, which go to aiohttp's writer as they are.
+"""Successful answers, which go to the transport of their connection as they are.
 
 aiohttp's own responses take twice the time: they look for cookies, codings and files, of which there are none here. None of these
 answers a HEAD.
@@ -6,13 +6,12 @@ answers a HEAD.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, Final
 
-from aiohttp import HttpVersion11, hdrs, web
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import HttpVersion11
 from aiohttp.http import SERVER_SOFTWARE
 
 from trivet.bridge.request import Request
@@ -38,16 +37,9 @@ class Whole:
         self.keep_alive = stays = not request.head.should_close
         headers = self.headers
         headers["Content-Length"] = str(len(self._content))
-        headers["Date"] = _date(int(time.time()))
-        headers["Server"] = SERVER_SOFTWARE
         if stays != is_latest:
             headers["Connection"] = "keep-alive" if stays else "close"
-        head = "HTTP/1.1 200 OK\r\n" if is_latest else "HTTP/1.0 200 OK\r\n"
-        for name, value in headers.items():
-            head += f"{name}: {value}\r\n"
-        lines = 1 + len(headers)
-        if head.count("\r") != lines or head.count("\n") != lines or "\0" in head:
-            raise ValueError("a header of an answer holds the end of a line")
+        head = _head(headers, is_latest=is_latest)
         # Answers that the same turn of the loop has brought as far leave together, right after one another: who reads several of them
         # is woken by the first, which costs more than to write it, and is awake for the others.
         await asyncio.sleep(0)
@@ -55,7 +47,7 @@ class Whole:
         transport = writer.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has left")
-        data = b"%b\r\n%b" % (head.encode(), self._content)
+        data = head + self._content
         transport.write(data)
         writer.output_size += len(data)
         if transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
@@ -66,39 +58,54 @@ class Whole:
         """Nothing is left to write when aiohttp asks for this."""
 
 
-class Streamed(web.StreamResponse):
-    """An answer with status 200 that is written bit by bit, to the writer of its request, with its end."""
+class Streamed:
+    """An answer with status 200 that is written bit by bit, with its end.
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__(headers=headers)
-        self._stays = self._is_chunked = False
-        self._transport: asyncio.Transport | None = None
+    What is written leaves at once. `write` and `end` say whether the client is to be waited for, by `drained`, and raise
+    ConnectionResetError where it has left.
+    """
 
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection stays open."""
-        return self._stays
+    status: Final = 200
+    prepared: Final = False
 
-    async def begin(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Prepare the head, which leaves with the first bytes that are written. In what each version of HTTP takes for granted, it is
-        silent."""
-        headers, writer = self.headers, request.writer
-        self._transport = request.transport
-        self._is_chunked = is_latest = request.version == HttpVersion11
+    def __init__(self, request: Request, headers: dict[str, str]) -> None:
+        """Makes the head, which leaves with the first bytes; in what each version of HTTP takes for granted, it is silent.
+
+        Raises ValueError for what would be another header than it says.
+        """
+        self.headers = headers
+        self._is_chunked = is_latest = request.head.version == HttpVersion11
         # Otherwise the end of the answer is that of the connection.
-        self._stays = is_latest and request.keep_alive
+        self.keep_alive = stays = is_latest and not request.head.should_close
         if is_latest:
-            headers[hdrs.TRANSFER_ENCODING] = "chunked"
-            writer.enable_chunking()
-            if not self._stays:
-                headers[hdrs.CONNECTION] = "close"
-        headers[hdrs.DATE] = _date(int(time.time()))
-        headers[hdrs.SERVER] = SERVER_SOFTWARE
-        await writer.write_headers("HTTP/1.1 200 OK" if is_latest else "HTTP/1.0 200 OK", headers)
-        return writer
+            headers["Transfer-Encoding"] = "chunked"
+            if not stays:
+                headers["Connection"] = "close"
+        self._head = _head(headers, is_latest=is_latest)
+        self._writer = request.answering
+        self._transport = self._writer.transport
+
+    def write(self, data: bytes, end: bytes = b"") -> bool:
+        """Write these bytes; where there are none, the head alone. `end` is what stands behind them."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has left")
+        if self._is_chunked and data:
+            data = b"%x\r\n%b\r\n%b" % (len(data), data, end)
+        else:
+            data += end
+        if self._head:
+            data, self._head = self._head + data, b""
+        transport.write(data)
+        self._writer.output_size += len(data)
+        return transport.get_write_buffer_size() > _MOST_UNSENT_BYTES
+
+    def end(self, data: bytes) -> bool:
+        """Write the last bytes, if there are any, and the end."""
+        return self.write(data, b"0\r\n\r\n" if self._is_chunked else b"")
 
     def write_at_once(self, frames_of: Callable[[Any], bytes | None], said: Any) -> bool:
-        """Write what `frames_of` makes of what is `said`, without the turns of the loop that waiting for the client takes.
+        """Write what `frames_of` makes of what is `said`, if the client takes it.
 
         To be called once the head has been written. False: nothing is written, because `frames_of` makes nothing of it; or the
         client has to be waited for, or has left, and `frames_of` was not asked.
@@ -112,12 +119,28 @@ class Streamed(web.StreamResponse):
         transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
         return True
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """It is, when aiohttp asks for this."""
-        return request.writer
+    def drained(self) -> Awaitable[None]:
+        """Return when the client has taken enough to be written more. Raises ConnectionResetError."""
+        return self._writer.drain()
 
-    async def write_eof(self, data: bytes = b"") -> None:
+    async def prepare(self, request: Request) -> None:
+        """It is, when aiohttp asks for this."""
+
+    async def write_eof(self) -> None:
         """Nothing is left to write when aiohttp asks for this."""
+
+
+def _head(headers: dict[str, str], *, is_latest: bool) -> bytes:
+    """The head of an answer, which gets its date here. Raises ValueError for what would be another header than it says."""
+    headers["Date"] = _date(int(time.time()))
+    headers["Server"] = SERVER_SOFTWARE
+    head = "HTTP/1.1 200 OK\r\n" if is_latest else "HTTP/1.0 200 OK\r\n"
+    for name, value in headers.items():
+        head += f"{name}: {value}\r\n"
+    lines = 1 + len(headers)
+    if head.count("\r") != lines or head.count("\n") != lines or "\0" in head:
+        raise ValueError("a header of an answer holds the end of a line")
+    return f"{head}\r\n".encode()
 
 
 @lru_cache(maxsize=2)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal
 
 import grpc
 
@@ -11,7 +11,6 @@ from trivet.content.v1.chat_tool_pb2 import ToolInfo
 from trivet.kernel.catalogue import from_rpc_error
 from trivet.kernel.codec.runs import ACCEPTED, More
 from trivet.kernel.loop import ToolCall, ToolOutcome
-from trivet.kernel.stream import StreamCall
 from trivet.model.v1 import model_service_pb2_grpc
 
 Batch = chat_completion_pb2.ChatCompletionChunkBatch
@@ -127,8 +126,8 @@ class ChatTurn:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """The model's chunks as they come, without the end of the answer and without usage."""
-        # What our channels give, whichever it is.
-        stream = cast("StreamCall", self._stub.StreamChatCompletion(self._request, metadata=_ACCEPTING_RUNS))
+        # What our channels give, whichever it is, is a `StreamCall`.
+        stream: Any = self._stub.StreamChatCompletion(self._request, metadata=_ACCEPTING_RUNS)
         last: Batch | None = None
         reader = None if self._conversation.more is None else _Listening(self, self._conversation.more)
         try:
@@ -179,7 +178,7 @@ class ChatTurn:
     def _passed(self, batch: Batch) -> Batch:
         """What of a message of the model goes on to the caller, under the run's own id; itself, where that is all of it."""
         if not self.finish_reason and _is_text(batch):
-            self.add_texts(batch.chunks[0].contents)
+            self._text += batch.chunks[0].contents
             return batch
         # What was sent is not to be changed.
         passed = Batch()
@@ -188,9 +187,12 @@ class ChatTurn:
         passed.ClearField("created")
         passed.ClearField("model")
         chunks = passed.chunks
-        empty = [position for position, chunk in enumerate(chunks) if not self._take(chunk)]
-        for position in reversed(empty):
-            del chunks[position]
+        position = 0
+        while position < len(chunks):
+            if self._take(chunks[position]):
+                position += 1
+            else:
+                del chunks[position]
         if chunks:
             self._conversation.drop_what_was_told(passed)
         return passed

@@ -79,7 +79,7 @@ class _Recent(Generic[V]):
 def _asked(server: agent_service_pb2.McpServer) -> tuple[object, ...]:
     """All of a request that an offer depends on."""
     everything = server.enable_all_tools if server.HasField("enable_all_tools") else None
-    return _name(server), everything, tuple(tool.name for tool in server.tools)
+    return _name(server), everything, tuple([tool.name for tool in server.tools] if server.tools else ())
 
 
 def _name(server: agent_service_pb2.McpServer) -> str:

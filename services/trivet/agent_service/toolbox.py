@@ -49,12 +49,11 @@ class ToolBoxes:
         error of the first server that has one, with the path of the field that names it.
         """
         refs = [_ref(server, registered_headers) for server in servers]
-        listed = await self._listed(refs)
+        # One, as most runs have, is asked without a task.
+        listed = [await _listed(self._stub, 0, refs[0])] if len(refs) == 1 else await self._listed(refs)
         return RunTools(self._stub, refs, self._offers.of(servers, listed))
 
     async def _listed(self, refs: Sequence[tool_pb2.ServerRef]) -> Sequence[tool_service_pb2.ListToolsResponse]:
-        if len(refs) == 1:
-            return [await _listed(self._stub, 0, refs[0])]
         listings = [asyncio.create_task(_listed(self._stub, index, ref)) for index, ref in enumerate(refs)]
         try:
             return await asyncio.gather(*listings)

@@ -52,7 +52,8 @@ class Chain:
 
     def wrap(self, method: str, handler: Handler) -> Handler:
         """The handler of `method` with the chain around it, for any of the four shapes."""
-        behave = _awaitable(handler)
+        streams = handler.response_streaming
+        behave = behaviour_of(handler) if streams else _awaitable(handler)
         decode = None if handler.request_streaming else handler.request_deserializer
         infrastructure = is_infrastructure(method)
         authenticate, judges = (None, ()) if infrastructure else (self._authentication, self._judges)
@@ -71,7 +72,18 @@ class Chain:
                     call.request = _decoded(request, decode)
                 for judge in judges:
                     judge(call)
-                answer = await behave(call.request, context)
+                answer: Any = behave(call.request, context)
+                if streams and hasattr(answer, "__aiter__"):
+                    messages, answer = answer, None
+                    try:
+                        async for message in messages:
+                            await context.write(message)
+                    finally:
+                        # A call that is cancelled between two messages is not inside the generator: closing it runs its `finally`.
+                        await messages.aclose()
+                else:
+                    # One that answers, or that writes to the context itself.
+                    answer = await answer
                 self._deadline.end(call)
             except BaseException as failure:
                 expired = self._deadline.end(call)
@@ -122,27 +134,12 @@ def _decoded(request: bytes, decode: Callable[[bytes], Any]) -> Any:
 
 
 def _awaitable(handler: Handler) -> Behaviour:
-    """The method behind `handler` as a coroutine function, which writes the messages of a stream itself."""
+    """The method behind `handler`, which has one answer, as a coroutine function."""
     behaviour = behaviour_of(handler)
-    if inspect.iscoroutinefunction(behaviour):
-        return behaviour
-    return partial(_stream if handler.response_streaming else _unary, behaviour)
+    return behaviour if inspect.iscoroutinefunction(behaviour) else partial(_answer, behaviour)
 
 
-async def _unary(behaviour: Callable[[Any, Context], Any], request: Any, context: Context) -> Any:
+async def _answer(behaviour: Callable[[Any, Context], Any], request: Any, context: Context) -> Any:
     # A method that a servicer leaves to its generated base is synchronous: it raises NotImplementedError right here.
     answer = behaviour(request, context)
     return await answer if inspect.isawaitable(answer) else answer
-
-
-async def _stream(behaviour: Callable[[Any, Context], Any], request: Any, context: Context) -> None:
-    messages = behaviour(request, context)
-    if not hasattr(messages, "__aiter__"):
-        await messages  # it writes to the context itself
-        return
-    try:
-        async for message in messages:
-            await context.write(message)
-    finally:
-        # A call that is cancelled between two messages is not inside the generator: closing it runs its `finally` now.
-        await messages.aclose()

@@ -1,6 +1,5 @@
 """What both kinds of streaming call, over the wire and in process, offer to their reader."""
 
-import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from typing import Any
@@ -29,21 +28,16 @@ class StreamCall(grpc.aio.UnaryStreamCall[Any, Any]):
             raise StopAsyncIteration
         return message
 
+    @abstractmethod
     async def read(self, reader: Reader | None = None) -> Any:
         """The next message, `grpc.aio.EOF` at the end. While it waits, `reader` may take what only goes on with text.
+
+        Cancelling whoever waits here cancels the RPC.
 
         Raises:
             grpc.aio.AioRpcError: the RPC failed.
         """
-        try:
-            return await self._next(reader)
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
 
     async def aclose(self) -> None:
         """Cancel what is left of the call."""
         self.cancel()
-
-    @abstractmethod
-    async def _next(self, reader: Reader | None) -> Any: ...

@@ -115,11 +115,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
         return await self._router.ask("chat.completions", request.model, asking)
 
-    async def StreamChatCompletion(
+    def StreamChatCompletion(
         self, request: CreateChatCompletionRequest, context: Any
     ) -> AsyncGenerator[ChatCompletionChunkBatch]:
         """The answer, chunk by chunk."""
-        await self._turns.vet(request)
         more = runs.more_of(context)
 
         def asking(target: Target) -> AsyncGenerator[ChatCompletionChunkBatch]:
@@ -130,16 +129,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             chunks = ChatChunks(request.model, include_usage=request.stream_options.include_usage)
             return chat.stream(chunks, dialect.turn(turn))
 
-        accepts_runs, include_usage = runs.are_accepted(), request.stream_options.include_usage
-        batches = self._router.stream("chat.completions", request.model, asking)
-        try:
-            async for batch in batches:
-                # Models always tell what they used, because we want to know.
-                told = batch if include_usage else without_usage(batch)
-                if told.chunks:
-                    yield told if accepts_runs else runs.without_runs(told, "chunks")
-        finally:
-            await batches.aclose()
+        # Models always tell what they used, because we want to know.
+        shown = None if request.stream_options.include_usage else without_usage
+        batches = self._turns.vetted(request, self._router.stream("chat.completions", request.model, asking, shown))
+        return batches if runs.are_accepted() else runs.singles(batches, "chunks")
 
     async def CreateEmbeddings(self, request: embedding_pb2.CreateEmbeddingsRequest, context: Any) -> embedding_pb2.EmbeddingList:
         """The vectors of inputs."""

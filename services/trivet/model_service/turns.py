@@ -1,16 +1,16 @@
 """Asks a model for one turn by a Responses request that has everything in it: nothing is kept, nothing is looked up."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from google.protobuf.message import Message
 
 from trivet.kernel.address_guard import AddressGuard
 from trivet.kernel.codec.runs import More
-from trivet.kernel.errors import ServiceError, UnsupportedParameter
+from trivet.kernel.errors import UnsupportedParameter
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
@@ -23,6 +23,8 @@ from trivet.model_service.faces.responses_tools import namespaced
 from trivet.model_service.faces.responses_whole import WholeResponse, answer_in_one_text
 from trivet.model_service.faces.urls import fetched_urls, may_hold_urls
 from trivet.model_service.routing.router import Router, Target
+
+B = TypeVar("B", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +80,13 @@ class PlainTurns:
         """The whole response."""
         return self._router.ask("responses", request.model, partial(_whole, request, told))
 
-    async def stream(
-        self,
-        request: CreateResponseRequest,
-        told: Response,
-        more: More | None = None,
-        vetting: Callable[[], Awaitable[None]] | None = None,
+    def stream(
+        self, request: CreateResponseRequest, told: Response, more: More | None = None
     ) -> AsyncGenerator[ResponseEventBatch]:
         """The events of the response, numbered from 0: `created` and `in_progress` first, exactly one end last.
 
         Text that goes on may be told by `more` instead. An error before the first event is raised, a later one is told by the last two events.
-        `vetting` comes before all else.
         """
-        if vetting is not None:
-            await vetting()
         ending = responses.Ending()
 
         def asking(target: Target) -> AsyncGenerator[ResponseEventBatch]:
@@ -105,14 +100,7 @@ class PlainTurns:
                 return dialect.turn_as(turn, renderer)
             return responses.stream(renderer, dialect.turn(turn), ending)
 
-        begun = False
-        async with aclosing(self._router.stream("responses", request.model, asking)) as batches:
-            try:
-                async for batch in batches:
-                    begun = True
-                    yield batch
-            except ServiceError as error:
-                yield ending.told(error, begun=begun)
+        return self._router.stream("responses", request.model, asking, broken=ending.told)
 
 
 class ModelTurns:
@@ -143,7 +131,7 @@ class ModelTurns:
         self, request: CreateResponseRequest, told: Response, more: More | None = None
     ) -> AsyncGenerator[ResponseEventBatch]:
         """See `PlainTurns.stream`."""
-        return self.plain.stream(request, told, more, partial(self.vet, request) if may_hold_urls(request) else None)
+        return self.vetted(request, self.plain.stream(request, told, more))
 
     async def check(self, request: CreateResponseRequest) -> None:
         """Find fault with a request as far as that can be done without asking its provider. Raises as `create` does.
@@ -163,6 +151,16 @@ class ModelTurns:
                 refused = refused or error
         if refused is not None:
             raise refused
+
+    def vetted(self, request: Message, batches: AsyncGenerator[B]) -> AsyncGenerator[B]:
+        """A stream that begins by judging the URLs in its request, and raises AddressRefused; itself where there can be none."""
+        return self._vetted_stream(request, batches) if may_hold_urls(request) else batches
+
+    async def _vetted_stream(self, request: Message, batches: AsyncGenerator[B]) -> AsyncGenerator[B]:
+        async with aclosing(batches):
+            await self.vet(request)
+            async for batch in batches:
+                yield batch
 
     async def vet(self, request: Message) -> None:
         """Judge the URLs in a request. Raises AddressRefused."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from tests.kernel.http1.wire import Rig, whole
+from trivet.kernel.http1.awaited import Awaited
 from trivet.kernel.http1.connection import Patience
 from trivet.kernel.http1.failures import BrokenError, LateError
 
@@ -427,3 +428,56 @@ async def test_the_end_of_an_answer_and_the_answers_of_later_calls_are_not_offer
     rig.feed([CHUNKED, b"1\r\nb\r\n", b"0\r\n\r\n"])
     assert await reading == b"b"
     assert offered == []
+
+
+@pytest.mark.parametrize(
+    ("besides", "first", "rest"),
+    [
+        (Awaited.WHOLE, OK + b"Content-Length: 2\r\n\r\n{", b"}"),
+        (Awaited.WHOLE, OK[:9], OK[9:] + b"Content-Length: 2\r\n\r\n{}"),
+        (Awaited.BEGINNING, CHUNKED, b"2\r\n{}\r\n0\r\n\r\n"),
+        (Awaited.BEGINNING, CHUNKED, b"0\r\n\r\n"),
+    ],
+)
+async def test_who_waits_for_more_than_the_head_is_woken_when_it_is_there(besides: Awaited, first: bytes, rest: bytes) -> None:
+    rig = Rig()
+    connection = rig.ask()
+    waiting = asyncio.ensure_future(connection.head(besides))
+    await asyncio.sleep(0)
+    rig.feed([first])
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    rig.feed([rest])
+    await waiting
+    assert connection.complete
+
+
+@pytest.mark.parametrize(
+    ("besides", "data"),
+    [
+        (Awaited.WHOLE, CHUNKED),
+        (Awaited.WHOLE, OK + b"Content-Length: 400000\r\n\r\n" + bytes(300_000)),
+        (Awaited.BEGINNING, CHUNKED + b"1\r\n{\r\n"),
+        (Awaited.NOTHING, OK + b"Content-Length: 2\r\n\r\n"),
+    ],
+)
+async def test_nobody_waits_for_what_may_never_be_there_together(besides: Awaited, data: bytes) -> None:
+    rig = Rig()
+    connection = rig.ask()
+    waiting = asyncio.ensure_future(connection.head(besides))
+    await asyncio.sleep(0)
+    rig.feed([data])
+    await waiting
+    assert connection.status == 200
+
+
+async def test_a_connection_that_ends_between_head_and_body_ends_the_wait_for_both() -> None:
+    rig = Rig()
+    connection = rig.ask()
+    waiting = asyncio.ensure_future(connection.head(Awaited.WHOLE))
+    await asyncio.sleep(0)
+    rig.feed([OK + b"Content-Length: 2\r\n\r\n"])
+    connection.eof_received()
+    await waiting
+    with pytest.raises(BrokenError):
+        await connection.read()

@@ -109,7 +109,8 @@ async def test_a_call_that_fails_leaves_its_record(model: str, status: int) -> N
     assert [record.status for record in kept.records] == [status]
 
 
-async def test_a_caller_that_leaves_a_stream_leaves_its_record() -> None:
+@pytest.mark.parametrize("timeouts", [Timeouts(), Timeouts(total=600.0)])
+async def test_a_caller_that_leaves_a_stream_ends_it_and_leaves_its_record(timeouts: Timeouts) -> None:
     kept, ended = Kept(), list[str]()
 
     async def asking(target: Target) -> AsyncGenerator[str]:
@@ -119,7 +120,7 @@ async def test_a_caller_that_leaves_a_stream_leaves_its_record() -> None:
         finally:
             ended.append(target.model)
 
-    async with aclosing(router(kept).stream("audio.speech", "smart", asking)) as messages:
+    async with aclosing(router(kept, replace(ONE, timeouts=timeouts)).stream("audio.speech", "smart", asking)) as messages:
         assert await anext(messages) == "a"
     (record,) = kept.records
     assert (record.status, record.stream, record.usage, ended) == (499, True, None, ["m"])

@@ -88,9 +88,13 @@ class _Run:
         if self.counted_by:
             setattr(holder, self.counted_by, getattr(holder, self.counted_by) + offset)
 
-    def head(self, holder: Message) -> tuple[object, ...]:
+    def head(self, holder: Message) -> object:
         """What the events of a run have in common, without the text and the number; the same for the next run of the same text."""
-        return tuple([(number, value) for field, value in holder.ListFields() if (number := field.number) not in self.own])
+        common: list[object] = [self.name]
+        for field, value in holder.ListFields():
+            if field.number not in self.own:
+                common.append((field.number, value))
+        return common
 
 
 class Runs:
@@ -104,6 +108,9 @@ class Runs:
             self._oneof = shape.oneof
             held = {member.name: member.message for member in shape.members if member.value is Value.MESSAGE}
         self._by_member = {name: run for name, message in held.items() if (run := _run_in(message)) is not None}
+        only = self._by_member.get("")
+        self.only = only.name if only is not None else ""
+        """The field that makes an event a run, where all are of one kind."""
 
     @property
     def any(self) -> bool:
@@ -249,7 +256,8 @@ class RunFrames:
 
     def of(self, event: Message, frame: _Frame) -> bytes:
         """The frames of an event, of each that it stands for."""
-        found = self._runs.found_in(event)
+        runs = self._runs
+        found = None if runs.only and not getattr(event, runs.only) else runs.found_in(event)
         self.added = 0
         if found is None:
             self.count += 1
@@ -258,7 +266,7 @@ class RunFrames:
         holder, run = found
         texts = getattr(holder, run.name)
         self.count += len(texts)
-        head = (run.name, run.head(holder))
+        head = run.head(holder)
         if head != self._head:
             self._head, self._render = head, self._template(event, run, frame)
         self._going = self._render
@@ -288,15 +296,29 @@ class RunFrames:
 
 def _uncounted(before: bytes, after: bytes) -> _Render:
     between = after + before
-    return lambda texts, _: before + between.join(map(orjson.dumps, texts)) + after
+
+    def render(texts: Sequence[str], _: int) -> bytes:
+        # One alone is what comes while a model speaks.
+        said = orjson.dumps(texts[0]) if len(texts) == 1 else between.join(map(orjson.dumps, texts))
+        return before + said + after
+
+    return render
 
 
 def _number_first(template: bytes) -> _Render:
-    return lambda texts, first: b"".join([template % pair for pair in enumerate(map(orjson.dumps, texts), first)])
+    def render(texts: Sequence[str], first: int) -> bytes:
+        if len(texts) == 1:
+            return template % (first, orjson.dumps(texts[0]))
+        return b"".join([template % pair for pair in enumerate(map(orjson.dumps, texts), first)])
+
+    return render
 
 
 def _text_first(template: bytes) -> _Render:
-    return lambda texts, first: b"".join([template % (text, n) for n, text in enumerate(map(orjson.dumps, texts), first)])
+    def render(texts: Sequence[str], first: int) -> bytes:
+        return b"".join([template % (text, n) for n, text in enumerate(map(orjson.dumps, texts), first)])
+
+    return render
 
 
 @cache

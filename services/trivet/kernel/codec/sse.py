@@ -38,19 +38,32 @@ class StreamCodec:
         self.front = self.front_of(self.batch_class())
         self.discriminator = _discriminator(events, method) if options.named else ""
         self.runs = runs_of(cast("Descriptor", events.message_type))
-        self._written: dict[bytes, bytes] = {}
+        self.written: dict[bytes, tuple[bytes, bytes | None]] = {}
+        """Small events as JSON, whole and as it goes on behind a front: what stands in nearly every stream, such as its first event and its
+        last, is made only once."""
+        self.lines: dict[str, bytes] = {}
+        """The `event:` lines of events of known shapes, by the names of these."""
 
-    def written(self, event: Message) -> bytes:
-        """An event as JSON. What stands in nearly every stream, such as its first event and its last, is made only once."""
-        said = event.SerializeToString()
-        data = self._written.get(said)
-        if data is None:
-            data = orjson.dumps(self.encode_event(event))
-            if len(said) <= _SMALL:
-                if len(self._written) >= _MOST_REMEMBERED:
-                    self._written.clear()
-                self._written[said] = data
-        return data
+    def write(self, said: bytes, event: Message) -> tuple[bytes, bytes | None]:
+        """An event that is not among those that have been `written`; `said` are its bytes."""
+        data = orjson.dumps(self.encode_event(event))
+        written = data, _rest(data)
+        if len(said) <= _SMALL:
+            if len(self.written) >= _MOST_REMEMBERED:
+                self.written.clear()
+            self.written[said] = written
+        return written
+
+    def line(self, value: Any) -> bytes:
+        """The `event:` line; none for an event of no known shape that has no proper name."""
+        known = isinstance(value, dict)
+        event = value if known else orjson.loads(orjson.dumps(value))
+        name = event.get(self.discriminator) if isinstance(event, dict) else None
+        # A line break would end the line and begin one of the upstream's choice.
+        line = b"event: %b\n" % name.encode() if isinstance(name, str) and name.isprintable() else b""
+        if known and isinstance(name, str):
+            self.lines[name] = line
+        return line
 
     def front_of(self, common: Message) -> bytes:
         """The pairs that are common to the events, as the beginning of an object: `{"id":"1"`, empty if there are none."""
@@ -100,11 +113,19 @@ class EventStream:
         said = batch.ListFields()
         if len(said) != 1 or said[0][0].name != self._codec.events_name:
             self._learn(said)
-        frame, of = self._frame, self._runs.of
-        written = [of(event, frame) for event in getattr(batch, self._codec.events_name)]
-        if written:
-            self._last = batch
-        return _without_odd_breaks(written[0] if len(written) == 1 else b"".join(written))
+        events = getattr(batch, self._codec.events_name)
+        if not events:
+            return b""
+        self._last = batch
+        frame, of = self._named if self._codec.discriminator else self._frame, self._runs.of
+        if len(events) == 1:
+            frames = of(events[0], frame)
+        else:
+            written = []
+            for event in events:
+                written.append(of(event, frame))  # noqa: PERF401 - a comprehension is a call more, for each message
+            frames = b"".join(written)
+        return frames if frames.isascii() else _without_odd_breaks(frames)
 
     def of_run(self, batch: Message) -> bytes | None:
         """The events of a message that is nothing but a run; None for any other."""
@@ -119,25 +140,32 @@ class EventStream:
         return frames if frames is None or frames.isascii() else _without_odd_breaks(frames)
 
     def _frame(self, event: Message) -> bytes:
-        codec = self._codec
-        if not codec.discriminator:
-            return b"data: %b\n\n" % self._fronted(codec.written(event))
-        # Events that have names have numbers as well: none is like another.
-        value = codec.encode_event(event)
-        return b"%bdata: %b\n\n" % (_event_line(value, codec.discriminator), self._fronted(orjson.dumps(value)))
+        codec, front = self._codec, self._front
+        said = event.SerializeToString()
+        data, rest = codec.written.get(said) or codec.write(said, event)
+        return b"data: %b\n\n" % (front + rest if front and rest is not None else data)
 
-    def _fronted(self, data: bytes) -> bytes:
-        return _joined(self._front, data) if self._front else data
+    def _named(self, event: Message) -> bytes:
+        """An event under its name. It has a number as well, so none is like another."""
+        codec, front = self._codec, self._front
+        value = codec.encode_event(event)
+        data = orjson.dumps(value)
+        if front and (rest := _rest(data)) is not None:
+            data = front + rest
+        line = codec.lines.get(value[codec.discriminator]) if type(value) is dict else None
+        return b"%bdata: %b\n\n" % (codec.line(value) if line is None else line, data)
 
     def _learn(self, fields: Iterable[tuple[FieldDescriptor, Any]]) -> None:
-        said = {field.name: value for field, value in fields if field.name != self._codec.events_name}
-        if not said:
-            return
-        for name in said:
-            self._common.ClearField(name)
-        self._common.MergeFrom(self._codec.batch_class(**said))
-        self._front = self._codec.front_of(self._common)
-        self._runs.forget()
+        codec, common = self._codec, self._common
+        learned = False
+        for field, value in fields:
+            if field.name != codec.events_name:
+                common.ClearField(field.name)
+                common.MergeFrom(codec.batch_class(**{field.name: value}))
+                learned = True
+        if learned:
+            self._front = codec.front_of(common)
+            self._runs.forget()
 
 
 @cache
@@ -157,31 +185,21 @@ def _discriminator(events: FieldDescriptor, method: MethodDescriptor) -> str:
     return shape.discriminator
 
 
-def _event_line(value: Any, discriminator: str) -> bytes:
-    """The `event:` line; none for an event of no known shape that has no proper name."""
-    event = orjson.loads(orjson.dumps(value)) if isinstance(value, orjson.Fragment) else value
-    name = event.get(discriminator) if isinstance(event, dict) else None
-    # A line break would end the line and begin one of the upstream's choice.
-    return b"event: %b\n" % name.encode() if isinstance(name, str) and name.isprintable() else b""
-
-
 # Line breaks to Unicode and so to some clients (whatever reads lines of text in Python), though not to SSE.
 _ODD_BREAKS: Final = {"\u0085".encode(): rb"\u0085", "\u2028".encode(): rb"\u2028", "\u2029".encode(): rb"\u2029"}
 
 
 def _without_odd_breaks(frames: bytes) -> bytes:
     """In JSON, such a character stands in a string, where it may be written as an escape."""
-    if frames.isascii():
-        return frames
     for character, escape in _ODD_BREAKS.items():
         if character in frames:
             frames = frames.replace(character, escape)
     return frames
 
 
-def _joined(front: bytes, data: bytes) -> bytes:
-    """The object `data` with the pairs of `front` before its own; anything else as it is."""
+def _rest(data: bytes) -> bytes | None:
+    """What follows the pairs of a front in an object; None for what is none."""
     if not data.startswith(b"{"):
-        return data
+        return None
     rest = data[1:].lstrip()
-    return front + (b"" if rest == b"}" else b",") + rest
+    return rest if rest == b"}" else b"," + rest

@@ -166,9 +166,14 @@ class WireStreamCall(_WireCall, StreamCall):
     cycle, so that a dropped stream would run on until the garbage collector finds it.
     """
 
-    async def _next(self, reader: Reader | None) -> Any:
+    async def read(self, reader: Reader | None = None) -> Any:
+        """See `StreamCall.read`: nothing is told to a reader but messages."""
         del reader
-        return await self._call.read()
+        try:
+            return await self._call.read()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
 
 
 class WireUploadCall(_WireCall, grpc.aio.StreamUnaryCall[Any, Any]):

@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from trivet.kernel.http1.awaited import Awaited
 from trivet.kernel.http1.failures import BrokenError, HttpError, LateError
 
 _UNREAD_BYTES: Final = 256 * 1024
@@ -38,6 +39,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_asked",
+        "_awaited",
         "_bare",
         "_closed",
         "_drained",
@@ -85,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._asked = self._closed = self._keeps = self._paused = False
         self._bare = self._unread = 0
+        self._awaited = Awaited.NOTHING
         self._heard = self._total_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._socket: select.poll | None = None
@@ -160,12 +163,14 @@ class Connection(asyncio.Protocol):
         self._upload = self._loop.create_task(self._send(pieces, length))
         self._upload.add_done_callback(self._uploaded)
 
-    async def head(self) -> None:
+    async def head(self, besides: Awaited = Awaited.NOTHING) -> None:
         """Waits for the status and the headers. Raises HttpError."""
+        self._awaited = besides
         while not self.status:
             if self._failure is not None:
                 raise self._failure
             await self._news()
+        self._awaited = Awaited.NOTHING
 
     async def read(self) -> bytes:
         """What has come of the body, as soon as there is some; nothing at its end. Raises HttpError, when all before is read."""
@@ -219,8 +224,7 @@ class Connection(asyncio.Protocol):
     # ---- what the transport says -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not asserted: uvloop's transports only look like asyncio's.
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport)  # not asserted: uvloop's only look like asyncio's
 
     def data_received(self, data: bytes) -> None:
         if not self._asked or self.complete:
@@ -249,7 +253,8 @@ class Connection(asyncio.Protocol):
             if self._bare > _BARE_BYTES:
                 self._fail(BrokenError("too much that is no body"))
                 return
-        self._wake()
+        if self._awaited is Awaited.NOTHING or self.complete or self._paused or not self._lacks():
+            self._wake()
 
     def eof_received(self) -> None:
         self._ended(None)
@@ -327,6 +332,10 @@ class Connection(asyncio.Protocol):
             return False
         parts.clear()
         return True
+
+    def _lacks(self) -> bool:
+        """Whether what is awaited has not come."""
+        return not self._parts if self._awaited is Awaited.BEGINNING else b"content-length" in self.headers
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -76,7 +76,7 @@ class MadeCall(Exchange):
             self._taken(length)
             return
         if messages is None:
-            messages = self.messages = Window(self._loop)
+            messages = self.messages = Window()
             self.lengths = deque()
         messages.append(message)
         self.lengths.append(length)

@@ -126,17 +126,23 @@ class OwnStreamCall(OwnCall, StreamCall):
             return self._exchange.take(messages)
         return await super().__anext__()
 
-    async def _next(self, reader: Reader | None) -> Any:
+    async def read(self, reader: Reader | None = None) -> Any:
+        """See `StreamCall.read`."""
         exchange = self._exchange
-        while not (messages := exchange.messages):
-            if exchange.code is not None:
-                self._raise_for_status()
-                return grpc.aio.EOF
-            exchange.reader = reader
-            try:
-                await exchange.changed.next()
-            finally:
-                exchange.reader = None
+        try:
+            while not (messages := exchange.messages):
+                if exchange.code is not None:
+                    if exchange.locally_cancelled or exchange.code is not _OK:
+                        self._raise_for_status()
+                    return grpc.aio.EOF
+                exchange.reader = reader
+                try:
+                    await exchange.changed.next()
+                finally:
+                    exchange.reader = None
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
         return exchange.take(messages)
 
 

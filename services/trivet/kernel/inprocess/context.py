@@ -1,14 +1,14 @@
 """The handler's end of an in-process call: the context that a servicer's method gets."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import grpc
 
 from trivet.kernel.call import Call
 from trivet.kernel.codec.runs import More
-from trivet.kernel.inprocess.exchange import Exchange
+from trivet.kernel.inprocess.exchange import WINDOW, Exchange, Window
 from trivet.kernel.own_context import OwnContext
 from trivet.kernel.rpc import Behaviour, Metadata
 
@@ -30,8 +30,26 @@ class InProcessContext(OwnContext):
         self.task: asyncio.Task[Any] | None = exchange.task
         """The task that answers the call."""
 
-    def write(self, message: Any) -> Coroutine[Any, Any, None]:
-        return self._exchange.send(message)
+    async def write(self, message: Any) -> None:
+        """Hand `message` to the reader, waiting while the window is full.
+
+        Raises:
+            grpc.aio.InternalError: the call has ended, as over the wire.
+        """
+        exchange = self._exchange
+        messages = exchange.messages
+        if messages is None:
+            messages = exchange.messages = Window()
+        elif len(messages) >= WINDOW:
+            await exchange.room()
+        if exchange.code is not None:
+            raise grpc.aio.InternalError("The call has ended: nobody reads this message.")
+        if exchange.initial is None:
+            # As over the wire: with the first message it is settled that there are none.
+            exchange.initial = ()
+        messages.append(message)
+        if exchange.changed.waiters:
+            exchange.changed.notify()
 
     @property
     def more(self) -> More:
@@ -68,7 +86,8 @@ class InProcessContext(OwnContext):
         return self._exchange.metadata
 
     def time_remaining(self) -> Any:
-        return None if self._exchange.deadline is None else self._exchange.time_remaining()
+        deadline = self._exchange.deadline
+        return None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
 
     def cancelled(self) -> bool:
         return self._exchange.code is grpc.StatusCode.CANCELLED

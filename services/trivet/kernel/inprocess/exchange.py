@@ -18,14 +18,8 @@ WINDOW = 8
 """How many messages a handler may be ahead of its reader."""
 
 
-class Window(deque[Any]):
-    """The messages under way to the reader; `room` is notified when there are fewer, or when nobody will read."""
-
-    __slots__ = ("room",)
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
-        self.room = Wakeup(loop)
+Window = deque[Any]
+"""The messages under way to the reader."""
 
 
 class Exchange:
@@ -40,7 +34,7 @@ class Exchange:
         "_handler",
         "_interrupted",
         "_loop",
-        "_stalled",
+        "_room",
         "_timer",
         "callbacks",
         "changed",
@@ -90,7 +84,8 @@ class Exchange:
         self.task: asyncio.Task[Any] | None = None
         self._handler: tuple[Coroutine[Any, Any, None], Context] | None = None
         self._interrupted = False
-        self._stalled = False
+        self._room: Wakeup | None = None
+        """Notified when there are fewer messages, or nobody will read; there only while a handler waits for that."""
 
     def run(self, handler: Coroutine[Any, Any, None], context: Context) -> None:
         """Start the handler; it sees `context`, not the context variables of its caller."""
@@ -137,26 +132,13 @@ class Exchange:
         """Seconds to the deadline that the caller has set, never negative; None without one."""
         return None if self.deadline is None else max(0.0, self.deadline - self._loop.time())
 
-    async def send(self, message: Any) -> None:
-        """Hand `message` to the reader, waiting while the window is full.
-
-        Raises:
-            grpc.aio.InternalError: the call has ended, as over the wire.
-        """
-        messages = self.messages
-        if messages is None:
-            messages = self.messages = Window(self._loop)
-        while len(messages) >= WINDOW and self.code is None:
+    async def room(self) -> None:
+        """Return when the window is not full, or the call has ended."""
+        while self.messages is not None and len(self.messages) >= WINDOW and self.code is None:
             # Whoever cancels the handler, which is what waits here, ends the call.
-            self._stalled = True
-            await messages.room.next()
-        if self.code is not None:
-            raise grpc.aio.InternalError("The call has ended: nobody reads this message.")
-        if self.initial is None:
-            # As over the wire: with the first message it is settled that there are none.
-            self.initial = ()
-        messages.append(message)
-        self.changed.notify()
+            if self._room is None:
+                self._room = Wakeup(self._loop)
+            await self._room.next()
 
     def more(self, texts: list[str]) -> bool:
         """Hand further texts of the run that the last message ended with to the reader, if it waits; see `More`."""
@@ -165,9 +147,8 @@ class Exchange:
     def take(self, messages: Window) -> Any:
         """The next one of `messages`, which there is, for the reader."""
         message = messages.popleft()
-        if self._stalled:
-            self._stalled = False
-            messages.room.notify()
+        if self._room is not None:
+            self._tell_of_room()
         if self.callbacks:
             self._call_back_if_settled()
         return message
@@ -186,8 +167,8 @@ class Exchange:
             self._timer.cancel()
         if self.changed.waiters:
             self.changed.notify()
-        if self.messages is not None:
-            self.messages.room.notify()
+        if self._room is not None:
+            self._tell_of_room()
         if self.requests is not None:
             self.requests.end()
         if self.callbacks:
@@ -210,8 +191,14 @@ class Exchange:
             self.messages.clear()
         self._interrupt(grpc.StatusCode.CANCELLED, details)
         self.code, self.details = grpc.StatusCode.CANCELLED, details
-        self._call_back_if_settled()
+        if self.callbacks:
+            self._call_back_if_settled()
         return True
+
+    def _tell_of_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            room.notify()
 
     def _call_back_if_settled(self) -> None:
         if self.settled:

@@ -76,6 +76,9 @@ class ChatFlavor:
             minded.remove("stream_options")
         if self.json_schema:
             minded.remove("response_format")
+        if self.custom_tools and "tools" not in self.refused:
+            # What else is done about them, a choice among them asks for.
+            minded.remove("tools")
         object.__setattr__(self, "minded", frozenset(minded))
 
 

@@ -1,14 +1,12 @@
 """The chat completions dialect: vLLM, Ollama, llama.cpp, OpenAI itself, and every other server with that API."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import uuid4
 
-import orjson
-
-from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunk, ChatCompletionChunkBatch
+from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec.message_codec import codec_for
 from trivet.kernel.codec.runs import More, no_more
@@ -17,33 +15,26 @@ from trivet.model_service.adapters.chat_flavors import COMPATIBLE, ChatFlavor, i
 from trivet.model_service.adapters.missing_api import is_missing
 from trivet.model_service.adapters.openai_chat_events import ChunkReader
 from trivet.model_service.adapters.openai_chat_plain import plain_events
-from trivet.model_service.adapters.openai_chat_repair import ChunkRepair, as_chunk, is_whole, repair_completion
+from trivet.model_service.adapters.openai_chat_repair import as_chunk, repair_completion
 from trivet.model_service.adapters.openai_chat_request import chat_body
-from trivet.model_service.adapters.openai_chat_text import TextPieces, TextTemplate
+from trivet.model_service.adapters.openai_chat_shapes import ChunkShapes
+from trivet.model_service.adapters.openai_chat_stream import ChunkStream, Told, broken_api, error_in, split
+from trivet.model_service.adapters.openai_chat_text import TextPieces
 from trivet.model_service.adapters.openai_models import list_models
-from trivet.model_service.adapters.sse import SseEvent
-from trivet.model_service.adapters.upstream_http import DONE, UpstreamHttp
+from trivet.model_service.adapters.upstream_http import UpstreamHttp
 from trivet.model_service.domain.ports import ModelInfo, Words
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 from trivet.model_service.faces.chat_reasoning import without_seals
 
 _REQUEST: Final = codec_for(CreateChatCompletionRequest)
 _COMPLETION: Final = codec_for(ChatCompletion)
-_CHUNK: Final = codec_for(ChatCompletionChunk)
 
 _PATH = "chat/completions"
 _CHANGING = ("service_tier", "system_fingerprint")
-_HEAD = {"id": str, "created": int, "model": str, **dict.fromkeys(_CHANGING, str)}
 
 Body = dict[str, Any]
 T = TypeVar("T")
 S = TypeVar("S", covariant=True)
-
-_Split = tuple[Body, ChatCompletionChunk]
-"""What a chunk shares with the others of its stream, and the rest of it."""
-
-_Told = _Split | TextPieces
-"""What a stream says next."""
 
 
 class OpenAIChat:
@@ -66,6 +57,7 @@ class OpenAIChat:
         self._adapt = adapt
         self._merge_text = merge_text
         self._counts = flavor.counts_tokens
+        self._shapes = ChunkShapes()
 
     # ---- Dialect ---------------------------------------------------------------------------------------------------
 
@@ -87,7 +79,7 @@ class OpenAIChat:
         repair_completion(answer)
         as_chunk(answer)
         reader = ChunkReader()
-        return [*reader.read(*self._split(answer)), *reader.finish()]
+        return [*reader.read(*split(self._http, answer)), *reader.finish()]
 
     def turn_as(self, request: TurnRequest, words: Words[T]) -> AsyncGenerator[T]:
         """See `TellsTurns.turn_as`."""
@@ -125,7 +117,7 @@ class OpenAIChat:
         try:
             completion: ChatCompletion = _COMPLETION.decode(answer)
         except InvalidRequest as error:
-            raise self._broken_api(error) from error
+            raise broken_api(self._http, error) from error
         completion.model = request.model
         completion.id = completion.id or _new_id()
         completion.created = completion.created or int(time.time())
@@ -150,7 +142,7 @@ class OpenAIChat:
 
     def _vetted(self, answer: Body) -> Body:
         """The answer, which says something. Raises the error that it may be instead."""
-        if error := _error_in(answer):
+        if error := error_in(answer):
             raise self._http.error(error)
         if not answer.get("choices"):
             raise self._http.invalid("answered without a choice")
@@ -158,15 +150,16 @@ class OpenAIChat:
 
     async def _stream(self, body: Body, form: "_Form[T]", *, functions: bool = False) -> AsyncGenerator[T]:
         """Batches of repaired chunks in another form; unless it raises, every choice that began has ended when it ends."""
-        repair, template = ChunkRepair(functions=functions), TextTemplate()
-        taker = template.taker(self._more(form))
+        stream = ChunkStream(self._http, self._shapes, functions=functions, merge_text=self._merge_text)
         whole = False
-        async with aclosing(self._http.post_stream(_PATH, self._adapt(body) if self._adapt else body, taker=taker)) as batches:
-            try:
-                async for batch in batches:
-                    chunks: list[_Told] = []
+        try:
+            with await self._http.stream(_PATH, self._adapt(body) if self._adapt else body) as events:
+                events.offer(stream.taker(form.more))
+                while not events.ended:
+                    batch = events.of(await events.read())
+                    chunks: list[Told] = []
                     try:
-                        self._read(batch, repair, template, chunks)
+                        stream.read(batch, chunks)
                     except ServiceError:
                         # What came before the fault still goes out.
                         for told in form.batches(chunks):
@@ -174,75 +167,22 @@ class OpenAIChat:
                         raise
                     for told in form.batches(chunks):
                         yield told
-                    whole = repair.finished
-            except UpstreamFailed:
-                # Whatever broke after the last choice had ended: the answer is whole.
-                if not whole:
-                    raise
-        if not repair.finished:
+                    whole = stream.repair.finished
+                await events.settle()
+        except UpstreamFailed:
+            # Whatever broke after the last choice had ended: the answer is whole.
+            if not whole:
+                raise
+        if not stream.repair.finished:
             raise self._http.invalid("ended its stream early")
         for told in form.last():
             yield told
-
-    def _read(self, batch: list[SseEvent], repair: ChunkRepair, template: TextTemplate, told: list[_Told]) -> None:
-        position = 0
-        while position < len(batch):
-            if texts := template.texts(batch, position):
-                position += len(texts)
-                told.append(template.pieces(self._merged(texts)))
-                continue
-            event = batch[position]
-            position += 1
-            if event.data == DONE:
-                if repair.begun and not repair.finished:
-                    told.append(self._split(repair.closing()))
-                return
-            whole = repair.finished
-            try:
-                if event.data and repair.repair(chunk := self._chunk(event)):
-                    split = self._split(chunk)
-                    told.append(template.learn(event.data, *split) or split)
-                else:
-                    template.forget()
-            except UpstreamFailed:
-                if not whole:
-                    raise
-
-    def _merged(self, texts: list[str]) -> list[str]:
-        return ["".join(texts)] if self._merge_text else texts
-
-    def _more(self, form: "_Form[T]") -> More:
-        return (lambda texts: form.more(self._merged(texts))) if self._merge_text else form.more
-
-    def _chunk(self, event: SseEvent) -> Body:
-        try:
-            chunk = orjson.loads(event.data)
-        except orjson.JSONDecodeError as error:
-            raise self._http.invalid("sent an event that is not JSON") from error
-        if not isinstance(chunk, dict):
-            raise self._http.invalid("sent an event that is not a JSON object")
-        if fault := _error_in(chunk) or (event.event == "error" and chunk):
-            raise self._http.error(fault)
-        if is_whole(chunk):
-            as_chunk(chunk)
-        return chunk
-
-    def _split(self, chunk: Body) -> _Split:
-        head = {key: value for key, kind in _HEAD.items() if isinstance(value := chunk.pop(key, None), kind)}
-        chunk.pop("object", None)
-        try:
-            return head, _CHUNK.decode(chunk)
-        except InvalidRequest as error:
-            raise self._broken_api(error) from error
-
-    def _broken_api(self, error: InvalidRequest) -> ServiceError:
-        return self._http.invalid(f"broke its API at `{error.param}`")
 
 
 class _Form(Protocol[S]):
     """What becomes of the chunks of a stream. It is no iterator around theirs: that would cost as much as most chunks."""
 
-    def batches(self, said: Sequence[_Told]) -> Iterable[S]:
+    def batches(self, said: Sequence[Told]) -> Iterable[S]:
         """The next messages of the stream."""
         ...
 
@@ -272,15 +212,16 @@ class _Events(Generic[T]):
         self._words = words
         self._reader = ChunkReader()
 
-    def batches(self, said: Sequence[_Told]) -> Iterable[T]:
+    def batches(self, said: Sequence[Told]) -> Iterable[T]:
         """See `_Form.batches`."""
-        if len(said) == 1:
-            return self._told(list(_events(self._reader, said[0])))
-        return self._told([event for told in said for event in _events(self._reader, told)])
+        events: list[TurnEvent] = []
+        for told in said:
+            events += self._reader.texts(told.texts) if isinstance(told, TextPieces) else self._reader.read(*told)
+        return self._told(events)
 
     def last(self) -> Iterable[T]:
         """See `_Form.last`."""
-        return self._told(list(self._reader.finish()))
+        return self._told(self._reader.finish())
 
     def more(self, texts: list[str]) -> bool:
         """See `_Form.more`."""
@@ -297,11 +238,11 @@ class _Chunks:
 
     def __init__(self, model: str, more: More | None) -> None:
         self._sent: Body = {}
-        self._head: Body | None = None
+        self._heard: Body = {}
         self._model = model
         self.more = more or no_more
 
-    def batches(self, said: Sequence[_Told]) -> Iterable[ChatCompletionChunkBatch]:
+    def batches(self, said: Sequence[Told]) -> Iterable[ChatCompletionChunkBatch]:
         """See `_Form.batches`. What is new or changed begins a message: it says nothing of earlier chunks."""
         if len(said) == 1 and isinstance(pieces := said[0], TextPieces):
             # What nearly all batches are.
@@ -312,23 +253,23 @@ class _Chunks:
         """See `_Form.last`."""
         return ()
 
-    def _batches(self, said: Iterable[_Told]) -> Iterator[ChatCompletionChunkBatch]:
+    def _batches(self, said: Iterable[Told]) -> list[ChatCompletionChunkBatch]:
         batch = ChatCompletionChunkBatch()
+        batches = [batch]
         for told in said:
             if isinstance(told, TextPieces):
                 batch.chunks.append(told.chunk())
                 continue
             head, chunk = told
-            if head != self._head and (news := self._news(head)):
-                if batch.chunks:
-                    yield batch
+            if not (self._sent and head.items() <= self._heard.items()) and (news := self._news(head)):
                 batch = ChatCompletionChunkBatch(**news)
+                batches.append(batch)
             batch.chunks.append(chunk)
-        if batch.chunks:
-            yield batch
+        # Only the first may have none.
+        return batches if batches[0].chunks else batches[1:]
 
     def _news(self, head: Body) -> Body:
-        self._head = head
+        self._heard |= head
         if self._sent:
             news = {key: head[key] for key in _CHANGING if head.get(key) and head[key] != self._sent.get(key)}
         else:
@@ -340,14 +281,6 @@ class _Chunks:
                 news["created"] = int(time.time())
         self._sent |= news
         return news
-
-
-def _events(reader: ChunkReader, told: _Told) -> Iterable[TurnEvent]:
-    return reader.texts(told.texts) if isinstance(told, TextPieces) else reader.read(*told)
-
-
-def _error_in(answer: Body) -> object:
-    return answer.get("error") or (answer if answer.get("object") == "error" else None)
 
 
 def _new_id() -> str:

@@ -1,6 +1,6 @@
 """Chunks of a chat completion as the events of a turn."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final, Literal
 
 import orjson
@@ -54,80 +54,89 @@ class ChunkReader:
         self._usage: Usage | None = None
         self._tier = ""
 
-    def read(self, head: dict[str, Any], chunk: chat.ChatCompletionChunk) -> Iterator[TurnEvent]:
+    def read(self, head: dict[str, Any], chunk: chat.ChatCompletionChunk) -> list[TurnEvent]:
         """The events of a chunk. `head` holds the keys that all chunks of a stream share, as far as they came."""
+        events: list[TurnEvent] = []
         if not self._started:
             self._started = True
-            yield TurnStarted(
-                id=_text(head.get("id")),
-                model=_text(head.get("model")),
-                created=_number(head.get("created")),
-                system_fingerprint=_text(head.get("system_fingerprint")),
-            )
-        self._tier = _text(head.get("service_tier")) or self._tier
+            events.append(_started(head))
+        if "service_tier" in head:
+            self._tier = _text(head["service_tier"]) or self._tier
         if chunk.HasField("usage"):
             self._usage = _usage(chunk.usage)
         for choice in chunk.choices:
             if choice.index == 0:
-                yield from self._choice(choice)
+                self._choice(choice, events)
+        return events
 
     def texts(self, texts: list[str]) -> Iterable[TurnEvent]:
         """The events of chunks that have nothing but these texts, and are not the first."""
         said = list(filter(None, texts))
         if not said:
             return ()
-        return self._after_thoughts(TextRun(said)) if self._reasoning else (TextRun(said),)
+        if not self._reasoning:
+            return (TextRun(said),)
+        self._reasoning = False
+        return ReasoningEnded(self._details.sealed()), TextRun(said)
 
-    def finish(self) -> Iterator[TurnEvent]:
+    def finish(self) -> list[TurnEvent]:
         """The events that end the turn."""
-        if self._reasoning:
-            yield ReasoningEnded(self._details.sealed())
         reason = reason_of(self._reason)
         if reason == "stop" and self._kinds:
             # What servers say when the choice of the tool was the caller's.
             reason = "tool_calls"
-        yield TurnFinished(reason, self._usage, self._tier)
+        finished = TurnFinished(reason, self._usage, self._tier)
+        return [ReasoningEnded(self._details.sealed()), finished] if self._reasoning else [finished]
 
-    def _choice(self, choice: chat.ChatChunkChoice) -> Iterator[TurnEvent]:
+    def _choice(self, choice: chat.ChatChunkChoice, events: list[TurnEvent]) -> None:
         delta = choice.delta
         extra = orjson.loads(delta.extra) if delta.extra else {}
-        if thought := delta.reasoning_content or _text(extra.get("reasoning")):
+        if thought := delta.reasoning_content or (extra and _text(extra.get("reasoning"))):
             self._reasoning = True
-            yield ReasoningDelta(thought)
-        if self._details.add([orjson.loads(raw) for raw in delta.reasoning_details]):
+            events.append(ReasoningDelta(thought))
+        if delta.reasoning_details and self._details.add([orjson.loads(raw) for raw in delta.reasoning_details]):
             self._reasoning = True
-        for event in self._answer(choice, extra):
-            yield from self._after_thoughts(event)
+        if answer := self._answer(choice, extra):
+            if self._reasoning:
+                self._reasoning = False
+                events.append(ReasoningEnded(self._details.sealed()))
+            events += answer
         self._reason = choice.finish_reason or self._reason
 
-    def _after_thoughts(self, event: TurnEvent) -> Iterator[TurnEvent]:
-        if self._reasoning:
-            self._reasoning = False
-            yield ReasoningEnded(self._details.sealed())
-        yield event
-
-    def _answer(self, choice: chat.ChatChunkChoice, extra: dict[str, Any]) -> Iterator[TurnEvent]:
+    def _answer(self, choice: chat.ChatChunkChoice, extra: dict[str, Any]) -> list[TurnEvent]:
         delta = choice.delta
+        events: list[TurnEvent] = []
         logprobs = tuple(map(_logprob, choice.logprobs.content.tokens)) if choice.HasField("logprobs") else ()
         if delta.content or logprobs:
-            yield TextDelta(delta.content, logprobs)
+            events.append(TextDelta(delta.content, logprobs))
         if delta.refusal:
-            yield RefusalDelta(delta.refusal)
-        for annotation in _annotations(extra):
-            yield AnnotationAdded(_flat(annotation))
+            events.append(RefusalDelta(delta.refusal))
+        if extra:
+            events += [AnnotationAdded(_flat(annotation)) for annotation in _annotations(extra)]
         for call in delta.tool_calls:
-            yield from self._call(call)
+            self._call(call, events)
+        return events
 
-    def _call(self, call: chat.ChatToolCallDelta) -> Iterator[TurnEvent]:
+    def _call(self, call: chat.ChatToolCallDelta, events: list[TurnEvent]) -> None:
         if call.index not in self._kinds:
             kind: Literal["function", "custom"] = "custom" if call.HasField("custom") else "function"
             name = call.custom.name or call.function.name
             if not name:
                 raise UpstreamFailed("The provider sent a tool call without a name.")
             self._kinds[call.index] = kind
-            yield ToolCallStarted(call.index, call.id, name, kind)
+            events.append(ToolCallStarted(call.index, call.id, name, kind))
         if text := call.custom.input or call.function.arguments:
-            yield ToolCallDelta(call.index, text)
+            events.append(ToolCallDelta(call.index, text))
+
+
+def _started(head: dict[str, Any]) -> TurnStarted:
+    find = head.get
+    return TurnStarted(
+        id=_text(find("id")),
+        model=_text(find("model")),
+        created=_number(find("created")),
+        system_fingerprint=_text(find("system_fingerprint")),
+    )
 
 
 def _logprob(token: chat.TokenLogprob | chat.TopLogprob) -> TokenLogprob:

@@ -15,12 +15,14 @@ import orjson
 class ChunkRepair:
     """Repairs the chunks of one stream, in place. `functions`: the request was in the older form with `functions`.
 
-    `begun` says whether there was a choice yet, `finished` whether there was one and each has its finish reason.
+    `begun` says whether there was a choice yet, `finished` whether there was one and each has its finish reason, `single` whether there
+    was none but the first.
     """
 
     def __init__(self, *, functions: bool = False) -> None:
         self.begun = False
         self.finished = False
+        self.single = True
         self._functions = functions
         self._choices: dict[int, _Choice] = {}
         self._going = 0
@@ -31,6 +33,20 @@ class ChunkRepair:
         if isinstance(given, list):
             chunk["choices"] = list(filter(self._wanted, given))
         return not given or bool(chunk["choices"]) or bool(chunk.get("usage"))
+
+    def passed(self, call: int | None = None, call_id: str | None = None, *, finishes: bool) -> bool:
+        """A piece of the single answer has come that is known, repaired; False, and nothing has happened, if here it may need another.
+
+        It goes on with that `call`, if with any, by the index that it has already, or begins it under this id.
+        """
+        choice = self._choices.get(0) or _Choice()
+        if call is not None and not choice.takes(call, call_id):
+            return False
+        self._choices[0] = choice
+        choice.begun, choice.finished = True, finishes
+        self.begun, self.finished = True, finishes
+        self._going = 0 if finishes else 1
+        return True
 
     def closing(self) -> dict[str, Any]:
         """The chunk that a server left out which said that it is done, without a finish reason."""
@@ -52,6 +68,7 @@ class ChunkRepair:
             return True
         state = self._choices.get(index)
         if state is None:
+            self.single = index == 0 and not self._choices
             state = self._choices[index] = _Choice()
             self.begun, self.finished = True, False
             self._going += 1
@@ -68,7 +85,7 @@ class _Choice:
 
     def __init__(self) -> None:
         self.finished = False
-        self._begun = False
+        self.begun = False
         self._calls = 0
         self._by_id: dict[str, int] = {}
         self._by_index: dict[int, int] = {}
@@ -77,8 +94,8 @@ class _Choice:
         delta = choice["delta"] = choice.get("delta") or {}
         if isinstance(delta, dict):
             delta.pop("role", None)
-            if not self._begun:
-                self._begun = True
+            if not self.begun:
+                self.begun = True
                 delta["role"] = "assistant"
             if isinstance(delta.get("content"), list):
                 _flatten(delta)
@@ -89,6 +106,16 @@ class _Choice:
                     self._call(call)
         reason = choice["finish_reason"] = choice.get("finish_reason") or None
         self.finished = reason is not None
+
+    def takes(self, call: int, call_id: str | None) -> bool:
+        """Whether a known piece goes on with a call, or begins the next one, by the index that it has here as well."""
+        if call_id is None:
+            return self._by_index.get(call) == call
+        if not call_id or call_id in self._by_id or call != self._calls:
+            return False
+        self._by_id[call_id] = self._by_index[call] = call
+        self._calls += 1
+        return True
 
     def finish(self) -> str:
         self.finished = True

@@ -43,7 +43,8 @@ class TextTemplate:
     """Learns how the chunks of one stream look that only add text to its first answer, and reads those that look so."""
 
     def __init__(self) -> None:
-        self._before = b""
+        self.before = b""
+        """What stands before the text; empty while nothing has been learned."""
         self._after = b""
         self._head: object = None
         self._opening = b""
@@ -54,7 +55,7 @@ class TextTemplate:
 
     def texts(self, events: list[SseEvent], start: int) -> list[str]:
         """The texts of the events from `start` on, up to the first one that looks different."""
-        before, after = self._before, self._after
+        before, after = self.before, self._after
         if not before:
             return []
         first, last, least = len(before), -len(after), len(before) + len(after)
@@ -72,7 +73,7 @@ class TextTemplate:
         """The texts of bytes that are nothing but whole events of that look, as they come; none, if they are anything else."""
         opening, closing = self._opening, self._closing
         if (
-            not self._before
+            not self.before
             or not data.startswith(opening)
             or not data.endswith(closing)
             or len(data) < len(opening) + len(closing)
@@ -102,14 +103,26 @@ class TextTemplate:
         """
         is_same, self._head = head == self._head, head
         self._failures += not self._fits
-        self._before, self._fits = b"", True
-        if self._failures < _MOST_FAILURES and _only_adds_text(chunk) and self._cut(data, chunk) and is_same:
+        self.before, self._fits = b"", True
+        if self._failures < _MOST_FAILURES and only_adds_text(chunk) and self._cut(data, chunk) and is_same:
             return self.pieces([chunk.choices[0].delta.content])
         return None
 
+    def resume(self, before: bytes, after: bytes, head: object, like: ChatCompletionChunk) -> bool:
+        """Take note of a chunk of text that is known to look so; whether its head has been told, so that it may be one of the pieces."""
+        is_same, self._head = head == self._head, head
+        self.before, self._after = before, after
+        self._opening, self._closing = b"data: " + before, after + b"\n\n"
+        self._chunk, self._fits = like, True
+        return is_same
+
+    def pass_by(self, head: object) -> None:
+        """Take note of a chunk that is known not to be one of text."""
+        self._head, self.before, self._fits = head, b"", True
+
     def forget(self) -> None:
         """What came now was no chunk of text."""
-        self._before, self._fits = b"", True
+        self.before, self._fits = b"", True
 
     def _cut(self, data: bytes, chunk: ChatCompletionChunk) -> bool:
         place = _CONTENT.search(data)
@@ -119,19 +132,14 @@ class TextTemplate:
         # Only if that was the text, and not some other string under a key of that name.
         if _content(orjson.loads(before + orjson.dumps(_PROBE) + after)) != _PROBE:
             return False
-        self._before, self._after, self._fits = before, after, False
+        self.before, self._after, self._fits = before, after, False
         self._opening, self._closing = b"data: " + before, after + b"\n\n"
         # Its own object: pieces that were read by an earlier template still have that one's.
-        self._chunk = ChatCompletionChunk()
-        self._chunk.CopyFrom(chunk)
-        choice = self._chunk.choices[0]
-        choice.delta.ClearField("content")
-        if not choice.extra and not choice.delta.extra:
-            self._chunk.ClearField("choices")
+        self._chunk = beside_text(chunk)
         return True
 
 
-def _only_adds_text(chunk: ChatCompletionChunk) -> bool:
+def only_adds_text(chunk: ChatCompletionChunk) -> bool:
     """Whether a chunk adds text to the first answer and tells nothing else, but for what any other may repeat."""
     choices = chunk.choices
     if len(choices) != 1:
@@ -142,19 +150,32 @@ def _only_adds_text(chunk: ChatCompletionChunk) -> bool:
     if not delta.HasField("content") or delta.HasField("role") or choice.HasField("finish_reason"):
         return False
     return (
-        _has_only(chunk, "choices", "extra")
-        and _has_only(choice, "delta", "extra")
-        and _has_only(delta, "content", "extra")
-        and _tells_nothing(choice.extra)
-        and _tells_nothing(delta.extra)
+        has_only(chunk, "choices", "extra")
+        and has_only(choice, "delta", "extra")
+        and has_only(delta, "content", "extra")
+        and tells_nothing(choice.extra)
+        and tells_nothing(delta.extra)
     )
 
 
-def _has_only(message: Message, *names: str) -> bool:
-    return all(field.name in names for field, _ in message.ListFields())
+def beside_text(chunk: ChatCompletionChunk) -> ChatCompletionChunk:
+    """What a chunk that only adds text says beside it."""
+    like = ChatCompletionChunk()
+    like.CopyFrom(chunk)
+    choice = like.choices[0]
+    choice.delta.ClearField("content")
+    if not choice.extra and not choice.delta.extra:
+        like.ClearField("choices")
+    return like
 
 
-def _tells_nothing(extra: str) -> bool:
+def has_only(message: Message, *names: str) -> bool:
+    """Whether no other fields of a message are set."""
+    return set(names).issuperset([field.name for field, _ in message.ListFields()])
+
+
+def tells_nothing(extra: str) -> bool:
+    """Whether the keys that no field stands for are none, or null."""
     return not extra or all(value is None for value in orjson.loads(extra).values())
 
 

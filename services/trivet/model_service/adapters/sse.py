@@ -49,12 +49,15 @@ class SseParser:
             return [_made(("", data[6:-2]))]
         if data and (self._after_cr or b"\r" in data):
             data = self._with_plain_newlines(data)
-        if not self._ends_an_event(data):
+        if b"\n\n" not in data and not self._ends_across(data):
             self._keep(data)
             return []
-        *blocks, rest = b"".join((*self._pieces, data)).split(b"\n\n")
-        self._pieces, self._size = [], 0
-        self._keep(rest)
+        if self._pieces:
+            data = b"".join((*self._pieces, data))
+            self._pieces, self._size = [], 0
+        *blocks, rest = data.split(b"\n\n")
+        if rest:
+            self._keep(rest)
         return self._events(blocks)
 
     def close(self) -> list[SseEvent]:
@@ -87,9 +90,9 @@ class SseParser:
         self._after_cr = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _ends_an_event(self, data: bytes) -> bool:
-        across = data.startswith(b"\n") and bool(self._pieces) and self._pieces[-1].endswith(b"\n")
-        return across or b"\n\n" in data
+    def _ends_across(self, data: bytes) -> bool:
+        """Whether the end of an event began before `data`."""
+        return data.startswith(b"\n") and bool(self._pieces) and self._pieces[-1].endswith(b"\n")
 
     def _keep(self, data: bytes) -> None:
         self._size += len(data)
@@ -104,12 +107,17 @@ class SseParser:
             blocks[0] = blocks[0].removeprefix(_BOM)
         if any(map(self._limit.__lt__, map(len, blocks))):
             raise UpstreamFailed("The provider sent an event that is too large.")
-        return list(filter(None, map(_event, blocks)))
+        events = []
+        for block in blocks:
+            # What nearly all of them are is not worth a call.
+            if block.startswith(b"data: ") and b"\n" not in block:
+                events.append(_made(("", block[6:])))
+            elif (event := _event(block)) is not None:
+                events.append(event)
+        return events
 
 
 def _event(block: bytes) -> SseEvent | None:
-    if block.startswith(b"data: ") and b"\n" not in block:
-        return _made(("", block[6:]))
     name = b""
     data: list[bytes] = []
     for line in block.split(b"\n"):

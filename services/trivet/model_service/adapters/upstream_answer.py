@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 import orjson
 
 from trivet.kernel.errors import ServiceError
+from trivet.kernel.http1.awaited import Awaited
 from trivet.kernel.http1.coding import Read, decoded
 from trivet.kernel.http1.connection import Connection
 from trivet.kernel.http1.failures import HttpError
@@ -58,11 +59,11 @@ class UpstreamAnswer:
         if isinstance(error, HttpError):
             raise self._errors.from_failure(error) from error
 
-    async def begin(self) -> None:
+    async def begin(self, besides: Awaited = Awaited.NOTHING) -> None:
         """Waits for the head. Raises the typed error for whatever else comes, or a status other than 2xx, and ends the call then."""
         begun = False
         try:
-            await self._connection.head()
+            await self._connection.head(besides)
             if not 200 <= self._connection.status < 300:
                 raise await self._refusal()
             self._take_head()

@@ -6,7 +6,6 @@ whatever is the same at each call is made once (`services/trivet/model_service/a
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,24 +13,21 @@ from urllib.parse import urlsplit
 import orjson
 
 from trivet.kernel.errors import ServiceError
+from trivet.kernel.http1.awaited import Awaited
 from trivet.kernel.http1.connection import Patience
 from trivet.kernel.http1.failures import HttpError
 from trivet.kernel.http1.origin import Origin
 from trivet.kernel.http1.request import merged
-from trivet.model_service.adapters.sse import SseEvent, SseParser
+from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upload_body import UploadBody
 from trivet.model_service.adapters.upstream_answer import UpstreamAnswer, UpstreamLimits
 from trivet.model_service.adapters.upstream_errors import UpstreamErrors
+from trivet.model_service.adapters.upstream_events import DONE, OneEvent, UpstreamEvents
 from trivet.model_service.adapters.upstream_site import Asked, Authorize, Endpoint, Locate, Sign, Site, as_named, bearer
 from trivet.model_service.domain.attempts import connect_seconds
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-_DATA_OF: Final = itemgetter(1)
 _EVENTS: Final = "text/event-stream"
-
-
-DONE: Final = b"[DONE]"
-"""The data of the event that ends a stream of chat chunks."""
 
 
 def is_done(event: SseEvent) -> bool:
@@ -80,7 +76,8 @@ class UpstreamHttp:
 
     async def post_json(self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str] = _NO_HEADERS) -> dict[str, Any]:
         """The JSON object that answers `body`; `body` may hold raw JSON as `orjson.Fragment`."""
-        with await self._ask(Asked("POST", path, _model(body)), orjson.dumps(body), headers) as answer:
+        asked = Asked("POST", path, _model(body))
+        with await self._ask(asked, orjson.dumps(body), headers, besides=Awaited.WHOLE) as answer:
             return await answer.json_object()
 
     async def post_stream(
@@ -91,31 +88,39 @@ class UpstreamHttp:
         is_last: Callable[[SseEvent], bool] | None = None,
         whole: str = "choices",
         headers: Mapping[str, str] = _NO_HEADERS,
-        taker: Callable[[bytes], bool] | None = None,
     ) -> AsyncGenerator[list[SseEvent]]:
         """The events that answer `body`, in batches of what was ready together.
 
         The batch that holds the event for which `is_last` is true, or without that `[DONE]`, is the last one. Read on to the end of the iterator
         then: that gives the connection back for the next call instead of closing it. An upstream that answers in one
         piece all the same, which something under the key `whole` tells, gives one event with the whole answer.
-
-        `taker` is offered bytes that begin where an event does, as soon as they come; of what it takes, there are no events here.
         """
-        with await self._ask(Asked("POST", path, _model(body), _EVENTS), orjson.dumps(body), headers) as answer:
-            if answer.content_type == "application/json":
-                yield [await self._in_one_piece(answer, whole)]
-                return
-            parser = SseParser(self._limits.max_event_bytes)
-            if taker is not None:
-                answer.offer(parser.before(taker))
-            while data := await answer.read():
-                if events := parser.feed(data):
-                    yield events
-                    if any(map(is_last, events)) if is_last is not None else DONE in map(_DATA_OF, events):
-                        await answer.settle()
-                        return
-            if events := parser.close():
-                yield events
+        with await self.stream(path, body, is_last=is_last, whole=whole, headers=headers) as events:
+            while not events.ended:
+                if batch := events.of(await events.read()):
+                    yield batch
+            await events.settle()
+
+    async def stream(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        is_last: Callable[[SseEvent], bool] | None = None,
+        whole: str = "choices",
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> UpstreamEvents:
+        """The same, for who wants no iterator below its own."""
+        answer = await self._ask(
+            Asked("POST", path, _model(body), _EVENTS), orjson.dumps(body), headers, besides=Awaited.BEGINNING
+        )
+        if answer.content_type != "application/json":
+            return UpstreamEvents(answer, self._limits.max_event_bytes, is_last)
+        try:
+            return OneEvent(answer, await self._in_one_piece(answer, whole))
+        except BaseException as error:
+            answer.__exit__(type(error), error, error.__traceback__)
+            raise
 
     async def stream_bytes(self, path: str, body: Mapping[str, Any], *, accept: str) -> AsyncGenerator[bytes]:
         """The bytes that answer `body`, of the media type `accept`, in the pieces that they come in."""
@@ -159,8 +164,10 @@ class UpstreamHttp:
         body: bytes | None,
         headers: Mapping[str, str] = _NO_HEADERS,
         upload: UploadBody | None = None,
+        *,
+        besides: Awaited = Awaited.NOTHING,
     ) -> UpstreamAnswer:
-        """The answer, whose head has come and is good. An `upload` follows behind `body`."""
+        """The answer, whose head has come and is good, and what is awaited `besides`. An `upload` follows behind `body`."""
         # A request whose connection breaks is never sent again here, though it may have met a connection that was being closed:
         # nobody knows whether the upstream has read it. That is a failed attempt, and the route says what follows.
         try:
@@ -185,7 +192,7 @@ class UpstreamHttp:
         if upload is not None:
             connection.upload(upload.pieces(), upload.length)
         answer = UpstreamAnswer(connection, self._errors, self._limits)
-        await answer.begin()
+        await answer.begin(besides)
         return answer
 
     async def _located(self) -> Site:

@@ -20,9 +20,9 @@ class Ending:
     def __init__(self) -> None:
         self.fail: Callable[[ServiceError], list[ResponseEvent]] | None = None
 
-    def told(self, error: ServiceError, *, begun: bool) -> ResponseEventBatch:
-        """The last events of a stream that has broken. Raises the error where nobody has seen a first one."""
-        if not begun or self.fail is None:
+    def told(self, error: ServiceError) -> ResponseEventBatch:
+        """The last events of a stream that has broken. Raises the error where nobody makes its events."""
+        if self.fail is None:
             raise error
         return ResponseEventBatch(events=self.fail(error))
 

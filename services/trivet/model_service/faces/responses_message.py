@@ -23,7 +23,6 @@ class MessageOutput(OutputItem):
         self._message = self.item.message
         self._part: content.ContentPart | None = None
         self._text: list[str] = []
-        self._says_text = False
         self._index = -1
 
     def feed(self, event: TurnEvent) -> None:
@@ -55,9 +54,10 @@ class MessageOutput(OutputItem):
             if self._part.WhichOneof("kind") == kind:
                 return
             self._end_part()
-        self._part = self._message.content.parts.parts.add()
+        parts = self._message.content.parts.parts
+        self._part = parts.add()
         getattr(self._part, kind).SetInParent()
-        self._index, self._says_text = len(self._parts) - 1, kind == "output_text"
+        self._index, self.says_text = len(parts) - 1, kind == "output_text"
         self._add("content_part_added").part.CopyFrom(self._part)
 
     def _end_part(self) -> None:
@@ -74,7 +74,7 @@ class MessageOutput(OutputItem):
             done.text = whole
             done.logprobs.extend(self._part.output_text.logprobs)
         self._add("content_part_done").part.CopyFrom(self._part)
-        self._part, self._says_text = None, False
+        self._part, self.says_text = None, False
 
     def _tell_delta(self, event: TextDelta) -> None:
         self._text.append(event.text)
@@ -83,10 +83,6 @@ class MessageOutput(OutputItem):
         if event.logprobs and self._part is not None:
             said.logprobs.extend(map(logprob_of, event.logprobs))
             self._part.output_text.logprobs.extend(said.logprobs)
-
-    @property
-    def says_text(self) -> bool:
-        return self._says_text
 
     def tell(self, texts: Sequence[str]) -> None:
         self._text += texts
@@ -107,8 +103,8 @@ class MessageOutput(OutputItem):
         said.annotation.CopyFrom(annotation)
 
     def _add(self, kind: str) -> Any:
-        said = super()._add(kind)
-        said.content_index = self._index
+        said = self._telling.add(kind)
+        said.item_id, said.output_index, said.content_index = self.item_id, self.output_index, self._index
         return said
 
 

@@ -33,22 +33,16 @@ class OutputItem:
         self.item = item
         self.item_id = item_id
         self.output_index = -1
+        """Where it is opened in the output; before that, nowhere."""
+        self.says_text = False
+        """Whether the next piece of text goes on where the last one ended, so that `tell` may tell it."""
         self.waiting: list[TurnEvent] = []
         self.ended = False
-
-    @property
-    def is_open(self) -> bool:
-        return self.output_index >= 0
 
     @property
     def can_end(self) -> bool:
         """Whether nothing more has to come, so that the item may be closed when another one waits."""
         return True
-
-    @property
-    def says_text(self) -> bool:
-        """Whether the next piece of text goes on where the last one ended, so that `tell` may tell it."""
-        return False
 
     def tell(self, texts: Sequence[str]) -> None:
         """Tell more of a text, in one event."""

@@ -145,7 +145,7 @@ class ResponseRenderer:
         if not self._queue:
             return
         first = self._queue[0]
-        if not first.is_open:
+        if first.output_index < 0:
             first.open(len(self.response.output))
         for event in first.waiting:
             first.feed(event)

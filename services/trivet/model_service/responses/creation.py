@@ -1,7 +1,6 @@
 """Creates responses: asked for, made, and kept as their requests say."""
 
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
 from typing import Any, Protocol
 
 from trivet.kernel.codec.runs import More
@@ -69,9 +68,12 @@ class Creation:
         """The events of the response, but for what `more` takes; those of one in the background are followed as they are kept."""
         shown = Shown.asked(request.include)
         plan = await self._planner.plan(request, owner)
-        async with aclosing(await self._batches(plan, more)) as batches:
+        batches = await self._batches(plan, more)
+        try:
             async for batch in batches:
                 yield shown.batch(batch)
+        finally:
+            await batches.aclose()
 
     async def _queued(self, plan: Plan) -> Response:
         # Later nobody would be there to be told what is wrong with the request.

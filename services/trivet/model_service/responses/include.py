@@ -15,7 +15,6 @@ REASONING: Final = "reasoning.encrypted_content"
 
 _WITH_ITEM: Final = frozenset({"output_item_added", "output_item_done"})
 _WITH_RESPONSE: Final = BEGINNINGS | ENDS
-_WITH_ANY: Final = _WITH_ITEM | _WITH_RESPONSE
 
 
 def check_include(include: Iterable[str]) -> None:
@@ -63,7 +62,9 @@ class Shown:
         if self._all:
             return batch
         for event in batch.events:
-            if event.WhichOneof("event") in _WITH_ANY and _has_hidden(_items_of(event)):
+            kind = event.WhichOneof("event")
+            has_items = kind in _WITH_ITEM or (kind in _WITH_RESPONSE and getattr(event, kind).response.output)
+            if has_items and _has_hidden(_items_of(event)):
                 return _hidden(batch)
         return batch
 

@@ -1,7 +1,7 @@
 """One call on its way through the targets of its model."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -85,6 +85,13 @@ class Attempts:
             self._going = Course(self._targets, self._log.options.retry, self._draw)
         return self._going
 
+    @property
+    def _is_last(self) -> bool:
+        """Whether nothing is left to do if the attempt fails."""
+        if self._going is None and len(self._targets) == 1 and not self._log.options.retry:
+            return self._target.retry.attempts <= 1
+        return self._course.is_last
+
     # ---- an answer in one piece ------------------------------------------------------------------------------------
 
     async def in_time(self, answer: Awaitable[T]) -> T:
@@ -95,28 +102,31 @@ class Attempts:
     def answered(self, answer: object) -> None:
         """Take note of an answer. Raises the error that it tells of where something else could still be tried."""
         self._log.usage, self.fault = told_by(answer)
-        if self.fault is not None and not self._course.is_last:
+        if self.fault is not None and not self._is_last:
             raise self.fault
 
     # ---- a stream --------------------------------------------------------------------------------------------------
 
-    async def begin(self, messages: AsyncGenerator[T]) -> list[T]:
+    def begin(self, messages: AsyncGenerator[T]) -> Coroutine[Any, Any, list[T]]:
         """The first messages of the target's stream: as far as they have to be there before the caller may be given any.
 
         While something else could still be tried, that is up to what the model says.
         """
-        timeouts = self._target.timeouts
-        first = _deadline(timeouts.first_token, self._log.options.first_token_timeout)
-        at_once = self._course.is_last and first is None
-        deadline = _sooner(first, self._deadline)
-        if deadline is None and timeouts.connect is None:
-            return await self._held(messages, at_once=at_once)
-        async with self._until(deadline):
-            return await self._held(messages, at_once=at_once)
+        timeouts, asked = self._target.timeouts, self._log.options.first_token_timeout
+        if timeouts.first_token is None and asked is None and not self.is_bounded:
+            return self._held(messages, at_once=self._is_last)
+        return self._held_in_time(messages, _deadline(timeouts.first_token, asked))
 
     def rest(self, messages: AsyncGenerator[T]) -> AsyncGenerator[T]:
         """What comes after the first messages, within the bounds of the attempt; the same iterator where it has none."""
         return messages if self._deadline is None else self._each_in_time(messages, self._deadline)
+
+    async def close(self, rest: AsyncGenerator[T], messages: AsyncGenerator[T]) -> None:
+        """Close what came after the first messages, and all of them."""
+        await rest.aclose()
+        if rest is not messages:
+            # What nobody has begun to read closes nothing of what it reads from.
+            await messages.aclose()
 
     def passed(self, message: object) -> None:
         """Take note of a message of a stream."""
@@ -133,11 +143,15 @@ class Attempts:
         async for message in messages:
             held.append(message)
             self.passed(message)
-            if self.fault is not None and not self._course.is_last:
+            if self.fault is not None and not self._is_last:
                 raise self.fault
             if at_once or self._first_token is not None:
                 break
         return held
+
+    async def _held_in_time(self, messages: AsyncGenerator[T], first: _Deadline | None) -> list[T]:
+        async with self._until(_sooner(first, self._deadline)):
+            return await self._held(messages, at_once=self._is_last and first is None)
 
     async def _each_in_time(self, messages: AsyncGenerator[T], deadline: _Deadline) -> AsyncGenerator[T]:
         while True:
@@ -160,8 +174,9 @@ class Attempts:
             self._health.served(attempt.target, Sample(self._log.now(), self._first_token, pace))
 
     def broke(self, error: ServiceError) -> None:
-        """The target failed when its caller had been given something: nothing else can be tried."""
+        """The target failed when its caller had been given something: nothing else can be tried, and nothing was served."""
         self._ended(error)
+        self.fault = None
 
     async def failed(self, error: ServiceError) -> None:
         """The target failed: wait for the next attempt. Raises what the caller is to be told where there is none."""

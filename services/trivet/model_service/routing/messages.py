@@ -31,7 +31,7 @@ def has_content(message: object) -> bool:
         case ChatCompletionChunkBatch():
             return any(map(_says_something, message.chunks))
         case ResponseEventBatch():
-            return any(event.WhichOneof("event") not in _FRAME for event in message.events)
+            return not _FRAME.issuperset([event.WhichOneof("event") for event in message.events])
         case MessageEventBatch():
             return any(not _is_frame(event) for event in message.events)
         case _:
@@ -43,22 +43,22 @@ def told_by(message: object) -> Told:
     return _TOLD.get(type(message), _told_by_another)(message)
 
 
-def without_usage(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch:
-    """The chunks as a caller gets them who did not ask for the usage. Changes the message."""
+def without_usage(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch | None:
+    """The chunks as a caller gets them who did not ask for the usage; None where nothing is left. Changes the message."""
     for chunk in batch.chunks:
         if chunk.HasField("usage"):
             return _cleared(batch)
     return batch
 
 
-def _cleared(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch:
+def _cleared(batch: ChatCompletionChunkBatch) -> ChatCompletionChunkBatch | None:
     for index in reversed(range(len(batch.chunks))):
         chunk = batch.chunks[index]
         if chunk.HasField("usage"):
             chunk.ClearField("usage")
             if not chunk.ByteSize():
                 del batch.chunks[index]
-    return batch
+    return batch if batch.chunks else None
 
 
 # ---- whether it has begun ----------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -96,32 +95,50 @@ class Router:
         self._ended(log, attempts.fault)
         return answer
 
-    async def stream(self, operation: str, model: str, asking: Callable[[Target], AsyncGenerator[T]]) -> AsyncGenerator[T]:
+    async def stream(
+        self,
+        operation: str,
+        model: str,
+        asking: Callable[[Target], AsyncGenerator[T]],
+        shown: Callable[[T], T | None] | None = None,
+        broken: Callable[[ServiceError], T] | None = None,
+    ) -> AsyncGenerator[T]:
         """The answer as it comes, all of it from one target. Closing the iterator ends the call.
 
-        While another attempt could still be made, nothing is passed on before the model says something.
+        While another attempt could still be made, nothing is passed on before the model says something. `shown` tells what the caller
+        gets of a message that has been noted, None for nothing; `broken` what it gets in place of an error once it has a message.
+        They are asked here, because each iterator around this one would cost as much as it.
         """
         log = CallLog(operation, model, stream=True, clock=self._clock, rpc=current_call.get())
+        failure: ServiceError | None = None
         try:
             attempts, providers = self._attempts(log, model)
             messages, begun = await _begun(attempts, providers, asking)
-            async with aclosing(messages), aclosing(attempts.rest(messages)) as rest:
+            rest = attempts.rest(messages)
+            try:
                 if log.rpc is not None:
                     await log.rpc.announce(log.headers())
                 for message in begun:
-                    yield message
-                try:
-                    async for message in rest:
-                        attempts.passed(message)
-                        yield message
-                except ServiceError as error:
-                    attempts.broke(error)
+                    if (told := message if shown is None else shown(message)) is not None:
+                        yield told
+                async for message in rest:
+                    attempts.passed(message)
+                    if (told := message if shown is None else shown(message)) is not None:
+                        yield told
+            except ServiceError as error:
+                attempts.broke(error)
+                if broken is None:
                     raise
+                failure = error
+            finally:
+                await attempts.close(rest, messages)
             attempts.served()
         except BaseException as error:
             self._ended(log, error)
             raise
-        self._ended(log, attempts.fault)
+        self._ended(log, failure or attempts.fault)
+        if failure is not None and broken is not None:
+            yield broken(failure)
 
     def _attempts(self, log: CallLog, model: str) -> tuple[Attempts, Mapping[str, Provider]]:
         """The attempts of a call, in the order that suits it now, and the providers of its targets."""

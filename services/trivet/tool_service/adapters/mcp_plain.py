@@ -17,6 +17,7 @@ import httpx2
 from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_NAME_HEADER, encode_header_value, mcp_param_headers
 
 from trivet.kernel.errors import InvalidRequest
+from trivet.kernel.http1.awaited import Awaited
 from trivet.kernel.http1.coding import decoded
 from trivet.kernel.http1.connection import Connection, Patience
 from trivet.kernel.http1.failures import HttpError, LateError
@@ -260,7 +261,7 @@ class _Call:
         self._connection = connection = self._site.free() or await self._calls.connected(self._site)
         connection.start(head, body)
         self._sent = True
-        await connection.head()
+        await connection.head(Awaited.WHOLE)
         status, headers = connection.status, connection.headers
         read = decoded(connection.read, headers.get(b"content-encoding", b""))
         if read is None:
