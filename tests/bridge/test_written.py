@@ -56,6 +56,19 @@ async def test_an_answer_is_one_write_and_waits_for_a_client_that_does_not_read(
     await preparing
 
 
+async def test_answers_in_company_leave_right_after_one_another() -> None:
+    steps: list[str] = []
+
+    async def answering(name: str) -> None:
+        writer = Writer()
+        steps.append(f"{name} is here")
+        await Whole(b"{}", {}, has_company=True).prepare(request(writer))
+        steps.append(f"{name} has left" if writer.written else f"{name} is lost")
+
+    await asyncio.gather(answering("one"), answering("another"))
+    assert steps == ["one is here", "another is here", "one has left", "another has left"]
+
+
 async def test_to_a_client_that_has_left_nothing_is_written() -> None:
     writer = Writer()
     writer.closing = True

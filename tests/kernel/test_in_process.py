@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_server
-from trivet.kernel.call import Call
+from trivet.kernel.call import Call, current_call
 from trivet.kernel.inprocess.context import InProcessContext
 from trivet.kernel.inprocess.exchange import Exchange
 from trivet.kernel.rpc import Context
@@ -72,6 +72,28 @@ async def test_a_handler_runs_in_the_task_of_a_caller_who_only_waits_for_it() ->
         stub, here = ProbeStub(channel), str(id(asyncio.current_task()))
         assert (await stub.Echo(StringValue())).value == here
         assert (await stub.Echo(StringValue(), timeout=60)).value != here
+
+
+async def test_a_call_has_company_where_others_ran_before_it_or_before_the_one_that_it_is_made_for() -> None:
+    class Telling(Probe):
+        stub: ProbeStub
+
+        async def Echo(self, request: StringValue, context: Context) -> StringValue:
+            call = current_call.get()
+            assert call is not None
+            if request.value == "nested":
+                return StringValue(value=f"nested {call.has_company}")
+            return StringValue(value=f"{call.has_company}, {(await self.stub.Echo(StringValue(value='nested'))).value}")
+
+    probe = Telling()
+    async with serving(add_probe_to_server, probe) as channel:
+        probe.stub = stub = ProbeStub(channel)
+        assert (await stub.Echo(StringValue())).value == "False, nested False"
+        other = stub.Wait(StringValue())
+        async with asyncio.timeout(30):
+            await probe.entered.wait()
+            assert (await stub.Echo(StringValue())).value == "True, nested True"
+        other.cancel()
 
 
 async def test_a_caller_whose_call_somebody_else_cancels_is_not_cancelled_itself() -> None:

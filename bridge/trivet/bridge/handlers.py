@@ -137,7 +137,7 @@ class Gateway:
 
     def _answer(self, request: Request, rpc: Rpc, call: Any, seen: int) -> Awaitable[Reply]:
         if not rpc.descriptor.server_streaming:
-            return _whole(rpc, call)
+            return _whole(rpc, call, has_company=len(self._calls) > 1)
         if rpc.response_codec is None:
             return binary.respond(request, call)
         return sse.respond(request, sse.Events(call, stream_codec(rpc.descriptor), seen), self._settings)
@@ -177,7 +177,7 @@ class Gateway:
         return caller
 
 
-async def _whole(rpc: Rpc, call: Any) -> Reply:
+async def _whole(rpc: Rpc, call: Any, *, has_company: bool) -> Reply:
     begun = time.perf_counter()
     answer = await call
     told = headers.told(await initial_pairs(call))
@@ -191,7 +191,7 @@ async def _whole(rpc: Rpc, call: Any) -> Reply:
     timing = told.get("server-timing")
     told["server-timing"] = f"{timing}, {total}" if timing else total
     told["Content-Type"] = content_type
-    return Whole(content, told)
+    return Whole(content, told, has_company=has_company)
 
 
 async def _body(request: Request, seconds: float) -> dict[str, Any]:

@@ -26,9 +26,11 @@ class Whole:
     status: Final = 200
     prepared: Final = False
 
-    def __init__(self, content: bytes, headers: dict[str, str]) -> None:
+    def __init__(self, content: bytes, headers: dict[str, str], *, has_company: bool = False) -> None:
+        """`has_company` says that other requests are answered at the same time."""
         self.headers = headers
         self.keep_alive = False
+        self._has_company = has_company
         self._content = content
 
     async def prepare(self, request: Request) -> None:
@@ -40,9 +42,10 @@ class Whole:
         if stays != is_latest:
             headers["Connection"] = "keep-alive" if stays else "close"
         head = _head(headers, is_latest=is_latest)
-        # Answers that the same turn of the loop has brought as far leave together, right after one another: who reads several of them
-        # is woken by the first, which costs more than to write it, and is awake for the others.
-        await asyncio.sleep(0)
+        if self._has_company:
+            # Answers that the same turn of the loop brings as far leave right after one another: who reads several of them is woken
+            # by the first, which costs more than to write it, and is awake for the others.
+            await asyncio.sleep(0)
         writer = request.answering
         transport = writer.transport
         if transport is None or transport.is_closing():

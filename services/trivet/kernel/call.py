@@ -31,6 +31,7 @@ class Call:
     `principal` names the key that was used, None before authentication and for infrastructure; who has judged the key in this
     process hands it over with the call. `deadline` is in the loop's time, None if there is none. `parent` is the running call of
     this process that made this one, None where it came over the wire or from a face; `in_process` tells the two apart.
+    `has_company` says that others ran when it began, or when the one that it is made for did.
     `ended` says that nothing runs for this call any more; until then `endings` are what is to be done when it has.
 
     For the chain alone: `task` is what runs the call, `timer` what cancels that at the deadline, `expired` says that it has.
@@ -48,6 +49,7 @@ class Call:
         "endings",
         "evicted",
         "expired",
+        "has_company",
         "in_process",
         "infrastructure",
         "metadata",
@@ -71,6 +73,7 @@ class Call:
         self.deadline: float | None = None
         self.parent: Call | None = getattr(context, "parent", None)
         self.in_process: bool = getattr(context, "in_process", False)
+        self.has_company = False
         self.task: asyncio.Task[Any] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.expired = False

@@ -62,6 +62,7 @@ class Chain:
             started = time.perf_counter()
             call = Call(method, request, context, infrastructure=infrastructure)
             current_call.set(call)
+            call.has_company = bool(self._running) if call.parent is None else call.parent.has_company
             call.task = self._running[call] = getattr(context, "task", None) or _this_task()
             name(call)
             try:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from trivet.kernel.call import current_call
 from trivet.kernel.errors import ServiceError
 from trivet.kernel.http1.awaited import Awaited
 from trivet.kernel.http1.connection import Patience
@@ -179,9 +180,10 @@ class UpstreamHttp:
                 head += site.headers(headers)
             if self._sign is not None:
                 head += site.headers(self._sign(asked.method, site.url(asked), {"Content-Type": asked.content_type}, body or b""))
-            # Calls that the same turn of the loop has brought as far are sent together, right after one another: the first wakes an
-            # upstream that sleeps, which costs more than to write to it, and the others find it awake.
-            await asyncio.sleep(0)
+            if (call := current_call.get()) is not None and call.has_company:
+                # Calls that the same turn of the loop brings as far are sent right after one another: the first wakes an upstream that
+                # sleeps, which costs more than to write to it, and the others find it awake.
+                await asyncio.sleep(0)
             connection = site.origin.free(surely=True) or await site.origin.open(self._connect_seconds())
         except HttpError as error:
             raise self._errors.from_failure(error) from error
