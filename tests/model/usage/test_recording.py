@@ -63,14 +63,14 @@ def lost(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 async def test_a_burst_is_stored_whole_in_few_transactions(unsteady: UnsteadyUsage) -> None:
     recorder = recorder_of(unsteady)
-    for _ in range(2000):
+    for _ in range(2048):
         recorder.finished(call(usage=Usage(1, 0, 1)))
 
     await recorder.flush()
 
     totals = (await unsteady.store.usage(UsageQuery())).totals
-    assert (totals.calls, totals.cost) == (2000, Decimal("0.000002"))
-    assert unsteady.batches == [500] * 4
+    assert (totals.calls, totals.cost) == (2048, Decimal("0.000002048"))
+    assert unsteady.batches == [512] * 4
     await recorder.aclose()
 
 

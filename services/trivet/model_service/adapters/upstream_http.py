@@ -180,11 +180,12 @@ class UpstreamHttp:
                 head += site.headers(headers)
             if self._sign is not None:
                 head += site.headers(self._sign(asked.method, site.url(asked), {"Content-Type": asked.content_type}, body or b""))
-            if (call := current_call.get()) is not None and call.has_company:
+            if has_company := (call := current_call.get()) is not None and call.has_company:
                 # Calls that the same turn of the loop brings as far are sent right after one another: the first wakes an upstream that
                 # sleeps, which costs more than to write to it, and the others find it awake.
                 await asyncio.sleep(0)
-            connection = site.origin.free(surely=True) or await site.origin.open(self._connect_seconds())
+            # Where a turn has passed, the loop has looked just now which connections have ended.
+            connection = site.origin.free(surely=not has_company) or await site.origin.open(self._connect_seconds())
         except HttpError as error:
             raise self._errors.from_failure(error) from error
         if body is None or upload is not None:

@@ -26,7 +26,9 @@ time."""
 _RETRY_SECONDS: Final = 1.0
 """Between two tries while the store is away."""
 
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 512
+"""A multiple of the rows that a statement inserts at most: each statement hands the interpreter over and waits to get it back."""
+
 _LONGEST_NAME: Final = 256
 _COUNTS: Final = attrgetter(*(field.name for field in fields(Usage)))
 _MOST_TOKENS: Final = 10**12

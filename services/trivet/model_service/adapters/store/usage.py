@@ -81,7 +81,7 @@ def _row(record: UsageRecord, flag: Callable[[bool], int]) -> Row:
     first = call.first_token_seconds
     return (
         record.id,
-        round(call.started * 1000),
+        int(call.started * 1000),
         encoded(call.principal),
         call.operation,
         encoded(call.model),
@@ -90,8 +90,8 @@ def _row(record: UsageRecord, flag: Callable[[bool], int]) -> Row:
         encoded(call.upstream_model),
         call.status,
         flag(call.stream),
-        round(call.total_seconds * _MILLION),
-        None if first is None else round(first * _MILLION),
+        int(call.total_seconds * _MILLION),
+        None if first is None else int(first * _MILLION),
         *(_UNTOLD if call.usage is None else _TOKENS_OF(call.usage)),
         None if record.cost is None else min(to_pico(record.cost), _MOST_PICO),
         flag(record.unpriced),
