@@ -19,7 +19,7 @@ HEAD: Final = {"id": str, "created": int, "model": str, "service_tier": str, "sy
 
 _PAIR: Final = rb'"(?:id|model|service_tier|system_fingerprint)"\s*:\s*"[^"\\\x00-\x1f]*"|"created"\s*:\s*[1-9][0-9]{0,14}'
 _START: Final = re.compile(rb'\{(?:\s*(?:%b|"object"\s*:\s*"chat\.completion\.chunk")\s*,)+' % _PAIR)
-_SAID: Final = re.compile(rb'"(?:content|arguments|id)"\s*:\s*("(?:[^"\\]|\\.)*")')
+_SAID: Final = re.compile(rb'"(?:content|arguments|id)"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _PROBE: Final = orjson.dumps("\0")
 _MOST_BYTES: Final = 512
 _MOST_REMEMBERED: Final = 64
