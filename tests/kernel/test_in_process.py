@@ -126,6 +126,16 @@ async def test_a_call_that_nobody_waits_for_begins_all_the_same() -> None:
         call.cancel()
 
 
+async def test_a_call_whose_caller_awaits_it_at_once_begins_with_that_and_not_before() -> None:
+    probe = Probe()
+    async with serving(add_probe_to_server, probe) as channel:
+        asking: Any = channel.unary_unary(f"/{SERVICE}/Metadata")
+        call = asking(StringValue(), metadata=(("x-request-id", "one"),), awaited=True)
+        await asyncio.sleep(0)
+        assert not probe.metadata
+        assert (await call).value == "one"
+
+
 async def test_a_call_that_is_dropped_before_it_began_never_does() -> None:
     probe = Probe()
     async with serving(add_probe_to_server, probe) as channel:

@@ -98,7 +98,8 @@ class Gateway:
         return self._travelling.metadata(given, key, request.id)
 
     def call(self, rpc: Rpc, message: Message | None, sent: headers.Metadata, principal: str | None = None) -> Any:
-        """The running call of an RPC, without a message where that is a stream to be written; whoever asks for it ends it, too.
+        """The call of an RPC, without a message where that is a stream to be written; whoever asks for it ends it, too. One that has
+        one message and one answer begins when that is awaited.
 
         `principal` is whose key it is made with, if that was judged just now: in this process it is not judged again. `interrupt`
         cancels the call.
@@ -108,7 +109,7 @@ class Gateway:
         if caller.bounds_itself:
             timeout = None
         if caller.in_process:
-            call = caller.call(message, metadata=sent, timeout=timeout, principal=principal)
+            call = caller.call(message, metadata=sent, timeout=timeout, principal=principal, awaited=True)
         else:
             call = caller.call(message, metadata=sent, timeout=timeout)
         self._calls.add(call)

@@ -93,11 +93,13 @@ class InProcessChannel(grpc.aio.Channel):
         *,
         principal: str | None = None,
         driven: bool = False,
+        awaited: bool = False,
     ) -> Exchange:
         """Start a call of `method`; a `RequestStream` is a request that is still to come.
 
         `principal` is the name of the key that the call is made with, where the caller has just judged it: it is not judged again.
-        `driven`: its reader will do nothing else than wait for the answer, and may drive the handler.
+        `driven`: its reader will do nothing else than wait for the answer, and may drive the handler. `awaited`: and it does so at
+        once, so that nothing else need start the handler.
 
         Raises:
             grpc.aio.UsageError: the channel is closed.
@@ -123,7 +125,7 @@ class InProcessChannel(grpc.aio.Channel):
         handler, context = serve(behaviour, request, exchange, principal), self._context.copy()
         if driven:
             exchange.deadline = None if parent is None else parent.deadline
-            exchange.run_soon(handler, context)
+            exchange.hand_over(handler, context, at_once=awaited)
         else:
             exchange.run(handler, context)
         return exchange
@@ -141,9 +143,12 @@ class _UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         timeout: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
         principal: str | None = None,
+        awaited: bool = False,
         **_: Any,
     ) -> OwnUnaryCall:
-        return OwnUnaryCall(self._channel.begin(self._method, request, timeout, metadata, principal=principal, driven=True))
+        return OwnUnaryCall(
+            self._channel.begin(self._method, request, timeout, metadata, principal=principal, driven=True, awaited=awaited)
+        )
 
 
 class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):

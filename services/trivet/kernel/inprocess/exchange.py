@@ -91,10 +91,11 @@ class Exchange:
         """Start the handler; it sees `context`, not the context variables of its caller."""
         self.task = self._loop.create_task(handler, context=context)
 
-    def run_soon(self, handler: Coroutine[Any, Any, None], context: Context) -> None:
-        """Start the handler in the next turn of the loop, unless the reader drives it before that."""
+    def hand_over(self, handler: Coroutine[Any, Any, None], context: Context, *, at_once: bool) -> None:
+        """Leave the handler to the reader to drive; if it does not do so `at_once`, it is started in the next turn of the loop."""
         self._handler = handler, context
-        self._loop.call_soon(self._run_undriven)
+        if not at_once:
+            self._loop.call_soon(self._run_undriven)
 
     def _run_undriven(self) -> None:
         unstarted, self._handler = self._handler, None
