@@ -97,9 +97,12 @@ async def test_the_running_tool_is_left_too(shape: Shape, asking: Asking, face: 
 async def test_a_deadline_that_passes_ends_the_upstream_call(shape: Shape, asking: Asking) -> None:
     shape.upstream.play(asyncio.Event())
 
-    status, body = await shape.post(asking.path, asking.body, headers={"x-trivet-request-timeout": "300"})
+    for milliseconds in (300, 1_000, 3_000, 10_000):
+        status, body = await shape.post(asking.path, asking.body, headers={"x-trivet-request-timeout": str(milliseconds)})
+        assert (status, body["error"]["code"]) == (408, "request_timeout")
+        if shape.upstream.requests:
+            break  # the machine was quick enough for the call to come as far
 
-    assert (status, body["error"]["code"]) == (408, "request_timeout")
     await shape.upstream.until(lambda: shape.upstream.abandoned == 1)
 
 
