@@ -9,12 +9,14 @@ from bench.targets.portkey import Portkey
 from bench.targets.smg import Smg
 from bench.targets.target import Target
 from bench.targets.tensorzero import TensorZero
-from bench.targets.trivet import FourProcesses, OneProcess
+from bench.targets.trivet import FourProcesses, Merged, OneProcess, Unrecorded
 
 FIELD: Sequence[Target] = (
     Floor(),
     OneProcess(),
     FourProcesses(),
+    Merged(),
+    Unrecorded(),
     Smg(),
     TensorZero(),
     Ferrogw(),

@@ -66,6 +66,28 @@ class OneProcess(Target):
         return Program([self._program, "serve", part, "--config", str(file)])
 
 
+class Merged(OneProcess):
+    """With `merge_text`: texts that come in the same moment go on as one."""
+
+    name = "trivet-merged"
+    agents: ClassVar[tuple[Face, ...]] = ()
+
+    def programs(self, site: Site) -> Sequence[Program]:
+        config = configuration(site)
+        config["providers"][0]["merge_text"] = True
+        return [self._serve(site, "all", config)]
+
+
+class Unrecorded(OneProcess):
+    """Without a record of each call's usage."""
+
+    name = "trivet-unrecorded"
+    agents: ClassVar[tuple[Face, ...]] = ()
+
+    def programs(self, site: Site) -> Sequence[Program]:
+        return [self._serve(site, "all", configuration(site, usage={"record": False}))]
+
+
 class FourProcesses(OneProcess):
     """`trivet serve model`, `tool`, `agent` and `bridge`, with gRPC over Unix sockets between them, as it is on one machine."""
 
