@@ -11,7 +11,7 @@ from trivet.kernel.errors import InvalidRequest, ServiceError, UnsupportedParame
 from trivet.kernel.tools.headers import registered_headers
 from trivet.model.v1.response_tool_mcp_pb2 import McpTool, McpToolFilter
 from trivet.model.v1.response_tool_pb2 import Tool
-from trivet.model_service.faces.unknown_keys import unknown_keys
+from trivet.model_service.faces.unknown_keys import may_hold_unknown_keys, unknown_keys
 from trivet.model_service.faces.walk import joined, walk
 from trivet.tool.v1.tool_pb2 import ServerRef
 from trivet.tool.v1.tool_pb2 import Tool as ServerTool
@@ -124,6 +124,8 @@ def _refuse_unsupported(given: McpTool, param: str) -> None:
     if given.allowed_callers and "direct" not in given.allowed_callers:
         where = f"{param}.allowed_callers"
         raise UnsupportedParameter(f"There are no other callers here: '{where}' needs 'direct'.", where)
+    if not may_hold_unknown_keys(given):
+        return
     for message, path in walk(given):
         for name in unknown_keys(message):
             where = joined(param, joined(path, name))
