@@ -1,12 +1,11 @@
 """The conversation of a response with its model: the turns that it takes, and what becomes of the calls in them."""
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import aclosing
 from typing import Any, Final
 
 from trivet.kernel.codec.runs import without_runs
 from trivet.kernel.loop import ToolCall
-from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_item_mcp_pb2 import McpApprovalRequest, McpCall
 from trivet.model.v1.response_item_pb2 import FunctionCall, Item
 from trivet.model.v1.response_pb2 import Response
@@ -42,16 +41,20 @@ _FOR_THE_CALLER: Final = frozenset(
 )
 """Items that the caller has to answer before the model can go on."""
 
+_NO_STEPS: Final = RecordedSteps()
+
 
 class ResponseConversation:
     """Asks the model for turn after turn, and gathers what it says in the assembly; a `Conversation` of the loop.
 
-    What `steps` has is not done again: an interrupted turn is asked for anew, and calls that it records are gone on with.
-    `ending` is how the response ends when the loop has.
+    What `steps` has is not done again: an interrupted turn is asked for anew, and calls that it records are gone on with. Where it is
+    None, nobody keeps steps, and none are made. `ending` is how the response ends when the loop has.
     """
 
-    def __init__(self, turns: ModelTurns, plan: Plan, assembly: Assembly, tools: Toolset, steps: RecordedSteps) -> None:
+    def __init__(self, turns: ModelTurns, plan: Plan, assembly: Assembly, tools: Toolset, steps: RecordedSteps | None) -> None:
         self.ending = Response(status="completed")
+        self.keeps_steps = steps is not None
+        steps = steps or _NO_STEPS
         self.finished: dict[str, McpCall] = dict(steps.calls)
         self.to_run: dict[str, McpCall] = {}
         self._turns = turns
@@ -110,9 +113,14 @@ class ResponseConversation:
 
     # ---- for its turns ---------------------------------------------------------------------------------------------
 
-    def ask(self, request: CreateResponseRequest) -> AsyncGenerator[Iterable[ResponseEvent]]:
+    def ask(self, request: CreateResponseRequest) -> AsyncGenerator[ResponseEventBatch]:
         """What the model says to `request`, as events of its own."""
-        return _events(self._turns, request, _begun(self._told), whole_calls=self._plan.told.background)
+        return self._turns.stream(request, _begun(self._told))
+
+    @property
+    def has_whole_calls(self) -> bool:
+        """Whether calls of the caller's are only told when they are complete."""
+        return self._plan.told.background
 
     def splice(self) -> TurnSplice:
         """Fits a turn into the response, but for calls that are made here."""
@@ -243,17 +251,22 @@ class ModelTurn:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """See `Turn.batches`; the calls are recorded before they are made."""
-        splice = self._conversation.splice()
-        async with aclosing(self._conversation.ask(self._request)) as said:
-            async for events in said:
+        conversation = self._conversation
+        splice = conversation.splice()
+        held = WholeCalls() if conversation.has_whole_calls else None
+        said = conversation.ask(self._request)
+        try:
+            async for batch in said:
+                events = batch.events if held is None else held.pass_on(without_runs(batch, "events").events)
                 if passed := splice.pass_on(events):
                     yield passed
-        recorded = self._conversation.end_turn(splice)
+        finally:
+            await said.aclose()
+        recorded = conversation.end_turn(splice)
         if recorded is not None:
-            following = CallsTurn(self._conversation, recorded, is_new=True)
-            async with aclosing(following.batches()) as batches:
-                async for batch in batches:
-                    yield batch
+            following = CallsTurn(conversation, recorded, is_new=True)
+            for told in following.begin():
+                yield told
             self.calls, self.is_last = following.calls, following.is_last
 
 
@@ -269,7 +282,12 @@ class CallsTurn:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """See `Turn.batches`."""
-        if self._is_new:
+        for told in self.begin():
+            yield told
+
+    def begin(self) -> Iterator[Batch]:
+        """What `batches` gives, for who has nothing to wait for."""
+        if self._is_new and self._conversation.keeps_steps:
             yield self._turn.step()
         self.calls, events = self._conversation.begin_calls(self._turn)
         if events:
@@ -287,15 +305,6 @@ class CallBox:
         """See `ToolBox.call`."""
         finished = self._conversation.finished.get(call.id)
         return finished or await self._tools.call(self._conversation.to_run[call.id])
-
-
-async def _events(
-    turns: ModelTurns, request: CreateResponseRequest, told: Response, *, whole_calls: bool
-) -> AsyncGenerator[Iterable[ResponseEvent]]:
-    held = WholeCalls() if whole_calls else None
-    async with aclosing(turns.stream(request, told)) as batches:
-        async for batch in batches:
-            yield batch.events if held is None else held.pass_on(without_runs(batch, "events").events)
 
 
 class WholeCalls:

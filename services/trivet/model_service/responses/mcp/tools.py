@@ -30,7 +30,7 @@ from trivet.model.v1.response_item_mcp_pb2 import (
 )
 from trivet.model.v1.response_tool_pb2 import FunctionTool, Tool
 from trivet.model_service.faces.responses_tools import namespaced
-from trivet.model_service.responses.mcp.servers import LabelledServer, read_servers
+from trivet.model_service.responses.mcp.servers import LabelledServer
 from trivet.tool.v1.tool_pb2 import Tool as ServerTool
 from trivet.tool.v1.tool_pb2 import ToolContent, ToolResult
 
@@ -56,17 +56,18 @@ class McpTools:
     def __init__(self, stub: ToolStub) -> None:
         self._stub = stub
 
-    async def open(self, tools: Sequence[Tool], known: Mapping[str, McpListTools]) -> "Toolset":
-        """The MCP tools among the `tools` of a request.
+    async def open(
+        self, tools: Sequence[Tool], servers: Sequence[LabelledServer], known: Mapping[str, McpListTools]
+    ) -> "Toolset":
+        """The MCP tools among the `tools` of a request, of which these are the `servers`.
 
         A server that cannot be asked now keeps the tools under which the conversation knows it (`known`, by label), or
         else has none.
 
         Raises:
-            InvalidRequest, UnsupportedParameter: a server is described wrongly.
+            InvalidRequest: ToolService finds fault with how a server is described.
             AddressRefused, McpServerNotFound: a server may not be reached, or there is none.
         """
-        servers = read_servers(tools)
         return Toolset(self._stub, tools, await self._listings(servers, known))
 
     async def _listings(self, servers: Sequence[LabelledServer], known: Mapping[str, McpListTools]) -> Sequence[Listing]:
