@@ -103,11 +103,14 @@ class Runs:
     def __init__(self, event: Descriptor) -> None:
         shape = shape_of(event)
         held = {"": event}
-        self._oneof = ""
+        self.oneof = ""
+        """What tells the kind of an event, where there are several."""
         if isinstance(shape, UnionShape):
-            self._oneof = shape.oneof
+            self.oneof = shape.oneof
             held = {member.name: member.message for member in shape.members if member.value is Value.MESSAGE}
         self._by_member = {name: run for name, message in held.items() if (run := _run_in(message)) is not None}
+        self.kinds = frozenset(self._by_member)
+        """The kinds of events that may be runs: members of `oneof`, or "" where all events are of one kind."""
         only = self._by_member.get("")
         self.only = only.name if only is not None else ""
         """The field that makes an event a run, where all are of one kind."""
@@ -119,7 +122,7 @@ class Runs:
 
     def found_in(self, event: Any) -> tuple[Any, _Run] | None:
         """The message in `event` that has a run, and its field; None if this is a single event."""
-        name = event.WhichOneof(self._oneof) if self._oneof else ""
+        name = event.WhichOneof(self.oneof) if self.oneof else ""
         run = self._by_member.get(name)
         if run is None:
             return None
@@ -155,7 +158,7 @@ class Runs:
 
     def holder(self, event: Any) -> Any:
         """The message that has the run of an event, or would have one."""
-        return getattr(event, event.WhichOneof(self._oneof)) if self._oneof else event
+        return getattr(event, event.WhichOneof(self.oneof)) if self.oneof else event
 
 
 _Frame = Callable[[Message], bytes]
@@ -254,10 +257,12 @@ class RunFrames:
         self.added += len(texts)
         return self._going(texts, first)
 
-    def of(self, event: Message, frame: _Frame) -> bytes:
+    def of(self, event: Any, frame: _Frame) -> bytes:
         """The frames of an event, of each that it stands for."""
         runs = self._runs
-        found = None if runs.only and not getattr(event, runs.only) else runs.found_in(event)
+        # Most are no runs: that is seen here, without a call.
+        may_be = getattr(event, runs.only) if runs.only else runs.kinds and event.WhichOneof(runs.oneof) in runs.kinds
+        found = runs.found_in(event) if may_be else None
         self.added = 0
         if found is None:
             self.count += 1
