@@ -28,7 +28,7 @@ _TEXTS: Final = frozenset({"reasoning_text", "summary_text", "text"})
 Role = Literal["system", "developer", "user", "assistant"]
 
 
-def read_input(given: pb.ResponseInput) -> Iterator[Entry]:
+def read_input(given: pb.ResponseInput) -> list[Entry]:
     """The conversation that an input is; ids, statuses and phases, which say nothing to a model, are left out.
 
     Raises:
@@ -36,9 +36,8 @@ def read_input(given: pb.ResponseInput) -> Iterator[Entry]:
         InvalidRequest: an item lacks what it is about.
     """
     if given.WhichOneof("kind") == "text":
-        yield Message("user", (Text(given.text),), param="input")
-    for index, item in enumerate(given.items.items):
-        yield _entry(item, f"input[{index}]")
+        return [Message("user", (Text(given.text),), param="input")]
+    return [_entry(item, f"input[{index}]") for index, item in enumerate(given.items.items)]
 
 
 def _entry(item: pb.Item, param: str) -> Entry:

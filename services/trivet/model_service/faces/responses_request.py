@@ -111,7 +111,7 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         asked |= _reasoning(request.reasoning)
     if "extra" in given or "prompt_cache_retention" in given:
         asked["extra"] = dict(_extra(request))
-    return TurnRequest(upstream_model, tuple(_conversation(request)), stream, names=_NAMES, **asked)
+    return TurnRequest(upstream_model, _conversation(request), stream, names=_NAMES, **asked)
 
 
 def _optional(message: Any, field: str) -> Any:
@@ -174,13 +174,11 @@ def _instructions(request: pb.CreateResponseRequest) -> Message:
     return Message("system", (Text(request.instructions),), param="instructions")
 
 
-def _conversation(request: pb.CreateResponseRequest) -> Iterator[Entry]:
-    if request.instructions:
-        yield _instructions(request)
-    entries = tuple(read_input(request.input))
+def _conversation(request: pb.CreateResponseRequest) -> tuple[Entry, ...]:
+    entries = read_input(request.input)
     if not entries:
         raise InvalidRequest("Missing required parameter: 'input'.", "input")
-    yield from entries
+    return (_instructions(request), *entries) if request.instructions else tuple(entries)
 
 
 def _text_format(form: config.TextFormat) -> TextFormat | None:

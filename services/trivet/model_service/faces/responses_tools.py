@@ -70,6 +70,8 @@ def read_choice(choice: pb.ToolChoice, tools: Sequence[Tool]) -> ToolChoice:
 def namespaced(tools: Sequence[pb.Tool]) -> dict[str, tuple[str, str]]:
     """The name that a model is told for each tool in a namespace -> the namespace and the tool's own name."""
     spaces = [tool.namespace for tool in tools if tool.HasField("namespace")]
+    if not spaces:
+        return {}
     return {
         flat_name(space.name, name): (space.name, name)
         for space in spaces

@@ -120,7 +120,8 @@ class ResponseMaker:
         tools = await self._open(plan, servers, known)
         listing = ListingShow(assembly, tools.listings, known)
         conversation = ResponseConversation(self._turns, plan, assembly, tools, steps)
-        begun = [*assembly.begin(), *conversation.close_interrupted(), *listing.events()]
+        closing = conversation.close_interrupted() if taken_up else ()
+        begun = [*assembly.begin(), *closing, *listing.events()]
         conversation.allow(allowed)
         if begun and (taken_up or conversation.begins_with_calls):
             yield begun

@@ -154,10 +154,16 @@ class ResponseConversation:
         done = self._done()
         if self._going_on is not turn:
             self._show = CallShow(self._assembly, turn.items, done)
-        self.finished |= {item.mcp_call.id: item.mcp_call for item in turn.items if item.mcp_call.status == "failed"}
-        left = [item.mcp_call for item in turn.items if item.HasField("mcp_call") and item.mcp_call.id not in done]
-        self.to_run = {call.id: call for call in left}
-        return [ToolCall(call.id, call.name, call.arguments) for call in left], self._show.advance()
+        self.to_run = {}
+        calls: list[ToolCall] = []
+        for item in turn.items:
+            call = item.mcp_call
+            if call.status == "failed":
+                self.finished[call.id] = call
+            if item.HasField("mcp_call") and call.id not in done:
+                self.to_run[call.id] = call
+                calls.append(ToolCall(call.id, call.name, call.arguments))
+        return calls, self._show.advance()
 
     # ---- what is inside --------------------------------------------------------------------------------------------
 
@@ -191,14 +197,17 @@ class ResponseConversation:
         return {call_id(item) for item in self._assembly.response.output}
 
     def _record(self, calls: Iterable[Item], said: Response) -> RecordedTurn:
-        made = list(map(self._item, (call.function_call for call in calls)))
-        items = sorted(made, key=lambda item: item.HasField("mcp_approval_request"))
-        asks = any(item.HasField("mcp_approval_request") for item in items)
-        withheld = {item.function_call.call_id for item in calls}
+        made: list[Item] = []
+        asking: list[Item] = []
+        withheld: set[str] = set()
+        for call in calls:
+            item = self._item(call.function_call)
+            (asking if item.HasField("mcp_approval_request") else made).append(item)
+            withheld.add(call.function_call.call_id)
         for_caller = any(_is_for_the_caller(item) and item.function_call.call_id not in withheld for item in said.output)
         response = self._assembly.response
         usage = response.usage if response.HasField("usage") else None
-        return RecordedTurn(self._number, items, asks or for_caller, len(response.output), usage)
+        return RecordedTurn(self._number, made + asking, bool(asking) or for_caller, len(response.output), usage)
 
     def _item(self, call: FunctionCall) -> Item:
         label, name = self._tools.origin(call.name)
@@ -222,7 +231,7 @@ class ResponseConversation:
     def _request(self) -> CreateResponseRequest | None:
         """The request of the next turn; None if the response has no tokens left for it."""
         output = self._assembly.response.output
-        more = [item for index, item in enumerate(output) if index not in self._left_out]
+        more = [item for index, item in enumerate(output) if index not in self._left_out] if self._left_out else output[:]
         request = turn_request(self._plan, more, self._tools.names)
         del request.tools[:]
         request.tools.extend(self._tools.definitions())

@@ -56,8 +56,10 @@ class CallShow:
     """
 
     def __init__(self, assembly: Assembly, items: Sequence[Item], done: Collection[str] = ()) -> None:
-        left = ((item, call_id(item)) for item in items)
-        self._waiting = deque((item, ItemShow(assembly, name)) for item, name in left if name not in done)
+        self._waiting: deque[tuple[Item, ItemShow]] = deque()
+        for item in items:
+            if (name := call_id(item)) not in done:
+                self._waiting.append((item, ItemShow(assembly, name)))
         self._finished: dict[str, Item] = {}
 
     def finish(self, call: McpCall) -> _Events:

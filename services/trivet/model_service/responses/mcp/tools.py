@@ -1,7 +1,7 @@
 """The MCP tools of one response: listed, named for the model, and called through ToolService."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,6 +104,7 @@ class Toolset:
         ]
         self._offered = wire_names(keys, taken=set(_own_names(tools)))
         self._wires = {(key.server, key.tool): name for name, key in self._offered.items()}
+        self._definitions: list[Tool] | None = None
 
     @classmethod
     def none(cls, tools: Sequence[Tool]) -> "Toolset":
@@ -125,7 +126,9 @@ class Toolset:
 
     def definitions(self) -> list[Tool]:
         """The tools of the request, with functions in the place of its servers."""
-        found: list[Tool] = []
+        if self._definitions is not None:
+            return self._definitions
+        found = self._definitions = []
         for tool in self._given:
             if not tool.HasField("mcp"):
                 found.append(tool)
@@ -165,7 +168,10 @@ class Toolset:
 
     def _find(self, label: str, name: str) -> tuple[Listing | None, ServerTool | None]:
         listing = self._by_label.get(label)
-        return listing, next((tool for tool in listing.tools if tool.name == name), None) if listing else None
+        for tool in listing.tools if listing is not None else ():
+            if tool.name == name:
+                return listing, tool
+        return listing, None
 
     def _definition(self, server: LabelledServer, tool: ServerTool) -> Tool:
         what = filter(None, (server.given.server_description, tool.description or tool.title))
@@ -206,8 +212,7 @@ def _from_definition(tool: McpToolDefinition) -> ServerTool:
     )
 
 
-def _own_names(tools: Iterable[Tool]) -> list[str]:
-    tools = list(tools)
+def _own_names(tools: Sequence[Tool]) -> list[str]:
     named = [tool.function.name or tool.custom.name for tool in tools]
     return [*filter(None, named), *namespaced(tools)]
 
