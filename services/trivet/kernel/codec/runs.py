@@ -4,7 +4,7 @@ A model's text comes in hundreds of pieces that differ in nothing but a few char
 strings: to make, to send and to write that costs a small part of what as many events do.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
@@ -257,12 +257,24 @@ class RunFrames:
         self.added += len(texts)
         return self._going(texts, first)
 
+    def of_all(self, events: Iterable[Any], frame: _Frame) -> bytes:
+        """The frames of these events, as `of` writes them."""
+        runs, written = self._runs, []
+        for event in events:
+            if not runs.kinds or (runs.oneof and event.WhichOneof(runs.oneof) not in runs.kinds):
+                # Of a kind that is never a run.
+                self.added = 0
+                self.count += 1
+                self._going = None
+                written.append(frame(event))
+            else:
+                written.append(self.of(event, frame))
+        return b"".join(written)
+
     def of(self, event: Any, frame: _Frame) -> bytes:
         """The frames of an event, of each that it stands for."""
         runs = self._runs
-        # Most are no runs: that is seen here, without a call.
-        may_be = getattr(event, runs.only) if runs.only else runs.kinds and event.WhichOneof(runs.oneof) in runs.kinds
-        found = runs.found_in(event) if may_be else None
+        found = None if runs.only and not getattr(event, runs.only) else runs.found_in(event)
         self.added = 0
         if found is None:
             self.count += 1

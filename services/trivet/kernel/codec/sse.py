@@ -117,14 +117,8 @@ class EventStream:
         if not events:
             return b""
         self._last = batch
-        frame, of = self._named if self._codec.discriminator else self._frame, self._runs.of
-        if len(events) == 1:
-            frames = of(events[0], frame)
-        else:
-            written = []
-            for event in events:
-                written.append(of(event, frame))  # noqa: PERF401 - a comprehension is a call more, for each message
-            frames = b"".join(written)
+        frame = self._named if self._codec.discriminator else self._frame
+        frames = self._runs.of(events[0], frame) if len(events) == 1 else self._runs.of_all(events, frame)
         return frames if frames.isascii() else _without_odd_breaks(frames)
 
     def of_run(self, batch: Message) -> bytes | None:

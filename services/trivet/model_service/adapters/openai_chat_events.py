@@ -96,7 +96,11 @@ class ChunkReader:
             events.append(ReasoningDelta(thought))
         if delta.reasoning_details and self._details.add([orjson.loads(raw) for raw in delta.reasoning_details]):
             self._reasoning = True
-        if answer := self._answer(choice, extra):
+        says = delta.content or delta.refusal or extra or choice.HasField("logprobs")
+        answer = self._answer(choice, extra) if says else []
+        for call in delta.tool_calls:
+            self._call(call, answer)
+        if answer:
             if self._reasoning:
                 self._reasoning = False
                 events.append(ReasoningEnded(self._details.sealed()))
@@ -113,8 +117,6 @@ class ChunkReader:
             events.append(RefusalDelta(delta.refusal))
         if extra:
             events += [AnnotationAdded(_flat(annotation)) for annotation in _annotations(extra)]
-        for call in delta.tool_calls:
-            self._call(call, events)
         return events
 
     def _call(self, call: chat.ChatToolCallDelta, events: list[TurnEvent]) -> None:
@@ -152,7 +154,7 @@ def _usage(usage: chat.ChatUsage) -> Usage:
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,
         total_tokens=usage.total_tokens or usage.prompt_tokens + usage.completion_tokens,
-        cached_tokens=prompt.cached_tokens or _number(extra.get("prompt_cache_hit_tokens")),
+        cached_tokens=prompt.cached_tokens or (_number(extra.get("prompt_cache_hit_tokens")) if extra else 0),
         cache_write_tokens=prompt.cache_write_tokens,
         reasoning_tokens=usage.completion_tokens_details.reasoning_tokens,
     )

@@ -146,7 +146,7 @@ class ResponseMaker:
                             yield shown
         finally:
             await events.aclose()
-        yield [*begun, *assembly.end(conversation.ending)]
+        yield [*begun, *conversation.last_events, *assembly.end(conversation.ending)]
 
     def _is_ours(self, plan: Plan) -> bool:
         """Whether there is more to do than to ask a model once."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from trivet.kernel.codec.runs import without_runs
+from trivet.kernel.errors import ServiceError
 from trivet.kernel.loop import ToolCall
 from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_item_mcp_pb2 import McpApprovalRequest, McpCall
@@ -62,6 +63,11 @@ class ResponseConversation:
         self._assembly = assembly
         self._tools = tools
         self._steps = steps
+        self._own = {tool.function.name for tool in plan.request.tools}
+        self.has_whole_calls = plan.told.background
+        """Whether calls of the caller's are only told when they are complete."""
+        self.last_events: list[ResponseEvent] = []
+        """What the last turn said with its end: it is told together with the end of the response."""
         self._going_on: RecordedTurn | None = None
         self._told = _begun(plan.told)
         self._choice = first_choice(plan.request.tool_choice, tools) if plan.request.HasField("tool_choice") else None
@@ -117,22 +123,9 @@ class ResponseConversation:
         """What the model says to `request`, as events of its own."""
         return self._turns.stream(request, _begun(self._told))
 
-    @property
-    def has_whole_calls(self) -> bool:
-        """Whether calls of the caller's are only told when they are complete."""
-        return self._plan.told.background
-
     def splice(self) -> TurnSplice:
         """Fits a turn into the response, but for calls that are made here."""
-        own = {tool.function.name for tool in self._plan.request.tools}
-        gateway = bool(self._tools.listings)
-
-        def withheld(item: Item) -> bool:
-            # What nobody offered is withheld too: the model is told so, and the caller is not bothered.
-            call = item.function_call
-            return gateway and item.HasField("function_call") and not call.namespace and call.name not in own
-
-        return TurnSplice(self._assembly, withheld)
+        return TurnSplice(self._assembly, self._is_withheld)
 
     def end_turn(self, splice: TurnSplice) -> RecordedTurn | None:
         """Take the end of a turn into account; the calls in it that are to be gone on with, if there are any."""
@@ -166,6 +159,12 @@ class ResponseConversation:
         return calls, self._show.advance()
 
     # ---- what is inside --------------------------------------------------------------------------------------------
+
+    def _is_withheld(self, item: Item) -> bool:
+        # What nobody offered is withheld too: the model is told so, and the caller is not bothered.
+        call = item.function_call
+        gateway = bool(self._tools.listings)
+        return gateway and item.HasField("function_call") and not call.namespace and call.name not in self._own
 
     def _go_on(self, turns: Sequence[RecordedTurn]) -> None:
         """Go on where the steps end."""
@@ -264,15 +263,26 @@ class ModelTurn:
         splice = conversation.splice()
         held = WholeCalls() if conversation.has_whole_calls else None
         said = conversation.ask(self._request)
+        passed: list[ResponseEvent] = []
         try:
             async for batch in said:
                 events = batch.events if held is None else held.pass_on(without_runs(batch, "events").events)
-                if passed := splice.pass_on(events):
+                passed += splice.pass_on(events)
+                if passed and splice.response is None:
                     yield passed
+                    passed = []
+        except ServiceError:
+            if passed:
+                yield passed
+            raise
         finally:
             await said.aclose()
         recorded = conversation.end_turn(splice)
-        if recorded is not None:
+        if recorded is None:
+            conversation.last_events = passed
+        else:
+            if passed:
+                yield passed
             following = CallsTurn(conversation, recorded, is_new=True)
             for told in following.begin():
                 yield told

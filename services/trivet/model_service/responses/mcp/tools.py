@@ -103,7 +103,8 @@ class Toolset:
             ToolKey(index, listing.server.label, tool.name) for index, listing in enumerate(listings) for tool in listing.tools
         ]
         self._offered = wire_names(keys, taken=set(_own_names(tools)))
-        self._wires = {(key.server, key.tool): name for name, key in self._offered.items()}
+        self.names: Mapping[tuple[str, str], str] = {(key.server, key.tool): name for name, key in self._offered.items()}
+        """The label of a server and the name of its tool -> the name under which the model is offered it."""
         self._definitions: list[Tool] | None = None
 
     @classmethod
@@ -111,14 +112,9 @@ class Toolset:
         """No MCP tools; `tools` are those of the request."""
         return cls(None, tools, ())
 
-    @property
-    def names(self) -> Mapping[tuple[str, str], str]:
-        """The label of a server and the name of its tool -> the name under which the model is offered it."""
-        return self._wires
-
     def names_of(self, label: str, tool: str = "") -> list[str]:
         """The names under which the model is offered the tools of a server, or this one of them."""
-        return [name for (server, own), name in self._wires.items() if server == label and tool in {"", own}]
+        return [name for (server, own), name in self.names.items() if server == label and tool in {"", own}]
 
     def listing(self, label: str) -> Listing | None:
         """The server with this label."""
@@ -177,7 +173,7 @@ class Toolset:
         what = filter(None, (server.given.server_description, tool.description or tool.title))
         return Tool(
             function=FunctionTool(
-                name=self._wires[server.label, tool.name],
+                name=self.names[server.label, tool.name],
                 description="\n\n".join(what) or None,
                 parameters=tool.input_schema or '{"type":"object"}',
                 # Said, because a Responses API takes functions to be strict, and the schemas of servers seldom are.
