@@ -131,12 +131,13 @@ class Runs:
 
     def count(self, events: Sequence[Message]) -> int:
         """How many events these are, with those that runs stand for."""
-        number = len(events)
-        if self._by_member:
-            for event in events:
-                if (found := self.found_in(event)) is not None:
-                    number += len(getattr(found[0], found[1].name)) - 1
-        return number
+        return sum(map(self.size, events)) if self._by_member else len(events)
+
+    def size(self, event: Any) -> int:
+        """How many events one stands for: as many as a run has texts, or itself."""
+        name = event.WhichOneof(self.oneof) if self.oneof else ""
+        run = self._by_member.get(name)
+        return 1 if run is None else len(getattr(getattr(event, name) if name else event, run.name)) or 1
 
     def singles(self, event: Message) -> Iterator[Message]:
         """The events that one stands for; itself, if it is no run."""

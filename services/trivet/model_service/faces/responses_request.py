@@ -127,19 +127,15 @@ def _reasoning(asked: config.ReasoningConfig) -> dict[str, Any]:
     }
 
 
-def _is_text(given: items.ResponseInput) -> bool:
-    return given.WhichOneof("kind") == "text"
-
-
 def _refuse(request: pb.CreateResponseRequest, given: Mapping[str, Any]) -> None:
     _refuse_elsewhere(request, given)
     _refuse_unknown_includes(request.include)
-    if not _is_text(request.input) or not _IN_A_FIELD.isdisjoint(given):
+    if request.input.WhichOneof("kind") != "text" or not _IN_A_FIELD.isdisjoint(given):
         refuse_unknown_keys(request, skip=_asks_for_nothing)
 
 
 def _refuse_elsewhere(request: pb.CreateResponseRequest, given: Mapping[str, Any]) -> None:
-    asked: list[str] = [name for name in _ELSEWHERE if name in given]
+    asked: list[str] = [] if given.keys().isdisjoint(_ELSEWHERE) else [name for name in _ELSEWHERE if name in given]
     if given.get("background"):
         asked.append("background")
     if given.get("truncation", "auto") not in {"", "auto", "disabled"}:

@@ -224,7 +224,7 @@ class TurnSplice:
             if place is None:
                 return None
             said.output_index = place
-        return self._assembly.number(event, _RUNS.count((event,)) if kind in _RUNS.kinds else 1)
+        return self._assembly.number(event, _RUNS.size(event) if kind in _RUNS.kinds else 1)
 
     def _unknown(self, event: ResponseEvent) -> ResponseEvent | None:
         said = orjson.loads(event.unknown)

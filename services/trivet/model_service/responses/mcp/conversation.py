@@ -351,9 +351,11 @@ class WholeCalls:
 
 def _carry_over(said: Response, response: Response) -> None:
     """Tell of the response what the provider of a turn tells of it."""
-    carried: dict[str, Any] = {field.name: value for field, value in said.ListFields() if field.name not in _OF_THE_WHOLE}
-    for name in carried:
-        response.ClearField(name)  # type: ignore[arg-type]
+    carried: dict[str, Any] = {}
+    for field, value in said.ListFields():
+        if field.name not in _OF_THE_WHOLE:
+            carried[field.name] = value
+            response.ClearField(field.name)  # type: ignore[arg-type]
     response.MergeFrom(Response(**carried))
 
 
