@@ -36,6 +36,8 @@ _REASONS: Final[dict[str, Reason]] = {
 }
 """Everything else, such as `eos`, is a `stop`."""
 
+_ITS_NAMES: Final = ("id", "model", "system_fingerprint")
+
 
 def reason_of(told: str) -> Reason:
     """Why a turn ended, from what a server says of it."""
@@ -132,13 +134,8 @@ class ChunkReader:
 
 
 def _started(head: dict[str, Any]) -> TurnStarted:
-    find = head.get
-    return TurnStarted(
-        id=_text(find("id")),
-        model=_text(find("model")),
-        created=_number(find("created")),
-        system_fingerprint=_text(find("system_fingerprint")),
-    )
+    told: dict[str, str] = {name: value for name in _ITS_NAMES if isinstance(value := head.get(name), str)}
+    return TurnStarted(created=_number(head.get("created")), **told)
 
 
 def _logprob(token: chat.TokenLogprob | chat.TopLogprob) -> TokenLogprob:

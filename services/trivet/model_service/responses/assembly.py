@@ -37,7 +37,8 @@ class Assembly:
     def __init__(self, told: Response) -> None:
         self.response = told
         self.ended = False
-        self._next = 0
+        self.next_number = 0
+        """The number of the next event: who makes that counts on, or has it given its number by `number`."""
         self._items = 0
         self._seen: set[str] = set()
         self._interrupted: dict[int, InterruptedItem] = {}
@@ -54,7 +55,7 @@ class Assembly:
     @property
     def last_number(self) -> int:
         """The number of the last event; -1 before the first."""
-        return self._next - 1
+        return self.next_number - 1
 
     @property
     def interrupted(self) -> list[Item]:
@@ -122,8 +123,8 @@ class Assembly:
         """Begin an item: its place in the output, and the event that says so."""
         index = self._items
         self._items += 1
-        added = body.OutputItemEvent(output_index=index, item=item, sequence_number=self._next)
-        self._next += 1
+        added = body.OutputItemEvent(output_index=index, item=item, sequence_number=self.next_number)
+        self.next_number += 1
         return index, ResponseEvent(output_item_added=added)
 
     def reopen(self, item_id: str) -> InterruptedItem | None:
@@ -136,30 +137,30 @@ class Assembly:
     def done(self, index: int, item: Item) -> ResponseEvent:
         """End an item: the event that says so."""
         self.response.output.append(item)
-        done = body.OutputItemEvent(output_index=index, item=item, sequence_number=self._next)
-        self._next += 1
+        done = body.OutputItemEvent(output_index=index, item=item, sequence_number=self.next_number)
+        self.next_number += 1
         return ResponseEvent(output_item_done=done)
 
-    def number(self, event: ResponseEvent, stands_for: int = 1) -> ResponseEvent:
-        """Give `event` the next number; a run stands for as many events as it has texts."""
+    def number(self, event: ResponseEvent) -> ResponseEvent:
+        """Give `event`, which is no run, the next number."""
         kind = event.WhichOneof("event")
         if kind == "unknown":
-            event.unknown = orjson.dumps(orjson.loads(event.unknown) | {"sequence_number": self._next}).decode()
+            event.unknown = orjson.dumps(orjson.loads(event.unknown) | {"sequence_number": self.next_number}).decode()
         elif kind is not None:
-            getattr(event, kind).sequence_number = self._next
-        self._next += stands_for
+            getattr(event, kind).sequence_number = self.next_number
+        self.next_number += 1
         return event
 
     def _snapshot(self, kind: str) -> ResponseEvent:
         self._seen.add(kind)
-        told: Any = {kind: body.ResponseSnapshotEvent(response=self.response, sequence_number=self._next)}
-        self._next += 1
+        told: Any = {kind: body.ResponseSnapshotEvent(response=self.response, sequence_number=self.next_number)}
+        self.next_number += 1
         return ResponseEvent(**told)
 
     def _recall(self, event: ResponseEvent) -> None:
         kind = event.WhichOneof("event") or ""
         said = orjson.loads(event.unknown) if kind == "unknown" else getattr(event, kind)
-        self._next = (said["sequence_number"] if kind == "unknown" else said.sequence_number) + 1
+        self.next_number = (said["sequence_number"] if kind == "unknown" else said.sequence_number) + 1
         self._seen.add(kind)
         if kind in ENDS:
             self.ended = True
@@ -224,7 +225,10 @@ class TurnSplice:
             if place is None:
                 return None
             said.output_index = place
-        return self._assembly.number(event, _RUNS.size(event) if kind in _RUNS.kinds else 1)
+        assembly = self._assembly
+        said.sequence_number = assembly.next_number
+        assembly.next_number += _RUNS.size(event) if kind in _RUNS.kinds else 1
+        return event
 
     def _unknown(self, event: ResponseEvent) -> ResponseEvent | None:
         said = orjson.loads(event.unknown)

@@ -47,7 +47,7 @@ class ResponseMaker:
         none goes on at once. `steps` are those of a response that is taken up, by name. An error before the first event of
         the response is raised, a later one is told by the last events. Closing the iterator ends calls of model and tools.
         """
-        if assembly.last_number < 0 and not self._is_ours(plan):
+        if not assembly.next_number and not self._is_ours(plan):
             return self._sole(plan)
         return self._kept(plan, assembly, RecordedSteps.read(steps))
 
@@ -73,7 +73,7 @@ class ResponseMaker:
     async def _kept(
         self, plan: Plan, assembly: Assembly, steps: RecordedSteps | None
     ) -> AsyncGenerator[list[ResponseEvent] | Step]:
-        told = assembly.last_number >= 0
+        told = assembly.next_number > 0
         made = self._made(plan, assembly, steps)
         try:
             async for said in made:
@@ -114,7 +114,7 @@ class ResponseMaker:
         self, plan: Plan, assembly: Assembly, steps: RecordedSteps | None
     ) -> AsyncGenerator[list[ResponseEvent] | Step]:
         """See `make`. Without `steps`, nobody keeps any, and none come."""
-        taken_up = assembly.last_number >= 0
+        taken_up = assembly.next_number > 0
         servers, allowed = self._judged(plan)
         known = listed([*plan.history, *plan.input, *assembly.response.output])
         tools = await self._open(plan, servers, known)

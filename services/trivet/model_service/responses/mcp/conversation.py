@@ -283,10 +283,12 @@ class ModelTurn:
         else:
             if passed:
                 yield passed
-            following = CallsTurn(conversation, recorded, is_new=True)
-            for told in following.begin():
-                yield told
-            self.calls, self.is_last = following.calls, following.is_last
+            if conversation.keeps_steps:
+                yield recorded.step()
+            self.calls, events = conversation.begin_calls(recorded)
+            self.is_last = recorded.is_last
+            if events:
+                yield events
 
 
 class CallsTurn:
@@ -301,11 +303,6 @@ class CallsTurn:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """See `Turn.batches`."""
-        for told in self.begin():
-            yield told
-
-    def begin(self) -> Iterator[Batch]:
-        """What `batches` gives, for who has nothing to wait for."""
         if self._is_new and self._conversation.keeps_steps:
             yield self._turn.step()
         self.calls, events = self._conversation.begin_calls(self._turn)

@@ -41,7 +41,9 @@ class ItemShow:
         for kind, said in events.items():
             if self.said is None or kind not in self.said.seen:
                 said.item_id, said.output_index = self._id, self._index
-                told.append(self._assembly.number(ResponseEvent(**{kind: said})))
+                said.sequence_number = self._assembly.next_number
+                self._assembly.next_number += 1
+                told.append(ResponseEvent(**{kind: said}))
         return told
 
     def done(self, item: Item) -> ResponseEvent:
@@ -100,7 +102,10 @@ class ListingShow:
 
     def events(self) -> _Events:
         """All of it."""
-        return [event for listing, item_id, shown in self._shown for event in _listing(listing, item_id, shown)]
+        events: _Events = []
+        for listing, item_id, shown in self._shown:
+            events += _listing(listing, item_id, shown)
+        return events
 
 
 def call_id(item: Item) -> str:
@@ -110,8 +115,11 @@ def call_id(item: Item) -> str:
 
 def listed(items: Iterable[Item]) -> dict[str, McpListTools]:
     """The servers whose tools are listed among `items`, by label; the last list of each."""
-    lists = (item.mcp_list_tools for item in items if item.HasField("mcp_list_tools"))
-    return {found.server_label: found for found in lists if not found.error}
+    return {
+        item.mcp_list_tools.server_label: item.mcp_list_tools
+        for item in items
+        if item.HasField("mcp_list_tools") and not item.mcp_list_tools.error
+    }
 
 
 _IN_PROGRESS: Final = "in_progress"
@@ -139,5 +147,5 @@ def _listing(listing: Listing, item_id: str, shown: ItemShow) -> _Events:
     else:
         item.mcp_list_tools.error = listing.error.message
         how = "failed"
-    progress = {f"mcp_list_tools_{kind}": body.ItemProgressEvent() for kind in ("in_progress", how)}
-    return [*events, *shown.tell(**progress), shown.done(item)]
+    ended = {f"mcp_list_tools_{how}": body.ItemProgressEvent()}
+    return [*events, *shown.tell(mcp_list_tools_in_progress=body.ItemProgressEvent(), **ended), shown.done(item)]
