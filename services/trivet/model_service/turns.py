@@ -131,7 +131,8 @@ class ModelTurns:
         self, request: CreateResponseRequest, told: Response, more: More | None = None
     ) -> AsyncGenerator[ResponseEventBatch]:
         """See `PlainTurns.stream`."""
-        return self.vetted(request, self.plain.stream(request, told, more))
+        batches = self.plain.stream(request, told, more)
+        return self._vetted_stream(request, batches) if may_hold_urls(request) else batches
 
     async def check(self, request: CreateResponseRequest) -> None:
         """Find fault with a request as far as that can be done without asking its provider. Raises as `create` does.

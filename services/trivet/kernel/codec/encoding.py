@@ -59,6 +59,10 @@ class EncodeCompiler:
         """The closure for the object of a message, but without the field `name`."""
         return self._object(shape, shape.constants, [field for field in shape.fields if field.name != name])
 
+    def members(self, shape: UnionShape) -> Mapping[FieldDescriptor, Encode | None]:
+        """How the members of a union are written, for who writes unions without a call of their closure."""
+        return self._union(shape, ())
+
     def _new(self, descriptor: Descriptor, constants: _Constants) -> Encode:
         match shape_of(descriptor):
             case ListShape() as shape:

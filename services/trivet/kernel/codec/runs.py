@@ -4,7 +4,7 @@ A model's text comes in hundreds of pieces that differ in nothing but a few char
 strings: to make, to send and to write that costs a small part of what as many events do.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
@@ -103,11 +103,14 @@ class Runs:
     def __init__(self, event: Descriptor) -> None:
         shape = shape_of(event)
         held = {"": event}
-        self._oneof = ""
+        self.oneof = ""
+        """What tells the kind of an event, where there are several."""
         if isinstance(shape, UnionShape):
-            self._oneof = shape.oneof
+            self.oneof = shape.oneof
             held = {member.name: member.message for member in shape.members if member.value is Value.MESSAGE}
         self._by_member = {name: run for name, message in held.items() if (run := _run_in(message)) is not None}
+        self.kinds = frozenset(self._by_member)
+        """The kinds of events that may be runs: members of `oneof`, or "" where all events are of one kind."""
         only = self._by_member.get("")
         self.only = only.name if only is not None else ""
         """The field that makes an event a run, where all are of one kind."""
@@ -119,7 +122,7 @@ class Runs:
 
     def found_in(self, event: Any) -> tuple[Any, _Run] | None:
         """The message in `event` that has a run, and its field; None if this is a single event."""
-        name = event.WhichOneof(self._oneof) if self._oneof else ""
+        name = event.WhichOneof(self.oneof) if self.oneof else ""
         run = self._by_member.get(name)
         if run is None:
             return None
@@ -128,12 +131,13 @@ class Runs:
 
     def count(self, events: Sequence[Message]) -> int:
         """How many events these are, with those that runs stand for."""
-        number = len(events)
-        if self._by_member:
-            for event in events:
-                if (found := self.found_in(event)) is not None:
-                    number += len(getattr(found[0], found[1].name)) - 1
-        return number
+        return sum(map(self.size, events)) if self._by_member else len(events)
+
+    def size(self, event: Any) -> int:
+        """How many events one stands for: as many as a run has texts, or itself."""
+        name = event.WhichOneof(self.oneof) if self.oneof else ""
+        run = self._by_member.get(name)
+        return 1 if run is None else len(getattr(getattr(event, name) if name else event, run.name)) or 1
 
     def singles(self, event: Message) -> Iterator[Message]:
         """The events that one stands for; itself, if it is no run."""
@@ -155,7 +159,7 @@ class Runs:
 
     def holder(self, event: Any) -> Any:
         """The message that has the run of an event, or would have one."""
-        return getattr(event, event.WhichOneof(self._oneof)) if self._oneof else event
+        return getattr(event, event.WhichOneof(self.oneof)) if self.oneof else event
 
 
 _Frame = Callable[[Message], bytes]
@@ -254,7 +258,21 @@ class RunFrames:
         self.added += len(texts)
         return self._going(texts, first)
 
-    def of(self, event: Message, frame: _Frame) -> bytes:
+    def of_all(self, events: Iterable[Any], frame: _Frame) -> bytes:
+        """The frames of these events, as `of` writes them."""
+        runs, written = self._runs, []
+        for event in events:
+            if not runs.kinds or (runs.oneof and event.WhichOneof(runs.oneof) not in runs.kinds):
+                # Of a kind that is never a run.
+                self.added = 0
+                self.count += 1
+                self._going = None
+                written.append(frame(event))
+            else:
+                written.append(self.of(event, frame))
+        return b"".join(written)
+
+    def of(self, event: Any, frame: _Frame) -> bytes:
         """The frames of an event, of each that it stands for."""
         runs = self._runs
         found = None if runs.only and not getattr(event, runs.only) else runs.found_in(event)

@@ -36,6 +36,8 @@ _REASONS: Final[dict[str, Reason]] = {
 }
 """Everything else, such as `eos`, is a `stop`."""
 
+_ITS_NAMES: Final = ("id", "model", "system_fingerprint")
+
 
 def reason_of(told: str) -> Reason:
     """Why a turn ended, from what a server says of it."""
@@ -96,7 +98,11 @@ class ChunkReader:
             events.append(ReasoningDelta(thought))
         if delta.reasoning_details and self._details.add([orjson.loads(raw) for raw in delta.reasoning_details]):
             self._reasoning = True
-        if answer := self._answer(choice, extra):
+        says = delta.content or delta.refusal or extra or choice.HasField("logprobs")
+        answer = self._answer(choice, extra) if says else []
+        for call in delta.tool_calls:
+            self._call(call, answer)
+        if answer:
             if self._reasoning:
                 self._reasoning = False
                 events.append(ReasoningEnded(self._details.sealed()))
@@ -113,8 +119,6 @@ class ChunkReader:
             events.append(RefusalDelta(delta.refusal))
         if extra:
             events += [AnnotationAdded(_flat(annotation)) for annotation in _annotations(extra)]
-        for call in delta.tool_calls:
-            self._call(call, events)
         return events
 
     def _call(self, call: chat.ChatToolCallDelta, events: list[TurnEvent]) -> None:
@@ -130,13 +134,8 @@ class ChunkReader:
 
 
 def _started(head: dict[str, Any]) -> TurnStarted:
-    find = head.get
-    return TurnStarted(
-        id=_text(find("id")),
-        model=_text(find("model")),
-        created=_number(find("created")),
-        system_fingerprint=_text(find("system_fingerprint")),
-    )
+    told: dict[str, str] = {name: value for name in _ITS_NAMES if isinstance(value := head.get(name), str)}
+    return TurnStarted(created=_number(head.get("created")), **told)
 
 
 def _logprob(token: chat.TokenLogprob | chat.TopLogprob) -> TokenLogprob:
@@ -152,7 +151,7 @@ def _usage(usage: chat.ChatUsage) -> Usage:
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,
         total_tokens=usage.total_tokens or usage.prompt_tokens + usage.completion_tokens,
-        cached_tokens=prompt.cached_tokens or _number(extra.get("prompt_cache_hit_tokens")),
+        cached_tokens=prompt.cached_tokens or (_number(extra.get("prompt_cache_hit_tokens")) if extra else 0),
         cache_write_tokens=prompt.cache_write_tokens,
         reasoning_tokens=usage.completion_tokens_details.reasoning_tokens,
     )

@@ -1,7 +1,7 @@
 """The items of a Responses request as the entries of a conversation."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from trivet.kernel.errors import InvalidRequest, UnsupportedParameter
 from trivet.model.v1 import response_content_pb2 as content
@@ -21,14 +21,14 @@ from trivet.model_service.domain.turn import (
 )
 from trivet.model_service.faces.responses_tools import flat_name
 
-_ROLES: Final = frozenset({"user", "assistant", "system", "developer"})
-
 _TEXTS: Final = frozenset({"reasoning_text", "summary_text", "text"})
 
 Role = Literal["system", "developer", "user", "assistant"]
 
+_ROLES: Final[dict[str, Role]] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "developer"}
 
-def read_input(given: pb.ResponseInput) -> Iterator[Entry]:
+
+def read_input(given: pb.ResponseInput) -> list[Entry]:
     """The conversation that an input is; ids, statuses and phases, which say nothing to a model, are left out.
 
     Raises:
@@ -36,9 +36,8 @@ def read_input(given: pb.ResponseInput) -> Iterator[Entry]:
         InvalidRequest: an item lacks what it is about.
     """
     if given.WhichOneof("kind") == "text":
-        yield Message("user", (Text(given.text),), param="input")
-    for index, item in enumerate(given.items.items):
-        yield _entry(item, f"input[{index}]")
+        return [Message("user", (Text(given.text),), param="input")]
+    return [_entry(item, f"input[{index}]") for index, item in enumerate(given.items.items)]
 
 
 def _entry(item: pb.Item, param: str) -> Entry:
@@ -49,10 +48,11 @@ def _entry(item: pb.Item, param: str) -> Entry:
 
 
 def _message(item: pb.Message, param: str) -> Message:
-    if item.role not in _ROLES:
+    role = _ROLES.get(item.role)
+    if role is None:
         where = f"{param}.role"
         raise InvalidRequest(f"Invalid '{where}': expected 'user', 'assistant', 'system' or 'developer'.", where)
-    return Message(cast("Role", item.role), _parts(_given(item, "content", param), f"{param}.content"), param=param)
+    return Message(role, _parts(_given(item, "content", param), f"{param}.content"), param=param)
 
 
 def _reasoning(item: pb.ReasoningItem, param: str) -> Reasoning:

@@ -111,7 +111,7 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         asked |= _reasoning(request.reasoning)
     if "extra" in given or "prompt_cache_retention" in given:
         asked["extra"] = dict(_extra(request))
-    return TurnRequest(upstream_model, tuple(_conversation(request)), stream, names=_NAMES, **asked)
+    return TurnRequest(upstream_model, _conversation(request), stream, names=_NAMES, **asked)
 
 
 def _optional(message: Any, field: str) -> Any:
@@ -127,19 +127,15 @@ def _reasoning(asked: config.ReasoningConfig) -> dict[str, Any]:
     }
 
 
-def _is_text(given: items.ResponseInput) -> bool:
-    return given.WhichOneof("kind") == "text"
-
-
 def _refuse(request: pb.CreateResponseRequest, given: Mapping[str, Any]) -> None:
     _refuse_elsewhere(request, given)
     _refuse_unknown_includes(request.include)
-    if not _is_text(request.input) or not _IN_A_FIELD.isdisjoint(given):
+    if request.input.WhichOneof("kind") != "text" or not _IN_A_FIELD.isdisjoint(given):
         refuse_unknown_keys(request, skip=_asks_for_nothing)
 
 
 def _refuse_elsewhere(request: pb.CreateResponseRequest, given: Mapping[str, Any]) -> None:
-    asked: list[str] = [name for name in _ELSEWHERE if name in given]
+    asked: list[str] = [] if given.keys().isdisjoint(_ELSEWHERE) else [name for name in _ELSEWHERE if name in given]
     if given.get("background"):
         asked.append("background")
     if given.get("truncation", "auto") not in {"", "auto", "disabled"}:
@@ -174,13 +170,11 @@ def _instructions(request: pb.CreateResponseRequest) -> Message:
     return Message("system", (Text(request.instructions),), param="instructions")
 
 
-def _conversation(request: pb.CreateResponseRequest) -> Iterator[Entry]:
-    if request.instructions:
-        yield _instructions(request)
-    entries = tuple(read_input(request.input))
+def _conversation(request: pb.CreateResponseRequest) -> tuple[Entry, ...]:
+    entries = read_input(request.input)
     if not entries:
         raise InvalidRequest("Missing required parameter: 'input'.", "input")
-    yield from entries
+    return (_instructions(request), *entries) if request.instructions else tuple(entries)
 
 
 def _text_format(form: config.TextFormat) -> TextFormat | None:

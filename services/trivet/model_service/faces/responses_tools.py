@@ -69,13 +69,14 @@ def read_choice(choice: pb.ToolChoice, tools: Sequence[Tool]) -> ToolChoice:
 
 def namespaced(tools: Sequence[pb.Tool]) -> dict[str, tuple[str, str]]:
     """The name that a model is told for each tool in a namespace -> the namespace and the tool's own name."""
-    spaces = [tool.namespace for tool in tools if tool.HasField("namespace")]
-    return {
-        flat_name(space.name, name): (space.name, name)
-        for space in spaces
-        for tool in space.tools
-        if (name := tool.function.name or tool.custom.name)
-    }
+    found: dict[str, tuple[str, str]] = {}
+    for given in tools:
+        if given.HasField("namespace"):
+            space = given.namespace
+            for tool in space.tools:
+                if name := tool.function.name or tool.custom.name:
+                    found[flat_name(space.name, name)] = space.name, name
+    return found
 
 
 def flat_name(namespace: str, name: str) -> str:

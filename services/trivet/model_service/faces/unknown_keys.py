@@ -1,12 +1,24 @@
 """Keys inside of a request that no field stands for: a turn has no place for them, and nothing is dropped in silence."""
 
 from collections.abc import Container, Iterator
+from typing import Final
 
 import orjson
 from google.protobuf.message import Message
 
 from trivet.kernel.errors import UnsupportedParameter
+from trivet.model_service.faces.search import Search
 from trivet.model_service.faces.walk import Skip, joined, walk
+
+_REST: Final = "extra"
+"""The field with the keys that no other stands for."""
+
+_KEYS: Final = Search(lambda descriptor: [_REST] if _REST in descriptor.fields_by_name else [])
+
+
+def may_hold_unknown_keys(request: Message) -> bool:
+    """Whether there is a key that is unknown in a request, or anywhere in it: hardly ever."""
+    return _KEYS.finds(request)
 
 
 def refuse_unknown_keys(request: Message, skip: Skip | None = None, meaningless: Container[str] = ()) -> None:
@@ -17,8 +29,10 @@ def refuse_unknown_keys(request: Message, skip: Skip | None = None, meaningless:
     Raises:
         UnsupportedParameter: `param` is the path of the key.
     """
+    if not _KEYS.finds(request):
+        return
     for message, path in walk(request, skip=skip):
-        if path and getattr(message, "extra", ""):
+        if path and getattr(message, _REST, ""):
             for name in unknown_keys(message):
                 if name not in meaningless:
                     where = joined(path, name)
@@ -27,7 +41,7 @@ def refuse_unknown_keys(request: Message, skip: Skip | None = None, meaningless:
 
 def unknown_keys(message: Message) -> Iterator[str]:
     """The keys in `extra` that ask for something: null, or nothing in a list, says as much as no key at all."""
-    extra = getattr(message, "extra", "")
+    extra = getattr(message, _REST, "")
     for name, value in orjson.loads(extra or "{}").items():
         if value is not None and value not in ([], {}):
             yield name

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import orjson
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from trivet.kernel.codec.shape import Field, UnionShape, Value, fields_of, shape_of
+from trivet.kernel.codec.shape import Field, fields_of
+from trivet.model_service.faces.search import Search
 from trivet.model_service.faces.walk import joined, step, walk
 
 _FETCHED: Final = frozenset({"image_url", "file_url", "video_url", "server_url"})
@@ -17,10 +18,6 @@ _FETCHED: Final = frozenset({"image_url", "file_url", "video_url", "server_url"}
 _NESTED: Final = "trivet.content.v1.ImageUrl.url"
 
 _Found = Iterator[tuple[str, str]]
-
-_Holds = Literal["url", "message", "list", "map"]
-_Way = tuple[str, bool, _Holds]
-"""A field: its name, whether it has to be asked for, and what it holds. JSON of an unknown form is looked at as if it were a URL."""
 
 # ---- finding them ------------------------------------------------------------------------------------------------------
 
@@ -83,55 +80,9 @@ def _is_fetched(url: str) -> bool:
 
 # ---- whether there may be any --------------------------------------------------------------------------------------------
 
+_URLS: Final = Search(lambda descriptor: [held.name for held in _holding(descriptor)])
+
 
 def may_hold_urls(request: Message) -> bool:
-    """Whether anything is in a request that may be a URL to fetch, or hold one.
-
-    Nearly all requests are texts. This looks at nothing of them but whether the fields are there that hold something else.
-    """
-    if getattr(request, "extra", ""):
-        return True
-    found: list[Any] = [request]
-    # What is found in them is looked into, too: the list grows while it is gone through.
-    for message in found:
-        oneof, ways = _ways(message.DESCRIPTOR)
-        for name, is_told, held in ways.get(message.WhichOneof(oneof) if oneof else "", ()):
-            if is_told and not message.HasField(name):
-                continue
-            value = getattr(message, name)
-            if held == "message":
-                found.append(value)
-            elif held == "list":
-                # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
-                found += value[:]
-            elif held == "map":
-                found += value.values()
-            elif value:
-                return True
-    return False
-
-
-@cache
-def _ways(descriptor: Descriptor) -> tuple[str, dict[str, list[_Way]]]:
-    """The fields of a message that may be such a URL, or lead to any: of a union, with its oneof, by members; else all under ""."""
-    shape = shape_of(descriptor)
-    oneof = shape.oneof if isinstance(shape, UnionShape) else ""
-    ways: list[_Way] = [(field.name, False, "url") for field in _holding(descriptor)]
-    for field in fields_of(descriptor):
-        if field.value is Value.MESSAGE and _leads_to_any(field.message):
-            held: _Holds = "map" if field.is_map else "list" if field.is_list else "message"
-            ways.append((field.name, held == "message" and not oneof, held))
-    return oneof, {way[0]: [way] for way in ways} if oneof else {"": ways}
-
-
-def _leads_to_any(descriptor: Descriptor) -> bool:
-    """Whether a message of this kind, or one in it, holds any."""
-    seen, waiting = {descriptor}, [descriptor]
-    while waiting:
-        current = waiting.pop()
-        if _holding(current):
-            return True
-        new = {inner.message for inner in fields_of(current) if inner.value is Value.MESSAGE} - seen
-        seen |= new
-        waiting += new
-    return False
+    """Whether anything is in a request that may be a URL to fetch, or hold one. JSON of an unknown form is looked at as if it were."""
+    return bool(getattr(request, "extra", "")) or _URLS.finds(request)

@@ -26,6 +26,7 @@ BEGINNINGS: Final = frozenset({"created", "queued", "in_progress"})
 ENDS: Final = frozenset({"completed", "incomplete", "failed"})
 """The events of which one ends a response, named as the status with which it does; a cancelled one ends as incomplete."""
 
+_FRAME: Final = BEGINNINGS | ENDS
 _RUNS: Final = runs_of(ResponseEvent.DESCRIPTOR)
 _DETAILS: Final = ("input_tokens_details", "output_tokens_details")
 
@@ -36,7 +37,8 @@ class Assembly:
     def __init__(self, told: Response) -> None:
         self.response = told
         self.ended = False
-        self._next = 0
+        self.next_number = 0
+        """The number of the next event: who makes that counts on, or has it given its number by `number`."""
         self._items = 0
         self._seen: set[str] = set()
         self._interrupted: dict[int, InterruptedItem] = {}
@@ -53,7 +55,7 @@ class Assembly:
     @property
     def last_number(self) -> int:
         """The number of the last event; -1 before the first."""
-        return self._next - 1
+        return self.next_number - 1
 
     @property
     def interrupted(self) -> list[Item]:
@@ -99,7 +101,7 @@ class Assembly:
         for event in events:
             self.number(event)
             if event.HasField("output_item_done"):
-                self._take(event.output_item_done.item)
+                self.response.output.append(event.output_item_done.item)
         return events
 
     def add_usage(self, usage: ResponseUsage) -> None:
@@ -121,8 +123,9 @@ class Assembly:
         """Begin an item: its place in the output, and the event that says so."""
         index = self._items
         self._items += 1
-        added = body.OutputItemEvent(output_index=index, item=item)
-        return index, self.number(ResponseEvent(output_item_added=added))
+        added = body.OutputItemEvent(output_index=index, item=item, sequence_number=self.next_number)
+        self.next_number += 1
+        return index, ResponseEvent(output_item_added=added)
 
     def reopen(self, item_id: str) -> InterruptedItem | None:
         """Take up an interrupted item, which then is not closed by `close_interrupted`; None if it is none."""
@@ -133,31 +136,31 @@ class Assembly:
 
     def done(self, index: int, item: Item) -> ResponseEvent:
         """End an item: the event that says so."""
-        self._take(item)
-        return self.number(ResponseEvent(output_item_done=body.OutputItemEvent(output_index=index, item=item)))
+        self.response.output.append(item)
+        done = body.OutputItemEvent(output_index=index, item=item, sequence_number=self.next_number)
+        self.next_number += 1
+        return ResponseEvent(output_item_done=done)
 
-    def number(self, event: ResponseEvent, stands_for: int = 1) -> ResponseEvent:
-        """Give `event` the next number; a run stands for as many events as it has texts."""
+    def number(self, event: ResponseEvent) -> ResponseEvent:
+        """Give `event`, which is no run, the next number."""
         kind = event.WhichOneof("event")
         if kind == "unknown":
-            event.unknown = orjson.dumps(orjson.loads(event.unknown) | {"sequence_number": self._next}).decode()
+            event.unknown = orjson.dumps(orjson.loads(event.unknown) | {"sequence_number": self.next_number}).decode()
         elif kind is not None:
-            getattr(event, kind).sequence_number = self._next
-        self._next += stands_for
+            getattr(event, kind).sequence_number = self.next_number
+        self.next_number += 1
         return event
-
-    def _take(self, item: Item) -> None:
-        self.response.output.add().CopyFrom(item)
 
     def _snapshot(self, kind: str) -> ResponseEvent:
         self._seen.add(kind)
-        told: Any = {kind: body.ResponseSnapshotEvent(response=self.response)}
-        return self.number(ResponseEvent(**told))
+        told: Any = {kind: body.ResponseSnapshotEvent(response=self.response, sequence_number=self.next_number)}
+        self.next_number += 1
+        return ResponseEvent(**told)
 
     def _recall(self, event: ResponseEvent) -> None:
         kind = event.WhichOneof("event") or ""
         said = orjson.loads(event.unknown) if kind == "unknown" else getattr(event, kind)
-        self._next = (said["sequence_number"] if kind == "unknown" else said.sequence_number) + 1
+        self.next_number = (said["sequence_number"] if kind == "unknown" else said.sequence_number) + 1
         self._seen.add(kind)
         if kind in ENDS:
             self.ended = True
@@ -167,7 +170,7 @@ class Assembly:
             self._interrupted[said.output_index] = InterruptedItem(said.output_index, said.item)
         elif kind == "output_item_done":
             self._interrupted.pop(said.output_index, None)
-            self._take(said.item)
+            self.response.output.append(said.item)
         elif kind not in BEGINNINGS and hasattr(said, "output_index") and said.output_index in self._interrupted:
             self._interrupted[said.output_index].take(kind, said)
 
@@ -193,30 +196,39 @@ class TurnSplice:
 
     def pass_on(self, events: Iterable[ResponseEvent]) -> list[ResponseEvent]:
         """What the assembly says for the next events of the turn; its beginning and its end are not the response's."""
-        return [passed for event in events if (passed := self._passed(event)) is not None]
+        passed: list[ResponseEvent] = []
+        for event in events:
+            kind = event.WhichOneof("event")
+            if kind is None:
+                continue
+            said: Any = getattr(event, kind)
+            if kind in _FRAME:
+                # Which provider serves is only known when it does.
+                self._assembly.response.provider = said.response.provider or self._assembly.response.provider
+                self.response = said.response if kind in ENDS else None
+                continue
+            if kind == "output_item_added":
+                told = self._added(said)
+            elif kind == "output_item_done":
+                told = self._done(said)
+            elif kind == "unknown":
+                told = self._unknown(event)
+            else:
+                told = self._about(kind, said, event)
+            if told is not None:
+                passed.append(told)
+        return passed
 
-    def _passed(self, event: ResponseEvent) -> ResponseEvent | None:
-        kind = event.WhichOneof("event")
-        if kind is None:
-            return None
-        said = getattr(event, kind)
-        if kind in BEGINNINGS or kind in ENDS:
-            # Which provider serves is only known when it does.
-            self._assembly.response.provider = said.response.provider or self._assembly.response.provider
-            self.response = said.response if kind in ENDS else None
-            return None
-        if kind == "output_item_added":
-            return self._added(said)
-        if kind == "output_item_done":
-            return self._done(said)
-        if kind == "unknown":
-            return self._unknown(event)
+    def _about(self, kind: str, said: Any, event: ResponseEvent) -> ResponseEvent | None:
         if hasattr(said, "output_index"):
             place = self._places.get(said.output_index)
             if place is None:
                 return None
             said.output_index = place
-        return self._assembly.number(event, _RUNS.count((event,)))
+        assembly = self._assembly
+        said.sequence_number = assembly.next_number
+        assembly.next_number += _RUNS.size(event) if kind in _RUNS.kinds else 1
+        return event
 
     def _unknown(self, event: ResponseEvent) -> ResponseEvent | None:
         said = orjson.loads(event.unknown)

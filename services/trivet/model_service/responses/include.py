@@ -63,8 +63,12 @@ class Shown:
             return batch
         for event in batch.events:
             kind = event.WhichOneof("event")
-            has_items = kind in _WITH_ITEM or (kind in _WITH_RESPONSE and getattr(event, kind).response.output)
-            if has_items and _has_hidden(_items_of(event)):
+            if kind in _WITH_ITEM:
+                # Asked here: it is with most events of a run, and hardly ever reasoning.
+                item = getattr(event, kind).item
+                if item.HasField("reasoning") and item.reasoning.encrypted_content:
+                    return _hidden(batch)
+            elif kind in _WITH_RESPONSE and (output := getattr(event, kind).response.output) and _has_hidden(output[:]):
                 return _hidden(batch)
         return batch
 

@@ -208,7 +208,9 @@ def turn_request(plan: Plan, more: Iterable[Item] = (), names: Names | None = No
         if not plan.runs_mcp:
             items = model_items(items, names)
         del request.input.items.items[:]
-        request.input.items.items.extend(item for item in items if not (plan.native.among and _is_lost_thought(item)))
+        if plan.native.among:
+            items = [item for item in items if not _is_lost_thought(item)]
+        request.input.items.items.extend(items)
     return request
 
 
@@ -251,20 +253,19 @@ def _refuse_taken_ids(items: Iterable[Item], history: Iterable[Item]) -> None:
 
 def _referred(given: ResponseInput) -> set[str]:
     """The ids of the items that an input refers to."""
-    return {item.item_reference.id for item in given.items.items if item.HasField("item_reference")}
+    items = given.items.items
+    return {item.item_reference.id for item in items if item.HasField("item_reference")} if items else set()
 
 
-def _readable(plan: Plan, referred: set[str]) -> Iterator[Item]:
+def _readable(plan: Plan, referred: set[str]) -> list[Item]:
     """The history and the input, without what no model but that of another provider can read.
 
     It stays where the caller gave it: of the rest the caller has not been shown it, and could not leave it out.
     """
-    for item in plan.history:
-        if plan.native.alone or not _is_sealed_thought(item):
-            yield item
-    for item in plan.input:
-        if plan.native.alone or not _is_sealed_thought(item) or item_id(item) not in referred:
-            yield item
+    if plan.native.alone:
+        return [*plan.history, *plan.input]
+    kept = [item for item in plan.history if not _is_sealed_thought(item)] if plan.history else []
+    return kept + [item for item in plan.input if not _is_sealed_thought(item) or item_id(item) not in referred]
 
 
 def _is_lost_thought(item: Item) -> bool:
@@ -277,9 +278,11 @@ def _is_sealed_thought(item: Item) -> bool:
 
     A seal is none: a dialect opens its own, and passes over all others.
     """
+    if not item.HasField("reasoning"):
+        return False
     thought = item.reasoning
     encrypted = bool(thought.encrypted_content) and not is_seal(thought.encrypted_content)
-    return item.HasField("reasoning") and encrypted and not (thought.content or thought.summary)
+    return encrypted and not (thought.content or thought.summary)
 
 
 def _without_generate(extra: str) -> str:

@@ -1,12 +1,12 @@
 """The conversation of a response with its model: the turns that it takes, and what becomes of the calls in them."""
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import aclosing
 from typing import Any, Final
 
 from trivet.kernel.codec.runs import without_runs
+from trivet.kernel.errors import ServiceError
 from trivet.kernel.loop import ToolCall
-from trivet.model.v1.response_event_pb2 import ResponseEvent
+from trivet.model.v1.response_event_pb2 import ResponseEvent, ResponseEventBatch
 from trivet.model.v1.response_item_mcp_pb2 import McpApprovalRequest, McpCall
 from trivet.model.v1.response_item_pb2 import FunctionCall, Item
 from trivet.model.v1.response_pb2 import Response
@@ -42,16 +42,20 @@ _FOR_THE_CALLER: Final = frozenset(
 )
 """Items that the caller has to answer before the model can go on."""
 
+_NO_STEPS: Final = RecordedSteps()
+
 
 class ResponseConversation:
     """Asks the model for turn after turn, and gathers what it says in the assembly; a `Conversation` of the loop.
 
-    What `steps` has is not done again: an interrupted turn is asked for anew, and calls that it records are gone on with.
-    `ending` is how the response ends when the loop has.
+    What `steps` has is not done again: an interrupted turn is asked for anew, and calls that it records are gone on with. Where it is
+    None, nobody keeps steps, and none are made. `ending` is how the response ends when the loop has.
     """
 
-    def __init__(self, turns: ModelTurns, plan: Plan, assembly: Assembly, tools: Toolset, steps: RecordedSteps) -> None:
+    def __init__(self, turns: ModelTurns, plan: Plan, assembly: Assembly, tools: Toolset, steps: RecordedSteps | None) -> None:
         self.ending = Response(status="completed")
+        self.keeps_steps = steps is not None
+        steps = steps or _NO_STEPS
         self.finished: dict[str, McpCall] = dict(steps.calls)
         self.to_run: dict[str, McpCall] = {}
         self._turns = turns
@@ -59,6 +63,11 @@ class ResponseConversation:
         self._assembly = assembly
         self._tools = tools
         self._steps = steps
+        self._own = {tool.function.name for tool in plan.request.tools}
+        self.has_whole_calls = plan.told.background
+        """Whether calls of the caller's are only told when they are complete."""
+        self.last_events: list[ResponseEvent] = []
+        """What the last turn said with its end: it is told together with the end of the response."""
         self._going_on: RecordedTurn | None = None
         self._told = _begun(plan.told)
         self._choice = first_choice(plan.request.tool_choice, tools) if plan.request.HasField("tool_choice") else None
@@ -110,21 +119,13 @@ class ResponseConversation:
 
     # ---- for its turns ---------------------------------------------------------------------------------------------
 
-    def ask(self, request: CreateResponseRequest) -> AsyncGenerator[Iterable[ResponseEvent]]:
+    def ask(self, request: CreateResponseRequest) -> AsyncGenerator[ResponseEventBatch]:
         """What the model says to `request`, as events of its own."""
-        return _events(self._turns, request, _begun(self._told), whole_calls=self._plan.told.background)
+        return self._turns.stream(request, _begun(self._told))
 
     def splice(self) -> TurnSplice:
         """Fits a turn into the response, but for calls that are made here."""
-        own = {tool.function.name for tool in self._plan.request.tools}
-        gateway = bool(self._tools.listings)
-
-        def withheld(item: Item) -> bool:
-            # What nobody offered is withheld too: the model is told so, and the caller is not bothered.
-            call = item.function_call
-            return gateway and item.HasField("function_call") and not call.namespace and call.name not in own
-
-        return TurnSplice(self._assembly, withheld)
+        return TurnSplice(self._assembly, self._is_withheld)
 
     def end_turn(self, splice: TurnSplice) -> RecordedTurn | None:
         """Take the end of a turn into account; the calls in it that are to be gone on with, if there are any."""
@@ -146,12 +147,24 @@ class ResponseConversation:
         done = self._done()
         if self._going_on is not turn:
             self._show = CallShow(self._assembly, turn.items, done)
-        self.finished |= {item.mcp_call.id: item.mcp_call for item in turn.items if item.mcp_call.status == "failed"}
-        left = [item.mcp_call for item in turn.items if item.HasField("mcp_call") and item.mcp_call.id not in done]
-        self.to_run = {call.id: call for call in left}
-        return [ToolCall(call.id, call.name, call.arguments) for call in left], self._show.advance()
+        self.to_run = {}
+        calls: list[ToolCall] = []
+        for item in turn.items:
+            call = item.mcp_call
+            if call.status == "failed":
+                self.finished[call.id] = call
+            if item.HasField("mcp_call") and call.id not in done:
+                self.to_run[call.id] = call
+                calls.append(ToolCall(call.id, call.name, call.arguments))
+        return calls, self._show.advance()
 
     # ---- what is inside --------------------------------------------------------------------------------------------
+
+    def _is_withheld(self, item: Item) -> bool:
+        # What nobody offered is withheld too: the model is told so, and the caller is not bothered.
+        call = item.function_call
+        gateway = bool(self._tools.listings)
+        return gateway and item.HasField("function_call") and not call.namespace and call.name not in self._own
 
     def _go_on(self, turns: Sequence[RecordedTurn]) -> None:
         """Go on where the steps end."""
@@ -183,14 +196,17 @@ class ResponseConversation:
         return {call_id(item) for item in self._assembly.response.output}
 
     def _record(self, calls: Iterable[Item], said: Response) -> RecordedTurn:
-        made = list(map(self._item, (call.function_call for call in calls)))
-        items = sorted(made, key=lambda item: item.HasField("mcp_approval_request"))
-        asks = any(item.HasField("mcp_approval_request") for item in items)
-        withheld = {item.function_call.call_id for item in calls}
+        made: list[Item] = []
+        asking: list[Item] = []
+        withheld: set[str] = set()
+        for call in calls:
+            item = self._item(call.function_call)
+            (asking if item.HasField("mcp_approval_request") else made).append(item)
+            withheld.add(call.function_call.call_id)
         for_caller = any(_is_for_the_caller(item) and item.function_call.call_id not in withheld for item in said.output)
         response = self._assembly.response
         usage = response.usage if response.HasField("usage") else None
-        return RecordedTurn(self._number, items, asks or for_caller, len(response.output), usage)
+        return RecordedTurn(self._number, made + asking, bool(asking) or for_caller, len(response.output), usage)
 
     def _item(self, call: FunctionCall) -> Item:
         label, name = self._tools.origin(call.name)
@@ -214,7 +230,7 @@ class ResponseConversation:
     def _request(self) -> CreateResponseRequest | None:
         """The request of the next turn; None if the response has no tokens left for it."""
         output = self._assembly.response.output
-        more = [item for index, item in enumerate(output) if index not in self._left_out]
+        more = [item for index, item in enumerate(output) if index not in self._left_out] if self._left_out else output[:]
         request = turn_request(self._plan, more, self._tools.names)
         del request.tools[:]
         request.tools.extend(self._tools.definitions())
@@ -243,18 +259,36 @@ class ModelTurn:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """See `Turn.batches`; the calls are recorded before they are made."""
-        splice = self._conversation.splice()
-        async with aclosing(self._conversation.ask(self._request)) as said:
-            async for events in said:
-                if passed := splice.pass_on(events):
+        conversation = self._conversation
+        splice = conversation.splice()
+        held = WholeCalls() if conversation.has_whole_calls else None
+        said = conversation.ask(self._request)
+        passed: list[ResponseEvent] = []
+        try:
+            async for batch in said:
+                events = batch.events if held is None else held.pass_on(without_runs(batch, "events").events)
+                passed += splice.pass_on(events)
+                if passed and splice.response is None:
                     yield passed
-        recorded = self._conversation.end_turn(splice)
-        if recorded is not None:
-            following = CallsTurn(self._conversation, recorded, is_new=True)
-            async with aclosing(following.batches()) as batches:
-                async for batch in batches:
-                    yield batch
-            self.calls, self.is_last = following.calls, following.is_last
+                    passed = []
+        except ServiceError:
+            if passed:
+                yield passed
+            raise
+        finally:
+            await said.aclose()
+        recorded = conversation.end_turn(splice)
+        if recorded is None:
+            conversation.last_events = passed
+        else:
+            if passed:
+                yield passed
+            if conversation.keeps_steps:
+                yield recorded.step()
+            self.calls, events = conversation.begin_calls(recorded)
+            self.is_last = recorded.is_last
+            if events:
+                yield events
 
 
 class CallsTurn:
@@ -269,7 +303,7 @@ class CallsTurn:
 
     async def batches(self) -> AsyncGenerator[Batch]:
         """See `Turn.batches`."""
-        if self._is_new:
+        if self._is_new and self._conversation.keeps_steps:
             yield self._turn.step()
         self.calls, events = self._conversation.begin_calls(self._turn)
         if events:
@@ -287,15 +321,6 @@ class CallBox:
         """See `ToolBox.call`."""
         finished = self._conversation.finished.get(call.id)
         return finished or await self._tools.call(self._conversation.to_run[call.id])
-
-
-async def _events(
-    turns: ModelTurns, request: CreateResponseRequest, told: Response, *, whole_calls: bool
-) -> AsyncGenerator[Iterable[ResponseEvent]]:
-    held = WholeCalls() if whole_calls else None
-    async with aclosing(turns.stream(request, told)) as batches:
-        async for batch in batches:
-            yield batch.events if held is None else held.pass_on(without_runs(batch, "events").events)
 
 
 class WholeCalls:
@@ -323,9 +348,11 @@ class WholeCalls:
 
 def _carry_over(said: Response, response: Response) -> None:
     """Tell of the response what the provider of a turn tells of it."""
-    carried: dict[str, Any] = {field.name: value for field, value in said.ListFields() if field.name not in _OF_THE_WHOLE}
-    for name in carried:
-        response.ClearField(name)  # type: ignore[arg-type]
+    carried: dict[str, Any] = {}
+    for field, value in said.ListFields():
+        if field.name not in _OF_THE_WHOLE:
+            carried[field.name] = value
+            response.ClearField(field.name)  # type: ignore[arg-type]
     response.MergeFrom(Response(**carried))
 
 

@@ -1,6 +1,6 @@
 """MCP items as a model reads them that knows only functions: calls with their results."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -36,7 +36,21 @@ def model_items(items: Sequence[Item], names: Names | None = None) -> list[Item]
         for item in items
         if item.HasField("mcp_approval_response")
     }
-    return [found for item in items for found in _model_items(item, answers, names or {})]
+    names = names or {}
+    found: list[Item] = []
+    for item in items:
+        match item.WhichOneof("kind"):
+            case "mcp_list_tools" | "mcp_approval_response":
+                pass
+            case "mcp_call":
+                found += _call(item.mcp_call, names, call_output(item.mcp_call))
+            case "mcp_approval_request":
+                answer = answers.get(item.mcp_approval_request.id)
+                if answer is not None and not answer.approve:
+                    found += _call(item.mcp_approval_request, names, _denial(answer))
+            case _:
+                found.append(item)
+    return found
 
 
 def call_output(call: McpCall) -> str:
@@ -46,26 +60,12 @@ def call_output(call: McpCall) -> str:
     return text.failure(_error_text(call.error) if call.HasField("error") else "The call did not finish.")
 
 
-def _model_items(item: Item, answers: Mapping[str, McpApprovalResponse], names: Names) -> Iterator[Item]:
-    match item.WhichOneof("kind"):
-        case "mcp_list_tools" | "mcp_approval_response":
-            return
-        case "mcp_call":
-            yield from _call(item.mcp_call, names, call_output(item.mcp_call))
-        case "mcp_approval_request":
-            answer = answers.get(item.mcp_approval_request.id)
-            if answer is not None and not answer.approve:
-                yield from _call(item.mcp_approval_request, names, _denial(answer))
-        case _:
-            yield item
-
-
-def _call(call: McpCall | McpApprovalRequest, names: Names, output: str) -> Iterator[Item]:
+def _call(call: McpCall | McpApprovalRequest, names: Names, output: str) -> tuple[Item, Item]:
     name = names.get((call.server_label, call.name)) or legal_name(call.name)
-    yield Item(function_call=FunctionCall(call_id=call.id, name=name, arguments=call.arguments or "{}", status="completed"))
+    made = FunctionCall(call_id=call.id, name=name, arguments=call.arguments or "{}", status="completed")
     told = FunctionCallOutput(call_id=call.id, status="completed")
     told.output.text = output
-    yield Item(function_call_output=told)
+    return Item(function_call=made), Item(function_call_output=told)
 
 
 def _denial(answer: McpApprovalResponse) -> str:

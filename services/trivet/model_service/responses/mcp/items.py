@@ -1,7 +1,7 @@
 """How items of MCP come in the stream of a response."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from trivet.model.v1 import response_event_tool_pb2 as body
@@ -26,33 +26,29 @@ class ItemShow:
         self.said: InterruptedItem | None = assembly.reopen(item_id)
         self.begun = False
 
-    def begin(self, item: Item) -> Iterator[ResponseEvent]:
+    def begin(self, item: Item) -> _Events:
         """The item as it begins."""
         self.begun = True
         if self.said is not None:
             self._index = self.said.output_index
-            return
+            return []
         self._index, added = self._assembly.open(item)
-        yield added
+        return [added]
 
-    def progress(self, kind: str) -> Iterator[ResponseEvent]:
-        """An event that only says how far the item is."""
-        yield from self.tell(kind, body.ItemProgressEvent(**self.place))
-
-    def tell(self, kind: str, said: Any) -> Iterator[ResponseEvent]:
-        """Another event of the item, unless it was told before."""
-        if self.said is None or kind not in self.said.seen:
-            told: Any = {kind: said}
-            yield self._assembly.number(ResponseEvent(**told))
+    def tell(self, **events: Any) -> _Events:
+        """Further events of the item, by their names in `ResponseEvent`, unless they were told before: where they belong is told here."""
+        told: _Events = []
+        for kind, said in events.items():
+            if self.said is None or kind not in self.said.seen:
+                said.item_id, said.output_index = self._id, self._index
+                said.sequence_number = self._assembly.next_number
+                self._assembly.next_number += 1
+                told.append(ResponseEvent(**{kind: said}))
+        return told
 
     def done(self, item: Item) -> ResponseEvent:
         """The item as it is in the end."""
         return self._assembly.done(self._index, item)
-
-    @property
-    def place(self) -> dict[str, Any]:
-        """What every event of the item says of where it belongs."""
-        return {"item_id": self._id, "output_index": self._index}
 
 
 class CallShow:
@@ -62,8 +58,10 @@ class CallShow:
     """
 
     def __init__(self, assembly: Assembly, items: Sequence[Item], done: Collection[str] = ()) -> None:
-        left = ((item, call_id(item)) for item in items)
-        self._waiting = deque((item, ItemShow(assembly, name)) for item, name in left if name not in done)
+        self._waiting: deque[tuple[Item, ItemShow]] = deque()
+        for item in items:
+            if (name := call_id(item)) not in done:
+                self._waiting.append((item, ItemShow(assembly, name)))
         self._finished: dict[str, Item] = {}
 
     def finish(self, call: McpCall) -> _Events:
@@ -85,7 +83,7 @@ class CallShow:
                 if finished is None:
                     break
                 how = "completed" if finished.mcp_call.status == "completed" else "failed"
-                events += [*shown.progress(f"mcp_call_{how}"), shown.done(finished)]
+                events += [*shown.tell(**{f"mcp_call_{how}": body.ItemProgressEvent()}), shown.done(finished)]
             self._waiting.popleft()
         return events
 
@@ -104,7 +102,10 @@ class ListingShow:
 
     def events(self) -> _Events:
         """All of it."""
-        return [event for listing, item_id, shown in self._shown for event in _listing(listing, item_id, shown)]
+        events: _Events = []
+        for listing, item_id, shown in self._shown:
+            events += _listing(listing, item_id, shown)
+        return events
 
 
 def call_id(item: Item) -> str:
@@ -114,34 +115,37 @@ def call_id(item: Item) -> str:
 
 def listed(items: Iterable[Item]) -> dict[str, McpListTools]:
     """The servers whose tools are listed among `items`, by label; the last list of each."""
-    lists = (item.mcp_list_tools for item in items if item.HasField("mcp_list_tools"))
-    return {found.server_label: found for found in lists if not found.error}
+    return {
+        item.mcp_list_tools.server_label: item.mcp_list_tools
+        for item in items
+        if item.HasField("mcp_list_tools") and not item.mcp_list_tools.error
+    }
 
 
 _IN_PROGRESS: Final = "in_progress"
 
 
-def _call_begins(call: McpCall, shown: ItemShow) -> Iterator[ResponseEvent]:
+def _call_begins(call: McpCall, shown: ItemShow) -> _Events:
     begun = McpCall()
     begun.CopyFrom(call)
     begun.status, begun.arguments = _IN_PROGRESS, ""
     begun.ClearField("error")
-    yield from shown.begin(Item(mcp_call=begun))
-    yield from shown.progress("mcp_call_in_progress")
-    delta = body.ItemDeltaEvent(delta=call.arguments, **shown.place)
-    yield from shown.tell("mcp_call_arguments_delta", delta)
-    done = body.ArgumentsDoneEvent(arguments=call.arguments, **shown.place)
-    yield from shown.tell("mcp_call_arguments_done", done)
+    events = shown.begin(Item(mcp_call=begun))
+    return events + shown.tell(
+        mcp_call_in_progress=body.ItemProgressEvent(),
+        mcp_call_arguments_delta=body.ItemDeltaEvent(delta=call.arguments),
+        mcp_call_arguments_done=body.ArgumentsDoneEvent(arguments=call.arguments),
+    )
 
 
-def _listing(listing: Listing, item_id: str, shown: ItemShow) -> Iterator[ResponseEvent]:
+def _listing(listing: Listing, item_id: str, shown: ItemShow) -> _Events:
     item = Item(mcp_list_tools=McpListTools(id=item_id, server_label=listing.server.label))
-    yield from shown.begin(item)
-    yield from shown.progress("mcp_list_tools_in_progress")
+    events = shown.begin(item)
     if listing.error is None:
         item.mcp_list_tools.tools.extend(map(definition, listing.tools))
-        yield from shown.progress("mcp_list_tools_completed")
+        how = "completed"
     else:
         item.mcp_list_tools.error = listing.error.message
-        yield from shown.progress("mcp_list_tools_failed")
-    yield shown.done(item)
+        how = "failed"
+    ended = {f"mcp_list_tools_{how}": body.ItemProgressEvent()}
+    return [*events, *shown.tell(mcp_list_tools_in_progress=body.ItemProgressEvent(), **ended), shown.done(item)]

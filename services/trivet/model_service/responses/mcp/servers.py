@@ -11,14 +11,13 @@ from trivet.kernel.errors import InvalidRequest, ServiceError, UnsupportedParame
 from trivet.kernel.tools.headers import registered_headers
 from trivet.model.v1.response_tool_mcp_pb2 import McpTool, McpToolFilter
 from trivet.model.v1.response_tool_pb2 import Tool
-from trivet.model_service.faces.unknown_keys import unknown_keys
+from trivet.model_service.faces.unknown_keys import may_hold_unknown_keys, unknown_keys
 from trivet.model_service.faces.walk import joined, walk
 from trivet.tool.v1.tool_pb2 import ServerRef
 from trivet.tool.v1.tool_pb2 import Tool as ServerTool
 
 _SETTINGS: Final = frozenset({"", "always", "never"})
 _MOST_SERVERS: Final = 64
-_ONE_OF: Final = ("server_url", "connector_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ def _read(given: McpTool, param: str, registered: Mapping[str, str]) -> Labelled
     if not given.server_label:
         where = f"{param}.server_label"
         raise InvalidRequest(f"Missing required parameter: '{where}'.", where)
-    if sum(bool(getattr(given, name)) for name in _ONE_OF) != 1:
+    if bool(given.server_url) == bool(given.connector_id):
         raise InvalidRequest(f"Invalid '{param}': give either 'server_url' or 'connector_id', a registered server.", param)
     if given.require_approval.setting not in _SETTINGS:
         where = f"{param}.require_approval"
@@ -113,7 +112,7 @@ def _read(given: McpTool, param: str, registered: Mapping[str, str]) -> Labelled
 
 def _joined(*headers: Mapping[str, str]) -> dict[str, str]:
     """All of these headers; a later one takes the place of an earlier one of its name, however that is written."""
-    named = {name.lower(): (name, value) for some in headers for name, value in some.items()}
+    named = {name.lower(): (name, value) for some in headers if some for name, value in some.items()}
     return dict(named.values())
 
 
@@ -124,6 +123,8 @@ def _refuse_unsupported(given: McpTool, param: str) -> None:
     if given.allowed_callers and "direct" not in given.allowed_callers:
         where = f"{param}.allowed_callers"
         raise UnsupportedParameter(f"There are no other callers here: '{where}' needs 'direct'.", where)
+    if not may_hold_unknown_keys(given):
+        return
     for message, path in walk(given):
         for name in unknown_keys(message):
             where = joined(param, joined(path, name))

@@ -1,7 +1,7 @@
 """The MCP tools of one response: listed, named for the model, and called through ToolService."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,7 +30,7 @@ from trivet.model.v1.response_item_mcp_pb2 import (
 )
 from trivet.model.v1.response_tool_pb2 import FunctionTool, Tool
 from trivet.model_service.faces.responses_tools import namespaced
-from trivet.model_service.responses.mcp.servers import LabelledServer, read_servers
+from trivet.model_service.responses.mcp.servers import LabelledServer
 from trivet.tool.v1.tool_pb2 import Tool as ServerTool
 from trivet.tool.v1.tool_pb2 import ToolContent, ToolResult
 
@@ -56,17 +56,18 @@ class McpTools:
     def __init__(self, stub: ToolStub) -> None:
         self._stub = stub
 
-    async def open(self, tools: Sequence[Tool], known: Mapping[str, McpListTools]) -> "Toolset":
-        """The MCP tools among the `tools` of a request.
+    async def open(
+        self, tools: Sequence[Tool], servers: Sequence[LabelledServer], known: Mapping[str, McpListTools]
+    ) -> "Toolset":
+        """The MCP tools among the `tools` of a request, of which these are the `servers`.
 
         A server that cannot be asked now keeps the tools under which the conversation knows it (`known`, by label), or
         else has none.
 
         Raises:
-            InvalidRequest, UnsupportedParameter: a server is described wrongly.
+            InvalidRequest: ToolService finds fault with how a server is described.
             AddressRefused, McpServerNotFound: a server may not be reached, or there is none.
         """
-        servers = read_servers(tools)
         return Toolset(self._stub, tools, await self._listings(servers, known))
 
     async def _listings(self, servers: Sequence[LabelledServer], known: Mapping[str, McpListTools]) -> Sequence[Listing]:
@@ -102,21 +103,18 @@ class Toolset:
             ToolKey(index, listing.server.label, tool.name) for index, listing in enumerate(listings) for tool in listing.tools
         ]
         self._offered = wire_names(keys, taken=set(_own_names(tools)))
-        self._wires = {(key.server, key.tool): name for name, key in self._offered.items()}
+        self.names: Mapping[tuple[str, str], str] = {(key.server, key.tool): name for name, key in self._offered.items()}
+        """The label of a server and the name of its tool -> the name under which the model is offered it."""
+        self._definitions: list[Tool] | None = None
 
     @classmethod
     def none(cls, tools: Sequence[Tool]) -> "Toolset":
         """No MCP tools; `tools` are those of the request."""
         return cls(None, tools, ())
 
-    @property
-    def names(self) -> Mapping[tuple[str, str], str]:
-        """The label of a server and the name of its tool -> the name under which the model is offered it."""
-        return self._wires
-
     def names_of(self, label: str, tool: str = "") -> list[str]:
         """The names under which the model is offered the tools of a server, or this one of them."""
-        return [name for (server, own), name in self._wires.items() if server == label and tool in {"", own}]
+        return [name for (server, own), name in self.names.items() if server == label and tool in {"", own}]
 
     def listing(self, label: str) -> Listing | None:
         """The server with this label."""
@@ -124,7 +122,9 @@ class Toolset:
 
     def definitions(self) -> list[Tool]:
         """The tools of the request, with functions in the place of its servers."""
-        found: list[Tool] = []
+        if self._definitions is not None:
+            return self._definitions
+        found = self._definitions = []
         for tool in self._given:
             if not tool.HasField("mcp"):
                 found.append(tool)
@@ -164,13 +164,16 @@ class Toolset:
 
     def _find(self, label: str, name: str) -> tuple[Listing | None, ServerTool | None]:
         listing = self._by_label.get(label)
-        return listing, next((tool for tool in listing.tools if tool.name == name), None) if listing else None
+        for tool in listing.tools if listing is not None else ():
+            if tool.name == name:
+                return listing, tool
+        return listing, None
 
     def _definition(self, server: LabelledServer, tool: ServerTool) -> Tool:
         what = filter(None, (server.given.server_description, tool.description or tool.title))
         return Tool(
             function=FunctionTool(
-                name=self._wires[server.label, tool.name],
+                name=self.names[server.label, tool.name],
                 description="\n\n".join(what) or None,
                 parameters=tool.input_schema or '{"type":"object"}',
                 # Said, because a Responses API takes functions to be strict, and the schemas of servers seldom are.
@@ -205,8 +208,7 @@ def _from_definition(tool: McpToolDefinition) -> ServerTool:
     )
 
 
-def _own_names(tools: Iterable[Tool]) -> list[str]:
-    tools = list(tools)
+def _own_names(tools: Sequence[Tool]) -> list[str]:
     named = [tool.function.name or tool.custom.name for tool in tools]
     return [*filter(None, named), *namespaced(tools)]
 
