@@ -1,6 +1,6 @@
 """Whether there is anything of a kind in a request, wherever that may be."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from google.protobuf.descriptor import Descriptor
@@ -20,7 +20,7 @@ class Search:
     at nothing of them but whether the fields are there that hold something else.
     """
 
-    def __init__(self, sought: Callable[[Descriptor], Iterable[str]]) -> None:
+    def __init__(self, sought: Callable[[Descriptor], Sequence[str]]) -> None:
         self._sought = sought
         self._known: dict[Descriptor, tuple[str, dict[str, list[_Way]]]] = {}
 
@@ -64,7 +64,7 @@ class Search:
         seen, waiting = {descriptor}, [descriptor]
         while waiting:
             current = waiting.pop()
-            if any(True for _ in self._sought(current)):
+            if self._sought(current):
                 return True
             new = {inner.message for inner in fields_of(current) if inner.value is Value.MESSAGE} - seen
             seen |= new

@@ -29,7 +29,7 @@ def refuse_unknown_keys(request: Message, skip: Skip | None = None, meaningless:
     Raises:
         UnsupportedParameter: `param` is the path of the key.
     """
-    if not _KEYS.finds(request):
+    if not may_hold_unknown_keys(request):
         return
     for message, path in walk(request, skip=skip):
         if path and getattr(message, _REST, ""):

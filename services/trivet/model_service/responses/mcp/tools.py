@@ -124,12 +124,14 @@ class Toolset:
         """The tools of the request, with functions in the place of its servers."""
         if self._definitions is not None:
             return self._definitions
-        found = self._definitions = []
+        found: list[Tool] = []
         for tool in self._given:
             if not tool.HasField("mcp"):
                 found.append(tool)
             elif listing := self._by_label.get(tool.mcp.server_label):
                 found += [self._definition(listing.server, own) for own in listing.tools]
+        # Not before it is whole.
+        self._definitions = found
         return found
 
     def origin(self, name: str) -> tuple[str, str]:
