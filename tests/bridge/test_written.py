@@ -49,7 +49,8 @@ async def test_an_answer_is_one_write_and_waits_for_a_client_that_does_not_read(
 
     (written,) = writer.written
     head, _, body = written.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\nDate: ")
+    assert head.endswith(b"\r\nContent-Type: application/json\r\nContent-Length: 2")
     assert (body, preparing.done()) == (b"{}", False)
     assert writer.output_size == len(written), "aiohttp tells by this whether an answer has begun"
     writer.room.set()

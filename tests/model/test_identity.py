@@ -40,5 +40,5 @@ def test_ids_that_are_counted_differ_from_those_of_other_processes_and_keep_thei
     made = [ours.next() for _ in range(1_000)]
 
     assert made == sorted(set(made))
-    assert all(re.fullmatch(r"call_[0-9a-f]{30}", name) for name in made)
+    assert all(re.fullmatch(r"call_[0-9a-f]{32}", name) for name in made)
     assert not {name[:29] for name in made} & {theirs.next()[:29] for _ in range(1_000)}

@@ -4,7 +4,6 @@ aiohttp's own responses take twice the time: they look for cookies, codings and 
 answers a HEAD.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -15,6 +14,7 @@ from aiohttp import HttpVersion11
 from aiohttp.http import SERVER_SOFTWARE
 
 from trivet.bridge.request import Request
+from trivet.kernel.turn import next_turn
 
 _MOST_UNSENT_BYTES: Final = 32 * 1024
 """How much may wait for a client before it is one that has to be waited for."""
@@ -45,7 +45,7 @@ class Whole:
         if self._has_company:
             # Answers that the same turn of the loop brings as far leave right after one another: who reads several of them is woken
             # by the first, which costs more than to write it, and is awake for the others.
-            await asyncio.sleep(0)
+            await next_turn()
         writer = request.answering
         transport = writer.transport
         if transport is None or transport.is_closing():
@@ -134,18 +134,16 @@ class Streamed:
 
 
 def _head(headers: dict[str, str], *, is_latest: bool) -> bytes:
-    """The head of an answer, which gets its date here. Raises ValueError for what would be another header than it says."""
-    headers["Date"] = _date(int(time.time()))
-    headers["Server"] = SERVER_SOFTWARE
-    head = "HTTP/1.1 200 OK\r\n" if is_latest else "HTTP/1.0 200 OK\r\n"
+    """The head of an answer, with its date. Raises ValueError for what would be another header than it says."""
+    lines = ""
     for name, value in headers.items():
-        head += f"{name}: {value}\r\n"
-    lines = 1 + len(headers)
-    if head.count("\r") != lines or head.count("\n") != lines or "\0" in head:
+        lines += f"{name}: {value}\r\n"
+    if lines.count("\r") != len(headers) or lines.count("\n") != len(headers) or "\0" in lines:
         raise ValueError("a header of an answer holds the end of a line")
-    return f"{head}\r\n".encode()
+    return f"{_beginning(int(time.time()), is_latest)}{lines}\r\n".encode()
 
 
-@lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+@lru_cache(maxsize=4)
+def _beginning(second: int, is_latest: bool) -> str:
+    version = "HTTP/1.1" if is_latest else "HTTP/1.0"
+    return f"{version} 200 OK\r\nDate: {formatdate(second, usegmt=True)}\r\nServer: {SERVER_SOFTWARE}\r\n"

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -87,7 +88,7 @@ class UpstreamAnswer:
         if read is None:
             raise self._errors.invalid("answered in an encoding that was not asked for")
         self.read, self._is_coded = read, coding is not None
-        self.content_type = headers.get(b"content-type", _UNKNOWN).partition(b";")[0].strip().lower().decode("latin-1")
+        self.content_type = _media_type(headers.get(b"content-type", _UNKNOWN))
 
     @property
     def full_content_type(self) -> str:
@@ -151,6 +152,11 @@ class UpstreamAnswer:
         """Waits a moment for the end of the body after its last event, so that the connection can serve the next call."""
         if not self._connection.complete:
             await self._connection.settle(_SETTLE_SECONDS)
+
+
+@lru_cache(maxsize=32)
+def _media_type(header: bytes) -> str:
+    return header.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 async def _read_error(read: Read) -> bytes:

@@ -4,7 +4,6 @@ Asking is most of what a call costs a gateway. So the HTTP client below is our o
 whatever is the same at each call is made once (`services/trivet/model_service/adapters/upstream_site.py`).
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -19,6 +18,7 @@ from trivet.kernel.http1.connection import Patience
 from trivet.kernel.http1.failures import HttpError
 from trivet.kernel.http1.origin import Origin
 from trivet.kernel.http1.request import merged
+from trivet.kernel.turn import next_turn
 from trivet.model_service.adapters.sse import SseEvent
 from trivet.model_service.adapters.upload_body import UploadBody
 from trivet.model_service.adapters.upstream_answer import UpstreamAnswer, UpstreamLimits
@@ -183,7 +183,7 @@ class UpstreamHttp:
             if has_company := (call := current_call.get()) is not None and call.has_company:
                 # Calls that the same turn of the loop brings as far are sent right after one another: the first wakes an upstream that
                 # sleeps, which costs more than to write to it, and the others find it awake.
-                await asyncio.sleep(0)
+                await next_turn()
             # Where a turn has passed, the loop has looked just now which connections have ended.
             connection = site.origin.free(surely=not has_company) or await site.origin.open(self._connect_seconds())
         except HttpError as error:

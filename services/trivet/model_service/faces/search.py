@@ -1,6 +1,7 @@
 """Whether there is anything of a kind in a request, wherever that may be."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from google.protobuf.descriptor import Descriptor
@@ -9,8 +10,17 @@ from google.protobuf.message import Message
 from trivet.kernel.codec.shape import UnionShape, Value, fields_of, shape_of
 
 _Holds = Literal["sought", "message", "list", "map"]
-_Way = tuple[str, bool, _Holds]
-"""A field: its name, whether it has to be asked for, and what it holds."""
+
+_Way = tuple[str, bool, _Holds, "_Kind"]
+"""A field: its name, whether it has to be asked for, what it holds, and of which kind that is where it leads to more."""
+
+
+@dataclass(slots=True)
+class _Kind:
+    """The fields of a kind of message that are sought, or lead to any: of a union, with its oneof, by members; else all under ""."""
+
+    oneof: str = ""
+    ways: dict[str, list[_Way]] = field(default_factory=dict)
 
 
 class Search:
@@ -22,42 +32,45 @@ class Search:
 
     def __init__(self, sought: Callable[[Descriptor], Sequence[str]]) -> None:
         self._sought = sought
-        self._known: dict[Descriptor, tuple[str, dict[str, list[_Way]]]] = {}
+        self._known: dict[Descriptor, _Kind] = {}
 
     def finds(self, request: Message) -> bool:
         """Whether any of the fields has a value in `request`, or in a message in it."""
-        known = self._known
-        found: list[Any] = [request]
+        descriptor: Any = request.DESCRIPTOR
+        found: list[tuple[_Kind, Sequence[Any]]] = [(self._known.get(descriptor) or self._kind(descriptor), (request,))]
         # What is found in them is looked into, too: the list grows while it is gone through.
-        for message in found:
-            descriptor = message.DESCRIPTOR
-            oneof, ways = known.get(descriptor) or self._ways(descriptor)
-            for name, is_told, held in ways.get(message.WhichOneof(oneof) if oneof else "", ()):
-                if is_told and not message.HasField(name):
-                    continue
-                value = getattr(message, name)
-                if held == "message":
-                    found.append(value)
-                elif held == "list":
-                    # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
-                    found += value[:]
-                elif held == "map":
-                    found += value.values()
-                elif value:
-                    return True
+        for kind, messages in found:
+            oneof, ways = kind.oneof, kind.ways
+            for message in messages:
+                for name, is_told, held, inner in ways.get(message.WhichOneof(oneof) if oneof else "", ()):
+                    if is_told and not message.HasField(name):
+                        continue
+                    value = getattr(message, name)
+                    if held == "message":
+                        found.append((inner, (value,)))
+                    elif held == "list":
+                        # A copy of the list: to iterate over what protobuf has instead is slower than to make it.
+                        found.append((inner, value[:]))
+                    elif held == "map":
+                        found.append((inner, value.values()))
+                    elif value:
+                        return True
         return False
 
-    def _ways(self, descriptor: Descriptor) -> tuple[str, dict[str, list[_Way]]]:
-        """The sought fields of a message, and those that lead to any: of a union, with its oneof, by members; else all under ""."""
+    def _kind(self, descriptor: Descriptor) -> _Kind:
+        if (known := self._known.get(descriptor)) is not None:
+            return known
+        # Known before it is whole: a message may contain itself.
+        kind = self._known[descriptor] = _Kind()
         shape = shape_of(descriptor)
-        oneof = shape.oneof if isinstance(shape, UnionShape) else ""
-        ways: list[_Way] = [(name, False, "sought") for name in self._sought(descriptor)]
-        for field in fields_of(descriptor):
-            if field.value is Value.MESSAGE and self._leads_to_any(field.message):
-                held: _Holds = "map" if field.is_map else "list" if field.is_list else "message"
-                ways.append((field.name, held == "message" and not oneof, held))
-        self._known[descriptor] = oneof, {way[0]: [way] for way in ways} if oneof else {"": ways}
-        return self._known[descriptor]
+        kind.oneof = shape.oneof if isinstance(shape, UnionShape) else ""
+        ways: list[_Way] = [(name, False, "sought", kind) for name in self._sought(descriptor)]
+        for inner in fields_of(descriptor):
+            if inner.value is Value.MESSAGE and self._leads_to_any(inner.message):
+                held: _Holds = "map" if inner.is_map else "list" if inner.is_list else "message"
+                ways.append((inner.name, held == "message" and not kind.oneof, held, self._kind(inner.message)))
+        kind.ways = {way[0]: [way] for way in ways} if kind.oneof else {"": ways}
+        return kind
 
     def _leads_to_any(self, descriptor: Descriptor) -> bool:
         """Whether a message of this kind, or one in it, has such a field."""

@@ -111,14 +111,14 @@ class CallLog:
         resolved, applied = _beginnings(name, *names)
         comma = ""
         for attempt in self._attempts[-_MOST_TOLD:]:
-            target, milliseconds = _quoted(attempt.target), round(attempt.seconds * 1000)
-            applied += f'{comma}{{"target": {target}, "status": {attempt.status}, "ms": {milliseconds}}}'
+            milliseconds = int(attempt.seconds * 1000 + 0.5)
+            applied += f'{comma}{{"target": {_quoted(attempt.target)}, "status": {attempt.status}, "ms": {milliseconds}}}'
             comma = ", "
         headers = (resolved, (APPLIED, f"{applied}]}}"))
         if self._stream:
             return headers
-        waited = max(0.0, self._clock() - self._began - self._spent)
-        return (*headers, (TIMING, f"model;dur={self._spent * 1000:.1f}, routing;dur={waited * 1000:.1f}"))
+        model, routing = int(self._spent * 10_000), int((self._clock() - self._began - self._spent) * 10_000)
+        return (*headers, (TIMING, f"model;dur={model // 10}.{model % 10}, routing;dur={routing // 10}.{routing % 10}"))
 
     def record(self, status: int) -> CallRecord:
         """The call as it has ended, with an attempt that was still under way."""

@@ -1,0 +1,10 @@
+"""A turn of the loop, let pass."""
+
+from collections.abc import Generator
+from types import coroutine
+
+
+@coroutine
+def next_turn() -> Generator[None]:
+    """Return in the next turn of the loop, as `asyncio.sleep(0)` does, in half the time: each whole answer lets two turns pass."""
+    yield
