@@ -379,6 +379,7 @@ async def test_how_the_bytes_are_split_changes_nothing(upstream: ScriptedUpstrea
         {"choices": [{"message": {"content": 5}}]},
         {"choices": [{"message": "text", "finish_reason": "stop"}]},
         {"choices": {"a": 1}},
+        {"choices": True},
     ],
 )
 async def test_a_broken_answer_is_a_failure(upstream: ScriptedUpstream, dialect: OpenAIChat, body: dict[str, Any]) -> None:

@@ -148,7 +148,7 @@ class _Choice:
 
 def repair_completion(completion: dict[str, Any], *, functions: bool = False) -> None:
     """Repairs a whole answer, in place."""
-    for position, choice in enumerate(completion.get("choices") or ()):
+    for position, choice in enumerate(_choices(completion)):
         if not isinstance(choice, dict):
             continue
         if not isinstance(choice.get("index"), int):
@@ -166,16 +166,12 @@ def repair_completion(completion: dict[str, Any], *, functions: bool = False) ->
 
 def is_whole(answer: dict[str, Any]) -> bool:
     """Whether what came as a chunk is a whole answer; there are servers whose chunks have the message so far, too."""
-    choices = answer.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and "message" in choice and "delta" not in choice:
-            return True
-    return False
+    return any(isinstance(choice, dict) and "message" in choice and "delta" not in choice for choice in _choices(answer))
 
 
 def as_chunk(completion: dict[str, Any]) -> None:
     """Makes a whole answer, once repaired, the one chunk that says the same."""
-    for choice in completion.get("choices") or ():
+    for choice in _choices(completion):
         if not isinstance(choice, dict):
             continue
         choice["finish_reason"] = choice.get("finish_reason") or "stop"
@@ -184,6 +180,12 @@ def as_chunk(completion: dict[str, Any]) -> None:
         for index, call in enumerate(calls if isinstance(calls, list) else ()):
             if isinstance(call, dict):
                 call["index"] = index
+
+
+def _choices(answer: dict[str, Any]) -> list[Any]:
+    """The choices, for who repairs them; what is none is for the decoder to refuse."""
+    choices = answer.get("choices")
+    return choices if isinstance(choices, list) else []
 
 
 def _flatten(said: dict[str, Any]) -> None:
