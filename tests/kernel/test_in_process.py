@@ -11,6 +11,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_server
 from trivet.kernel.call import Call, current_call
+from trivet.kernel.codec.rendered import Rendered, accepts_rendered
 from trivet.kernel.inprocess.context import InProcessContext
 from trivet.kernel.inprocess.exchange import Exchange
 from trivet.kernel.rpc import Context
@@ -56,7 +57,7 @@ async def test_a_key_that_was_judged_in_the_process_is_not_judged_again_and_no_m
     probe = Probe()
     async with serving(add_probe_to_server, probe, auth=AuthSettings()) as channel:
         asking: Any = channel.unary_unary(f"/{SERVICE}/Metadata")
-        await asking(StringValue(), metadata=key, principal="ann")
+        await asking.for_face(StringValue(), None, key, "ann", False)
         assert probe.principal == "ann"
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await asking(StringValue(), metadata=key)
@@ -130,10 +131,23 @@ async def test_a_call_whose_caller_awaits_it_at_once_begins_with_that_and_not_be
     probe = Probe()
     async with serving(add_probe_to_server, probe) as channel:
         asking: Any = channel.unary_unary(f"/{SERVICE}/Metadata")
-        call = asking(StringValue(), metadata=(("x-request-id", "one"),), awaited=True)
+        call = asking.for_face(StringValue(), None, (("x-request-id", "one"),), None, False)
         await asyncio.sleep(0)
         assert not probe.metadata
         assert (await call).value == "one"
+
+
+async def test_only_who_says_so_is_given_an_answer_as_json() -> None:
+    class Rendering(Probe):
+        async def Echo(self, request: StringValue, context: object) -> Any:
+            return Rendered(b"{}") if accepts_rendered(context) else request
+
+    async with serving(add_probe_to_server, Rendering()) as channel:
+        asking: Any = channel.unary_unary(f"/{SERVICE}/Echo")
+        said = StringValue(value="hi")
+        assert await asking(said) == said
+        assert await asking.for_face(said, None, (), None, False) == said
+        assert await asking.for_face(said, None, (), None, True) == Rendered(b"{}")
 
 
 async def test_a_call_that_is_dropped_before_it_began_never_does() -> None:

@@ -17,11 +17,11 @@ from trivet.bridge.uploads import Upload, holding
 from trivet.bridge.written import Whole
 from trivet.kernel.auth import KeyRing
 from trivet.kernel.codec import text
+from trivet.kernel.codec.rendered import Rendered
 from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.codec.sse import stream_codec
 from trivet.kernel.errors import InvalidKey, InvalidRequest, RequestTimeout, UnsupportedMediaType
-from trivet.kernel.inprocess.calls import initial_pairs
-from trivet.kernel.inprocess.channel import InProcessChannel
+from trivet.kernel.inprocess.calls import OwnCall
 
 _MODELS: Final = frozenset(f"trivet.model.v1.{name}Service" for name in ("Model", "Message", "Audio"))
 """Services that hold to `x-trivet-request-timeout` themselves: there it bounds each attempt at a model, not the whole call."""
@@ -36,10 +36,10 @@ _JSON: Final = "application/json"
 
 
 class _Caller(NamedTuple):
-    """How an RPC is called, whether its service is in this process, and whether it bounds it by the caller's timeout itself."""
+    """How an RPC is called, how where its service is in this process, and whether that bounds it by the caller's timeout itself."""
 
     call: Callable[..., Any]
-    in_process: bool
+    for_face: Callable[..., Any] | None
     bounds_itself: bool
 
 
@@ -97,21 +97,29 @@ class Gateway:
         request.principal = principal
         return self._travelling.metadata(given, key, request.id)
 
-    def call(self, rpc: Rpc, message: Message | None, sent: headers.Metadata, principal: str | None = None) -> Any:
+    def call(
+        self,
+        rpc: Rpc,
+        message: Message | None,
+        sent: headers.Metadata,
+        principal: str | None = None,
+        *,
+        accepts_rendered: bool = False,
+    ) -> Any:
         """The call of an RPC, without a message where that is a stream to be written; whoever asks for it ends it, too. One that has
         one message and one answer begins when that is awaited.
 
-        `principal` is whose key it is made with, if that was judged just now: in this process it is not judged again. `interrupt`
-        cancels the call.
+        `principal` is whose key it is made with, if that was judged just now: in this process it is not judged again.
+        `accepts_rendered`: the answer may be `Rendered`. `interrupt` cancels the call.
         """
         caller = self._callers.get(rpc.path) or self._caller(rpc)
         timeout = headers.timeout(sent) if len(sent) > headers.FIXED else None
         if caller.bounds_itself:
             timeout = None
-        if caller.in_process:
-            call = caller.call(message, metadata=sent, timeout=timeout, principal=principal, awaited=True)
-        else:
+        if caller.for_face is None:
             call = caller.call(message, metadata=sent, timeout=timeout)
+        else:
+            call = caller.for_face(message, timeout, sent, principal, accepts_rendered)
         self._calls.add(call)
         return call
 
@@ -132,7 +140,7 @@ class Gateway:
             _bind_path(request.variables, given)
         message = operation.request_codec.decode(given, strict=True)
         if operation.stream is None or not _wants_stream(given, operation):
-            return operation.whole, self.call(operation.whole, message, sent, request.principal), -1
+            return operation.whole, self.call(operation.whole, message, sent, request.principal, accepts_rendered=True), -1
         call = self.call(operation.stream, message, (*sent, ACCEPTED), request.principal)
         return operation.stream, call, seen_before(message)
 
@@ -174,21 +182,24 @@ class Gateway:
         make: Callable[..., Any] = makers[rpc.descriptor.client_streaming, rpc.descriptor.server_streaming]
         call = make(rpc.path, request_serializer=rpc.serialize, response_deserializer=rpc.parse_response)
         bounds_itself = rpc.service in _MODELS and rpc.descriptor.name not in _WITHOUT_MODEL
-        caller = self._callers[rpc.path] = _Caller(call, isinstance(channel, InProcessChannel), bounds_itself)
+        caller = self._callers[rpc.path] = _Caller(call, getattr(call, "for_face", None), bounds_itself)
         return caller
 
 
 async def _whole(rpc: Rpc, call: Any, *, has_company: bool) -> Reply:
     begun = time.perf_counter()
     answer = await call
-    told = headers.told(await initial_pairs(call))
+    told = headers.told(call.initial_pairs if isinstance(call, OwnCall) else await call.initial_metadata())
     codec = rpc.response_codec
-    if codec is not None and not (rpc.body and answer.HasField(rpc.body)):
+    if isinstance(answer, Rendered):
+        content, content_type = answer.json, _JSON
+    elif codec is not None and not (rpc.body and answer.HasField(rpc.body)):
         content, content_type = codec.dumps(answer), _JSON
     else:
         body = answer if codec is None else getattr(answer, rpc.body)
         content, content_type = body.data, binary.content_type(body)
-    total = f"total;dur={(time.perf_counter() - begun) * 1000:.1f}"
+    tenths = int((time.perf_counter() - begun) * 10_000)
+    total = f"total;dur={tenths // 10}.{tenths % 10}"
     timing = told.get("server-timing")
     told["server-timing"] = f"{timing}, {total}" if timing else total
     told["Content-Type"] = content_type

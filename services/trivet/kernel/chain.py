@@ -1,11 +1,9 @@
 """The chain of interceptors around every RPC, over the wire and in process."""
 
 import asyncio
-import inspect
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
 from typing import Any, cast
 
 from google.protobuf.message import DecodeError
@@ -19,7 +17,7 @@ from trivet.kernel.interceptors.authentication import Authentication
 from trivet.kernel.interceptors.deadline import Deadline
 from trivet.kernel.interceptors.errors import error_of
 from trivet.kernel.interceptors.request_id import name
-from trivet.kernel.rpc import Behaviour, Context, Handler, abort, behaviour_of, with_behaviour
+from trivet.kernel.rpc import Context, Handler, abort, behaviour_of, with_behaviour
 from trivet.kernel.settings import ServerSettings
 from trivet.kernel.wakeup import Wakeup
 
@@ -53,7 +51,7 @@ class Chain:
     def wrap(self, method: str, handler: Handler) -> Handler:
         """The handler of `method` with the chain around it, for any of the four shapes."""
         streams = handler.response_streaming
-        behave = behaviour_of(handler) if streams else _awaitable(handler)
+        behave = behaviour_of(handler)
         decode = None if handler.request_streaming else handler.request_deserializer
         infrastructure = is_infrastructure(method)
         authenticate, judges = (None, ()) if infrastructure else (self._authentication, self._judges)
@@ -132,15 +130,3 @@ def _decoded(request: bytes, decode: Callable[[bytes], Any]) -> Any:
         return decode(request)
     except DecodeError as failure:
         raise InvalidRequest("The request is not a message of the expected type.") from failure
-
-
-def _awaitable(handler: Handler) -> Behaviour:
-    """The method behind `handler`, which has one answer, as a coroutine function."""
-    behaviour = behaviour_of(handler)
-    return behaviour if inspect.iscoroutinefunction(behaviour) else partial(_answer, behaviour)
-
-
-async def _answer(behaviour: Callable[[Any, Context], Any], request: Any, context: Context) -> Any:
-    # A method that a servicer leaves to its generated base is synchronous: it raises NotImplementedError right here.
-    answer = behaviour(request, context)
-    return await answer if inspect.isawaitable(answer) else answer

@@ -1,6 +1,6 @@
 """ModelService's RPCs."""
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -9,6 +9,7 @@ import orjson
 from trivet.content.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionChunkBatch
 from trivet.content.v1.chat_request_pb2 import CreateChatCompletionRequest
 from trivet.kernel.codec import runs
+from trivet.kernel.codec.rendered import accepts_rendered
 from trivet.model.v1 import embedding_pb2, model_pb2, model_service_pb2_grpc, moderation_pb2, rerank_pb2
 from trivet.model.v1 import response_context_pb2 as context_pb
 from trivet.model.v1 import response_stored_pb2 as stored_pb
@@ -20,6 +21,8 @@ from trivet.model_service.faces import chat
 from trivet.model_service.faces.chat_answer import ChatChunks, WholeChat
 from trivet.model_service.faces.chat_request import parse_chat
 from trivet.model_service.faces.native import is_native_chat
+from trivet.model_service.faces.rendered import RenderedAnswer
+from trivet.model_service.faces.urls import may_hold_urls
 from trivet.model_service.responses.background.follower import Follower
 from trivet.model_service.responses.background.runs import Runs
 from trivet.model_service.responses.creation import Creation
@@ -59,9 +62,9 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self._contexts = contexts
         self._single = single
 
-    async def CreateResponse(self, request: CreateResponseRequest, context: Any) -> Response:
-        """The whole response."""
-        return await self._creation.create(request, current_owner())
+    def CreateResponse(self, request: CreateResponseRequest, context: Any) -> Coroutine[Any, Any, Any]:
+        """The whole response; `Rendered`, maybe, where its caller accepts that."""
+        return self._creation.create(request, current_owner(), accepts_rendered=accepts_rendered(context))
 
     def StreamResponse(self, request: CreateResponseRequest, context: Any) -> AsyncGenerator[ResponseEventBatch]:
         """The response, event by event."""
@@ -102,14 +105,16 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         """A shorter form of a conversation."""
         return await self._contexts.compact(request, current_owner())
 
-    async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Any) -> ChatCompletion:
-        """The whole answer."""
-        await self._turns.vet(request)
+    async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Any) -> Any:
+        """The whole answer; `Rendered`, maybe, where its caller accepts that."""
+        if may_hold_urls(request):
+            await self._turns.vet(request)
+        rendered = accepts_rendered(context)
 
-        def asking(target: Target) -> Awaitable[ChatCompletion]:
+        def asking(target: Target) -> Awaitable[ChatCompletion | RenderedAnswer]:
             asked, dialect = target.fitted(request), target.provider.dialect
             if is_native_chat(dialect):
-                return dialect.create_chat_completion(asked, target.model)
+                return dialect.create_chat_completion(asked, target.model, accepts_rendered=rendered)
             turn = parse_chat(asked, target.model, stream=False)
             return chat.collect(WholeChat(request.model), dialect.turn(turn))
 

@@ -1,6 +1,6 @@
 """Asks a model for one turn by a Responses request that has everything in it: nothing is kept, nothing is looked up."""
 
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +15,13 @@ from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.registry import Registry, Served
+from trivet.model_service.domain.turn import TurnEvent
 from trivet.model_service.faces import responses
 from trivet.model_service.faces.native import is_native_responses, tells_turns
+from trivet.model_service.faces.rendered import RenderedAnswer
+from trivet.model_service.faces.responses_echo import Begun
 from trivet.model_service.faces.responses_render import ResponseRenderer
+from trivet.model_service.faces.responses_rendered import rendered_response
 from trivet.model_service.faces.responses_request import parse
 from trivet.model_service.faces.responses_tools import namespaced
 from trivet.model_service.faces.responses_whole import WholeResponse, answer_in_one_text
@@ -79,6 +83,13 @@ class PlainTurns:
     def create(self, request: CreateResponseRequest, told: Response) -> Coroutine[Any, Any, Response]:
         """The whole response."""
         return self._router.ask("responses", request.model, partial(_whole, request, told))
+
+    def answer(
+        self, request: CreateResponseRequest, begun: Begun, shown: Callable[[Response], Response], *, accepts_rendered: bool
+    ) -> Coroutine[Any, Any, Response | RenderedAnswer]:
+        """The whole response of one that has begun, as its caller is `shown` it; as JSON where that is accepted and it is one text."""
+        asking = partial(_rendered if accepts_rendered else _shown, request, begun, shown)
+        return self._router.ask("responses", request.model, asking)
 
     def stream(
         self, request: CreateResponseRequest, told: Response, more: More | None = None
@@ -170,6 +181,24 @@ class ModelTurns:
                 await self._guard.vet_for_others(url, param)
 
 
+_Shown = Callable[[Response], Response]
+"""What the caller of a response sees of it."""
+
+
+async def _rendered(request: CreateResponseRequest, begun: Begun, shown: _Shown, target: Target) -> Response | RenderedAnswer:
+    """The whole response of one target, as JSON if it is one text."""
+    asked, dialect = target.fitted(request), target.provider.dialect
+    if is_native_responses(dialect) or not tells_turns(dialect):
+        return await _shown(request, begun, shown, target)
+    events = await dialect.whole_turn(parse(asked, target.model, stream=False, given=begun.given if asked is request else None))
+    rendered = rendered_response(begun, target.provider.name, events)
+    return shown(_of_turn(asked, begun.response(), target, events)) if rendered is None else rendered
+
+
+async def _shown(request: CreateResponseRequest, begun: Begun, shown: _Shown, target: Target) -> Response:
+    return shown(await _whole(request, begun.response(), target))
+
+
 async def _whole(request: CreateResponseRequest, told: Response, target: Target) -> Response:
     """The whole response of one target."""
     asked, dialect = target.fitted(request), target.provider.dialect
@@ -178,7 +207,10 @@ async def _whole(request: CreateResponseRequest, told: Response, target: Target)
     turn = parse(asked, target.model, stream=False)
     if not tells_turns(dialect):
         return await responses.collect(_begun_whole(asked, told, target), dialect.turn(turn))
-    events = await dialect.whole_turn(turn)
+    return _of_turn(asked, told, target, await dialect.whole_turn(turn))
+
+
+def _of_turn(asked: CreateResponseRequest, told: Response, target: Target, events: list[TurnEvent]) -> Response:
     told.provider = target.provider.name
     if answer_in_one_text(told, events):
         # Nothing can go wrong any more, so that it has not to be a copy.

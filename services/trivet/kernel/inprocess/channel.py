@@ -94,12 +94,13 @@ class InProcessChannel(grpc.aio.Channel):
         principal: str | None = None,
         driven: bool = False,
         awaited: bool = False,
+        accepts_rendered: bool = False,
     ) -> Exchange:
         """Start a call of `method`; a `RequestStream` is a request that is still to come.
 
         `principal` is the name of the key that the call is made with, where the caller has just judged it: it is not judged again.
         `driven`: its reader will do nothing else than wait for the answer, and may drive the handler. `awaited`: and it does so at
-        once, so that nothing else need start the handler.
+        once, so that nothing else need start the handler. `accepts_rendered`: see `trivet.kernel.codec.rendered`.
 
         Raises:
             grpc.aio.UsageError: the channel is closed.
@@ -122,7 +123,7 @@ class InProcessChannel(grpc.aio.Channel):
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             return exchange
         behaviour = self._methods.behaviours.get(method) or self._methods.behaviour(method)
-        handler, context = serve(behaviour, request, exchange, principal), self._context.copy()
+        handler, context = serve(behaviour, request, exchange, principal, accepts_rendered), self._context.copy()
         if driven:
             exchange.deadline = None if parent is None else parent.deadline
             exchange.hand_over(handler, context, at_once=awaited)
@@ -133,7 +134,7 @@ class InProcessChannel(grpc.aio.Channel):
 
 class _UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
     def __init__(self, channel: InProcessChannel, method: str) -> None:
-        self._channel = channel
+        self._begin = channel.begin
         self._method = method
 
     def __call__(
@@ -142,18 +143,35 @@ class _UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         *,
         timeout: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
-        principal: str | None = None,
-        awaited: bool = False,
         **_: Any,
     ) -> OwnUnaryCall:
-        return OwnUnaryCall(
-            self._channel.begin(self._method, request, timeout, metadata, principal=principal, driven=True, awaited=awaited)
+        return OwnUnaryCall(self._begin(self._method, request, timeout, metadata, driven=True))
+
+    def for_face(
+        self,
+        request: Any,
+        timeout: float | None,
+        metadata: Iterable[tuple[str, str | bytes]],
+        principal: str | None,
+        accepts_rendered: bool,
+    ) -> OwnUnaryCall:
+        """The call, made for the `principal` whose key was judged just now, and to be awaited at once; its answer may be `Rendered`."""
+        begun = self._begin(
+            self._method,
+            request,
+            timeout,
+            metadata,
+            principal=principal,
+            driven=True,
+            awaited=True,
+            accepts_rendered=accepts_rendered,
         )
+        return OwnUnaryCall(begun)
 
 
 class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
     def __init__(self, channel: InProcessChannel, method: str) -> None:
-        self._channel = channel
+        self._begin = channel.begin
         self._method = method
 
     def __call__(
@@ -162,10 +180,15 @@ class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
         *,
         timeout: float | None = None,
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
-        principal: str | None = None,
         **_: Any,
     ) -> OwnStreamCall:
-        return OwnStreamCall(self._channel.begin(self._method, request, timeout, metadata, principal=principal))
+        return OwnStreamCall(self._begin(self._method, request, timeout, metadata))
+
+    def for_face(
+        self, request: Any, timeout: float | None, metadata: Iterable[tuple[str, str | bytes]], principal: str | None, _: bool
+    ) -> OwnStreamCall:
+        """As that of `_UnaryUnary`, but for what concerns its one answer."""
+        return OwnStreamCall(self._begin(self._method, request, timeout, metadata, principal=principal))
 
 
 class _StreamUnary(grpc.aio.StreamUnaryMultiCallable[Any, Any]):

@@ -15,6 +15,7 @@ from trivet.model_service.adapters.chat_flavors import COMPATIBLE, ChatFlavor, i
 from trivet.model_service.adapters.missing_api import is_missing
 from trivet.model_service.adapters.openai_chat_events import ChunkReader
 from trivet.model_service.adapters.openai_chat_plain import plain_events
+from trivet.model_service.adapters.openai_chat_rendered import rendered_completion
 from trivet.model_service.adapters.openai_chat_repair import as_chunk, repair_completion
 from trivet.model_service.adapters.openai_chat_request import chat_body
 from trivet.model_service.adapters.openai_chat_shapes import ChunkShapes
@@ -25,6 +26,7 @@ from trivet.model_service.adapters.upstream_http import UpstreamHttp
 from trivet.model_service.domain.ports import ModelInfo, Words
 from trivet.model_service.domain.turn import TurnEvent, TurnRequest
 from trivet.model_service.faces.chat_reasoning import without_seals
+from trivet.model_service.faces.rendered import RenderedAnswer
 
 _REQUEST: Final = codec_for(CreateChatCompletionRequest)
 _COMPLETION: Final = codec_for(ChatCompletion)
@@ -109,10 +111,14 @@ class OpenAIChat:
 
     # ---- NativeChat ------------------------------------------------------------------------------------------------
 
-    async def create_chat_completion(self, request: CreateChatCompletionRequest, upstream_model: str) -> ChatCompletion:
+    async def create_chat_completion(
+        self, request: CreateChatCompletionRequest, upstream_model: str, *, accepts_rendered: bool = False
+    ) -> ChatCompletion | RenderedAnswer:
         """See `NativeChat.create_chat_completion`."""
         body = self._native_body(request, upstream_model, stream=False)
         answer = self._vetted(await self._http.post_json(_PATH, self._adapt(body) if self._adapt else body))
+        if accepts_rendered and not request.functions and (rendered := rendered_completion(answer, request.model)) is not None:
+            return rendered
         repair_completion(answer, functions=bool(request.functions))
         try:
             completion: ChatCompletion = _COMPLETION.decode(answer)

@@ -22,10 +22,10 @@ _MOST: Final = 2**31
 def plain_events(answer: Json) -> list[TurnEvent] | None:
     """The events of an answer, repaired or not; None for one that is not plain, or has to be repaired."""
     choices = answer["choices"]
-    if type(choices) is not list or len(choices) != 1 or not _is_plain(choice := choices[0]):
+    if type(choices) is not list or len(choices) != 1 or not is_plain(choice := choices[0]):
         return None
     used = answer.get("usage")
-    usage = _usage(used) if type(used) is dict else None
+    usage = usage_of(used) if type(used) is dict else None
     if usage is None and used is not None:
         return None
     tier = answer.get("service_tier")
@@ -47,7 +47,8 @@ def _started(answer: Json) -> TurnStarted:
     return started
 
 
-def _is_plain(choice: Any) -> bool:
+def is_plain(choice: Any) -> bool:
+    """Whether a choice is the first, and says a text and nothing else."""
     if type(choice) is not dict or choice.get("index") or choice.get("logprobs") is not None:
         return False
     message = choice.get("message")
@@ -59,7 +60,8 @@ def _is_plain(choice: Any) -> bool:
     return type(choice.get("finish_reason") or "") is str
 
 
-def _usage(used: Json) -> Usage | None:
+def usage_of(used: Json) -> Usage | None:
+    """The usage that an answer tells of; None if it tells something else."""
     given, made = used.get("prompt_tokens_details"), used.get("completion_tokens_details")
     given, made = _NO_DETAILS if given is None else given, _NO_DETAILS if made is None else made
     if type(given) is not dict or type(made) is not dict:

@@ -22,6 +22,7 @@ from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.ports import TellsTurns
+from trivet.model_service.faces.rendered import RenderedAnswer
 from trivet.model_service.faces.responses import Ending
 
 
@@ -29,8 +30,10 @@ from trivet.model_service.faces.responses import Ending
 class NativeChat(Protocol):
     """A dialect that speaks chat completions itself: nothing that the upstream says is lost."""
 
-    async def create_chat_completion(self, request: CreateChatCompletionRequest, upstream_model: str) -> ChatCompletion:
-        """The whole answer."""
+    async def create_chat_completion(
+        self, request: CreateChatCompletionRequest, upstream_model: str, *, accepts_rendered: bool = False
+    ) -> ChatCompletion | RenderedAnswer:
+        """The whole answer; as JSON only where the caller `accepts_rendered`, and not always then."""
         ...
 
     def stream_chat_completion(

@@ -13,7 +13,7 @@ from trivet.model.v1 import response_request_pb2 as request_pb
 from trivet.model.v1 import response_tool_pb2 as tool_pb
 from trivet.model_service.domain.identity import new_id
 
-_REPEATED: Final = frozenset(
+REPEATED: Final = frozenset(
     {
         "model",
         "previous_response_id",
@@ -51,26 +51,41 @@ new_response_id: Final = partial(new_id, "resp")
 """A fresh id of a response, which nobody can guess."""
 
 
+class Begun:
+    """A new response, in progress: what the fields that are set in its request tell, and nothing yet of the model's.
+
+    The provider may not be known yet.
+    """
+
+    __slots__ = ("created_at", "given", "id", "provider")
+
+    def __init__(self, given: Mapping[str, Any], provider: str = "") -> None:
+        self.given = given
+        self.provider = provider
+        self.id = new_response_id()
+        self.created_at = int(time.time())
+
+    def response(self) -> pb.Response:
+        """It as a message, of which somebody may make what becomes of it."""
+        given = self.given
+        begun: dict[str, Any] = {"id": self.id, "created_at": self.created_at, "status": "in_progress", "provider": self.provider}
+        for name, value in given.items():
+            if name in REPEATED:
+                begun[name] = value  # noqa: PERF403 - a comprehension would be one more call
+        response = pb.Response(**begun)
+        if instructions := given.get("instructions"):
+            response.instructions.text = instructions
+        if "conversation" in given:
+            reference = given["conversation"]
+            response.conversation.id = reference.id or reference.conversation.id
+        if not _COMPLETED.isdisjoint(given):
+            complete(response)
+        return response
+
+
 def begin(request: request_pb.CreateResponseRequest, provider: str) -> pb.Response:
-    """A new response to `request`, in progress: what its request and `provider` tell, and nothing yet of the model's."""
-    return begin_with({field.name: value for field, value in request.ListFields()}, provider)
-
-
-def begin_with(given: Mapping[str, Any], provider: str = "") -> pb.Response:
-    """The same by the fields that are set in the request; the provider may not be known yet."""
-    begun: dict[str, Any] = {"id": new_id("resp"), "created_at": int(time.time()), "status": "in_progress", "provider": provider}
-    for name, value in given.items():
-        if name in _REPEATED:
-            begun[name] = value  # noqa: PERF403 - a comprehension would be one more call
-    response = pb.Response(**begun)
-    if instructions := given.get("instructions"):
-        response.instructions.text = instructions
-    if "conversation" in given:
-        reference = given["conversation"]
-        response.conversation.id = reference.id or reference.conversation.id
-    if not _COMPLETED.isdisjoint(given):
-        complete(response)
-    return response
+    """A new response to `request`."""
+    return Begun({field.name: value for field, value in request.ListFields()}, provider).response()
 
 
 def complete(response: pb.Response) -> None:

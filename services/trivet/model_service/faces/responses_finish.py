@@ -6,13 +6,13 @@ from typing import Final
 from trivet.model.v1 import response_pb2 as pb
 from trivet.model_service.domain.turn import TurnFinished
 
-_CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Reasons to finish that make a response incomplete -> what it says of them."""
 
 
 def ending_of(event: TurnFinished) -> str:
     """How a turn that finished so has left its last item: `completed` or `incomplete`."""
-    return "incomplete" if event.reason in _CUT_SHORT else "completed"
+    return "incomplete" if event.reason in CUT_SHORT else "completed"
 
 
 def finish(response: pb.Response, event: TurnFinished) -> None:
@@ -30,7 +30,7 @@ def finish(response: pb.Response, event: TurnFinished) -> None:
             told.output_tokens_details.reasoning_tokens = usage.reasoning_tokens
     if event.service_tier:
         response.service_tier = event.service_tier
-    cut_short = _CUT_SHORT.get(event.reason)
+    cut_short = CUT_SHORT.get(event.reason)
     if cut_short is None:
         response.status, response.completed_at = "completed", int(time.time())
     else:

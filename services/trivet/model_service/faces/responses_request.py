@@ -76,8 +76,18 @@ _IN_A_FIELD: Final = frozenset(field.name for field in pb.CreateResponseRequest.
 """Where there may be keys that no field stands for, besides an input that is more than a text."""
 
 
-def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: bool) -> TurnRequest:
-    """The turn that `request` asks of `upstream_model`.
+def given_by(request: pb.CreateResponseRequest) -> dict[str, Any]:
+    """The fields that are set in a request, by their names."""
+    given: dict[str, Any] = {}
+    for field, value in request.ListFields():
+        given[field.name] = value
+    return given
+
+
+def parse(
+    request: pb.CreateResponseRequest, upstream_model: str, *, stream: bool, given: Mapping[str, Any] | None = None
+) -> TurnRequest:
+    """The turn that `request` asks of `upstream_model`; `given` is what is set in it, for who has found that already.
 
     Metadata, `store` and `max_tool_calls` are no matter of the model: the response answers them; nor are `truncation` and
     `context_management`, which are seen to before. What `include` asks for of items that only other providers make is not
@@ -87,12 +97,11 @@ def parse(request: pb.CreateResponseRequest, upstream_model: str, *, stream: boo
         UnsupportedParameter: a turn cannot express a parameter, an item or a tool.
         InvalidRequest: a value that the contract does not allow.
     """
-    given: dict[str, Any] = {}
+    given = given_by(request) if given is None else given
     asked: dict[str, Any] = {}
-    for field, value in request.ListFields():
-        given[name := field.name] = value
+    for name, value in given.items():
         if name in _SAME:
-            asked[name] = value
+            asked[name] = value  # noqa: PERF403 - a comprehension would be one more call
     if given.keys() <= _ONLY_SAID and (text := request.input.text):
         # Nothing in it could be refused.
         said = Message("user", (Text(text),), "", "input")

@@ -32,14 +32,22 @@ from trivet.model_service.faces.upstream_json import read_upstream_json
 _Names = Mapping[str, tuple[str, str]]
 
 
+def one_text(events: Sequence[TurnEvent]) -> tuple[str, TurnFinished] | None:
+    """The text and the end of a whole turn that is one text and nothing else, as most are; None for any other."""
+    if len(events) != 3 or not isinstance(said := events[1], TextDelta) or said.logprobs:
+        return None
+    return (said.text, end) if isinstance(end := events[2], TurnFinished) else None
+
+
 def answer_in_one_text(told: Response, events: Sequence[TurnEvent]) -> bool:
-    """Makes `told` the response of a whole turn that is one text and nothing else, as most are. Any other turn is left: False."""
-    end = events[-1]
-    if len(events) != 3 or not isinstance(said := events[1], TextDelta) or said.logprobs or not isinstance(end, TurnFinished):
+    """Makes `told` the response of a whole turn that is one text and nothing else. Any other turn is left: False."""
+    found = one_text(events)
+    if found is None:
         return False
+    text, end = found
     message = told.output.add().message
     message.id, message.role = new_id("msg"), "assistant"
-    message.content.parts.parts.add().output_text.text = said.text
+    message.content.parts.parts.add().output_text.text = text
     finish(told, end)
     message.status = told.status
     return True

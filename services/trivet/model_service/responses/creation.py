@@ -1,19 +1,22 @@
 """Creates responses: asked for, made, and kept as their requests say."""
 
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import Any, Protocol
 
 from trivet.kernel.codec.runs import More
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response, ResponseUsage
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
+from trivet.model_service.faces.rendered import RenderedAnswer
+from trivet.model_service.faces.responses_echo import Begun
+from trivet.model_service.faces.responses_request import given_by
 from trivet.model_service.responses.assembly import Assembly
 from trivet.model_service.responses.background.follower import Follower
 from trivet.model_service.responses.background.run import Making
 from trivet.model_service.responses.background.runs import Runs
-from trivet.model_service.responses.include import Shown
+from trivet.model_service.responses.include import NOTHING_MORE, Shown
 from trivet.model_service.responses.keeping.recorder import Recorder
-from trivet.model_service.responses.plan import Plan, Planner, turn_request
+from trivet.model_service.responses.plan import Plan, Planner, is_fleeting, turn_request
 from trivet.model_service.responses.turns.compaction import opened
 from trivet.model_service.turns import ModelTurns
 
@@ -53,10 +56,18 @@ class Creation:
         self._runs = runs
         self._follower = follower
 
-    async def create(self, request: CreateResponseRequest, owner: str) -> Response:
-        """The whole response, kept; or one that is queued."""
+    def create(
+        self, request: CreateResponseRequest, owner: str, *, accepts_rendered: bool = False
+    ) -> Coroutine[Any, Any, Response | RenderedAnswer]:
+        """The whole response, kept; or one that is queued. Where the caller `accepts_rendered`, it may be JSON."""
+        given = given_by(request)
+        if not is_fleeting(given):
+            return self._planned(request, owner, given)
+        return self._turns.plain.answer(request, Begun(given), NOTHING_MORE.response, accepts_rendered=accepts_rendered)
+
+    async def _planned(self, request: CreateResponseRequest, owner: str, given: Mapping[str, Any]) -> Response:
         shown = Shown.asked(request.include)
-        plan = await self._planner.plan(request, owner)
+        plan = await self._planner.plan(request, owner, given)
         if plan.told.background:
             return await self._queued(plan)
         response = _warmed_up(plan) if plan.is_warm_up else await self._maker.whole(plan)

@@ -34,7 +34,7 @@ class Shown:
     def asked(cls, include: Sequence[str]) -> "Shown":
         """What is seen by who asks for it by a request. Raises UnsupportedParameter."""
         if not include:
-            return _NOTHING_MORE
+            return NOTHING_MORE
         names = list(include)
         check_include(names)
         return cls(names)
@@ -82,7 +82,8 @@ class Shown:
         return shown
 
 
-_NOTHING_MORE: Final = Shown(())
+NOTHING_MORE: Final = Shown(())
+"""What a caller sees who asks for nothing besides."""
 
 
 def _hidden(batch: ResponseEventBatch) -> ResponseEventBatch:

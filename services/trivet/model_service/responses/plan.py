@@ -12,7 +12,8 @@ from trivet.model.v1.response_pb2 import Response
 from trivet.model.v1.response_request_pb2 import CreateResponseRequest
 from trivet.model_service.domain.seals import is_seal
 from trivet.model_service.domain.store import Store, StoredResponse
-from trivet.model_service.faces.responses_echo import begin_with
+from trivet.model_service.faces.responses_echo import Begun
+from trivet.model_service.faces.responses_request import given_by
 from trivet.model_service.responses.assembly import unmake
 from trivet.model_service.responses.background_options import check_background_options
 from trivet.model_service.responses.history import History, own_input, pack_input
@@ -37,6 +38,9 @@ _PLAIN: Final = frozenset(
     | {"input", "metadata"}
 )
 """Fields that have nothing in them for anybody but the model: texts, numbers and switches that ask for nothing that is done here."""
+
+_TOLD_ALONG: Final = frozenset({"include", "metadata"})
+"""Those of them that have to be looked at here all the same."""
 
 _GENERATE: Final = "generate"
 """A key beside the contract: false asks for a response that no model is asked for, to go on from."""
@@ -81,6 +85,18 @@ class Plan:
         return told.store or told.background or told.HasField("conversation")
 
 
+def is_fleeting(given: Mapping[str, Any]) -> bool:
+    """Whether a request with these fields is a text that only asks for a model's answer, of which nothing is kept: there is nothing to plan.
+
+    Of what is not kept, nobody wants the reasoning to be kept, so it makes no difference who serves.
+    """
+    return not given.get("store", True) and _is_plain(given) and _TOLD_ALONG.isdisjoint(given)
+
+
+def _is_plain(given: Mapping[str, Any]) -> bool:
+    return given.keys() <= _PLAIN and given["input"].WhichOneof("kind") == "text"
+
+
 class Planner:
     """Makes plans, and finds in `store` what they go on from."""
 
@@ -88,35 +104,31 @@ class Planner:
         self._turns = turns
         self._history = History(store)
 
-    async def plan(self, request: CreateResponseRequest, owner: str) -> Plan:
-        """The plan for a new request.
+    async def plan(self, request: CreateResponseRequest, owner: str, given: Mapping[str, Any] | None = None) -> Plan:
+        """The plan for a new request; `given` are its fields, for who has them already.
 
         Raises:
             ModelNotFound, PreviousResponseNotFound, ConversationNotFound: what it names is not there, or not the owner's.
             InvalidRequest: its parameters do not go together, or it refers to items that are not there.
             UnsupportedParameter: it asks for what only other providers have, or none.
         """
-        given: dict[str, Any] = {}
-        for descriptor, value in request.ListFields():
-            given[descriptor.name] = value
-        is_text = request.input.WhichOneof("kind") == "text"
-        is_plain = is_text and given.keys() <= _PLAIN
-        if is_plain and "metadata" not in given and not given.get("store", True):
-            # Of what is not kept, nobody wants the reasoning to be kept: it makes no difference who serves.
-            return Plan(owner, request, begin_with(given), (), None, is_plain=True)
+        if given is None:
+            given = given_by(request)
+        if is_fleeting(given):
+            return Plan(owner, request, Begun(given).response(), (), None, is_plain=True)
         serving = self._turns.serving(request.model)
         if "metadata" in given:
             check_metadata(request.metadata)
-        is_plain = is_plain and not serving.native.alone
+        is_plain = _is_plain(given) and not serving.native.alone
         if not is_plain:
             _judge(request, given, serving)
-        told = begin_with(given, serving.provider)
+        told = Begun(given, serving.provider).response()
         if "store" not in given:
             told.store = True
         if is_plain:
             return Plan(owner, request, told, (), None, serving.native, serving.runs_mcp, is_plain=True)
         history = await self._history_of(request, owner)
-        items = None if is_text else await self._new_items(request, history, owner)
+        items = None if request.input.WhichOneof("kind") == "text" else await self._new_items(request, history, owner)
         plan = Plan(owner, request, told, history, items, serving.native, serving.runs_mcp, is_warm_up=_is_warm_up(request))
         if "conversation" in given:
             _refuse_taken_ids(plan.input, history)

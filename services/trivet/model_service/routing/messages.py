@@ -14,6 +14,7 @@ from trivet.model.v1.message_service_pb2 import CreatedMessage, MessageEvent, Me
 from trivet.model.v1.response_event_pb2 import ResponseEventBatch
 from trivet.model.v1.response_pb2 import Response, ResponseUsage
 from trivet.model_service.domain.turn import Usage
+from trivet.model_service.faces.rendered import RenderedAnswer
 
 Told = tuple[Usage | None, ServiceError | None]
 """The tokens that a message tells of, and the error by which an upstream ends a response of its own that has failed."""
@@ -97,6 +98,10 @@ def _told_by_chunks(batch: ChatCompletionChunkBatch) -> Told:
     return _NOTHING
 
 
+def _told_by_rendered(answer: RenderedAnswer) -> Told:
+    return answer.usage, None
+
+
 def _told_by_chat(answer: ChatCompletion) -> Told:
     return (_of_chat(answer.usage), None) if answer.HasField("usage") else _NOTHING
 
@@ -140,6 +145,7 @@ def _told_by_another(message: object) -> Told:
 _TOLD: Final[dict[type, Callable[[Any], Told]]] = {
     ChatCompletionChunkBatch: _told_by_chunks,
     ChatCompletion: _told_by_chat,
+    RenderedAnswer: _told_by_rendered,
     ResponseEventBatch: _told_by_events,
     Response: _told_by_response,
     MessageEventBatch: _told_by_message,
