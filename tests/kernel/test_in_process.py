@@ -3,19 +3,17 @@
 import asyncio
 import gc
 from collections.abc import Iterator
-from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from tests.kernel.probe_service import SERVICE, Probe, ProbeStub, add_probe_to_server
+from tests.kernel.probe_service import Probe, ProbeStub, add_probe_to_server
 from trivet.kernel.call import Call, current_call
-from trivet.kernel.codec.rendered import Rendered, accepts_rendered
 from trivet.kernel.inprocess.context import InProcessContext
 from trivet.kernel.inprocess.exchange import Exchange
 from trivet.kernel.rpc import Context
-from trivet.kernel.settings import AuthSettings, ServerSettings
+from trivet.kernel.settings import ServerSettings
 from trivet.kernel.testing import serving
 
 
@@ -50,18 +48,6 @@ async def test_a_key_of_metadata_that_the_wire_would_refuse_is_refused() -> None
     async with serving(add_probe_to_server, Probe()) as channel:
         with pytest.raises(ValueError, match="lower case: X-Own"):
             ProbeStub(channel).Echo(StringValue(), metadata=(("X-Own", "1"),))
-
-
-async def test_a_key_that_was_judged_in_the_process_is_not_judged_again_and_no_metadata_say_so() -> None:
-    key = (("authorization", "Bearer k-gone"), ("principal", "ann"), ("x-trivet-principal", "ann"))
-    probe = Probe()
-    async with serving(add_probe_to_server, probe, auth=AuthSettings()) as channel:
-        asking: Any = channel.unary_unary(f"/{SERVICE}/Metadata")
-        await asking.for_face(StringValue(), None, key, "ann", False)
-        assert probe.principal == "ann"
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await asking(StringValue(), metadata=key)
-    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_a_handler_runs_in_the_task_of_a_caller_who_only_waits_for_it() -> None:
@@ -125,29 +111,6 @@ async def test_a_call_that_nobody_waits_for_begins_all_the_same() -> None:
             await probe.entered.wait()
         assert not call.done()
         call.cancel()
-
-
-async def test_a_call_whose_caller_awaits_it_at_once_begins_with_that_and_not_before() -> None:
-    probe = Probe()
-    async with serving(add_probe_to_server, probe) as channel:
-        asking: Any = channel.unary_unary(f"/{SERVICE}/Metadata")
-        call = asking.for_face(StringValue(), None, (("x-request-id", "one"),), None, False)
-        await asyncio.sleep(0)
-        assert not probe.metadata
-        assert (await call).value == "one"
-
-
-async def test_only_who_says_so_is_given_an_answer_as_json() -> None:
-    class Rendering(Probe):
-        async def Echo(self, request: StringValue, context: object) -> Any:
-            return Rendered(b"{}") if accepts_rendered(context) else request
-
-    async with serving(add_probe_to_server, Rendering()) as channel:
-        asking: Any = channel.unary_unary(f"/{SERVICE}/Echo")
-        said = StringValue(value="hi")
-        assert await asking(said) == said
-        assert await asking.for_face(said, None, (), None, False) == said
-        assert await asking.for_face(said, None, (), None, True) == Rendered(b"{}")
 
 
 async def test_a_call_that_is_dropped_before_it_began_never_does() -> None:

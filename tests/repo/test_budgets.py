@@ -19,7 +19,7 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manag
 BROAD_EXCEPT = {
     "bridge/trivet/bridge/boundary.py",
     "bridge/trivet/bridge/websocket.py",
-    "services/trivet/kernel/inprocess/exchange.py",
+    "services/trivet/kernel/inprocess/driving.py",
     "services/trivet/model_service/adapters/store/work_thread.py",
     "services/trivet/model_service/responses/keeping/recording.py",
     "services/trivet/model_service/responses/background/run.py",

@@ -21,7 +21,8 @@ from trivet.kernel.codec.rendered import Rendered
 from trivet.kernel.codec.runs import ACCEPTED
 from trivet.kernel.codec.sse import stream_codec
 from trivet.kernel.errors import InvalidKey, InvalidRequest, RequestTimeout, UnsupportedMediaType
-from trivet.kernel.inprocess.calls import OwnCall
+from trivet.kernel.inprocess.calls import initial_pairs
+from trivet.kernel.inprocess.face_call import FaceCall
 
 _MODELS: Final = frozenset(f"trivet.model.v1.{name}Service" for name in ("Model", "Message", "Audio"))
 """Services that hold to `x-trivet-request-timeout` themselves: there it bounds each attempt at a model, not the whole call."""
@@ -189,7 +190,7 @@ class Gateway:
 async def _whole(rpc: Rpc, call: Any, *, has_company: bool) -> Reply:
     begun = time.perf_counter()
     answer = await call
-    told = headers.told(call.initial_pairs if isinstance(call, OwnCall) else await call.initial_metadata())
+    told = headers.told(call.initial_pairs if isinstance(call, FaceCall) else await initial_pairs(call))
     codec = rpc.response_codec
     if isinstance(answer, Rendered):
         content, content_type = answer.json, _JSON

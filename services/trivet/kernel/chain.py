@@ -86,8 +86,7 @@ class Chain:
                 self._deadline.end(call)
             except BaseException as failure:
                 expired = self._deadline.end(call)
-                if (error := error_of(failure, call, expired=expired)) is not None:
-                    await abort(context, to_status(error))
+                await _tell(failure, call, expired=expired)
                 raise
             finally:
                 del self._running[call]
@@ -123,6 +122,15 @@ class Chain:
 
 def _this_task() -> asyncio.Task[Any]:
     return cast("asyncio.Task[Any]", asyncio.current_task())
+
+
+async def _tell(failure: BaseException, call: Call, *, expired: bool) -> None:
+    """End a call that `failure` has ended with a status, if anybody can be told one.
+
+    The error is not known to the frame that raises it: that would be a circle, with all that the call had to do with.
+    """
+    if (error := error_of(failure, call, expired=expired)) is not None:
+        await abort(call.context, to_status(error))
 
 
 def _decoded(request: bytes, decode: Callable[[bytes], Any]) -> Any:

@@ -18,8 +18,10 @@ from trivet.kernel.inprocess.calls import (
 )
 from trivet.kernel.inprocess.context import metadata_of, serve
 from trivet.kernel.inprocess.exchange import Exchange
+from trivet.kernel.inprocess.face_call import FaceCall
 from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.methods import Methods
+from trivet.kernel.rpc import Metadata
 from trivet.kernel.wakeup import Wakeup
 
 _State = grpc.ChannelConnectivity
@@ -93,14 +95,11 @@ class InProcessChannel(grpc.aio.Channel):
         *,
         principal: str | None = None,
         driven: bool = False,
-        awaited: bool = False,
-        accepts_rendered: bool = False,
     ) -> Exchange:
         """Start a call of `method`; a `RequestStream` is a request that is still to come.
 
         `principal` is the name of the key that the call is made with, where the caller has just judged it: it is not judged again.
-        `driven`: its reader will do nothing else than wait for the answer, and may drive the handler. `awaited`: and it does so at
-        once, so that nothing else need start the handler. `accepts_rendered`: see `trivet.kernel.codec.rendered`.
+        `driven`: its reader will do nothing else than wait for the answer, and may drive the handler.
 
         Raises:
             grpc.aio.UsageError: the channel is closed.
@@ -123,18 +122,28 @@ class InProcessChannel(grpc.aio.Channel):
             exchange.end(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             return exchange
         behaviour = self._methods.behaviours.get(method) or self._methods.behaviour(method)
-        handler, context = serve(behaviour, request, exchange, principal, accepts_rendered), self._context.copy()
+        handler, context = serve(behaviour, request, exchange, principal), self._context.copy()
         if driven:
             exchange.deadline = None if parent is None else parent.deadline
-            exchange.hand_over(handler, context, at_once=awaited)
+            exchange.hand_over(handler, context)
         else:
             exchange.run(handler, context)
         return exchange
 
+    def face_call(
+        self, method: str, request: Any, metadata: Metadata, principal: str | None, accepts_rendered: bool
+    ) -> FaceCall | None:
+        """The short way; None where there is more to a call: it belongs to another one, or has to be refused."""
+        if self._state is _State.SHUTDOWN or self._draining or current_call.get() is not None:
+            return None
+        run = self._methods.behaviours.get(method) or self._methods.behaviour(method)
+        variables = self._context.copy()
+        return FaceCall(run, request, metadata, variables, principal=principal, accepts_rendered=accepts_rendered)
+
 
 class _UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
     def __init__(self, channel: InProcessChannel, method: str) -> None:
-        self._begin = channel.begin
+        self._channel = channel
         self._method = method
 
     def __call__(
@@ -145,33 +154,23 @@ class _UnaryUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
         **_: Any,
     ) -> OwnUnaryCall:
-        return OwnUnaryCall(self._begin(self._method, request, timeout, metadata, driven=True))
+        return OwnUnaryCall(self._channel.begin(self._method, request, timeout, metadata, driven=True))
 
     def for_face(
-        self,
-        request: Any,
-        timeout: float | None,
-        metadata: Iterable[tuple[str, str | bytes]],
-        principal: str | None,
-        accepts_rendered: bool,
-    ) -> OwnUnaryCall:
-        """The call, made for the `principal` whose key was judged just now, and to be awaited at once; its answer may be `Rendered`."""
-        begun = self._begin(
-            self._method,
-            request,
-            timeout,
-            metadata,
-            principal=principal,
-            driven=True,
-            awaited=True,
-            accepts_rendered=accepts_rendered,
+        self, request: Any, timeout: float | None, metadata: Metadata, principal: str | None, accepts_rendered: bool
+    ) -> OwnUnaryCall | FaceCall:
+        """The call, made for the `principal` whose key was judged just now, and to be awaited at once; where that is accepted, its answer
+        may be `Rendered`. The names of the metadata are in lower case.
+        """
+        short = self._channel.face_call(self._method, request, metadata, principal, accepts_rendered) if timeout is None else None
+        return short or OwnUnaryCall(
+            self._channel.begin(self._method, request, timeout, metadata, principal=principal, driven=True)
         )
-        return OwnUnaryCall(begun)
 
 
 class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
     def __init__(self, channel: InProcessChannel, method: str) -> None:
-        self._begin = channel.begin
+        self._channel = channel
         self._method = method
 
     def __call__(
@@ -182,13 +181,11 @@ class _UnaryStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
         metadata: Iterable[tuple[str, str | bytes]] | None = None,
         **_: Any,
     ) -> OwnStreamCall:
-        return OwnStreamCall(self._begin(self._method, request, timeout, metadata))
+        return OwnStreamCall(self._channel.begin(self._method, request, timeout, metadata))
 
-    def for_face(
-        self, request: Any, timeout: float | None, metadata: Iterable[tuple[str, str | bytes]], principal: str | None, _: bool
-    ) -> OwnStreamCall:
+    def for_face(self, request: Any, timeout: float | None, metadata: Metadata, principal: str | None, _: bool) -> OwnStreamCall:
         """As that of `_UnaryUnary`, but for what concerns its one answer."""
-        return OwnStreamCall(self._begin(self._method, request, timeout, metadata, principal=principal))
+        return OwnStreamCall(self._channel.begin(self._method, request, timeout, metadata, principal=principal))
 
 
 class _StreamUnary(grpc.aio.StreamUnaryMultiCallable[Any, Any]):

@@ -21,10 +21,8 @@ class InProcessContext(OwnContext):
 
     in_process = True
 
-    def __init__(self, exchange: Exchange, principal: str | None = None, *, accepts_rendered: bool = False) -> None:
+    def __init__(self, exchange: Exchange, principal: str | None = None) -> None:
         self._exchange = exchange
-        self.accepts_rendered = accepts_rendered
-        """See `trivet.kernel.codec.rendered`."""
         self.parent: Call | None = exchange.parent
         """The call that made this one, None where it was made outside of any."""
         self.principal = principal
@@ -108,12 +106,12 @@ class InProcessContext(OwnContext):
         return PEER
 
 
-async def serve(run: Behaviour, request: Any, exchange: Exchange, principal: str | None, accepts_rendered: bool) -> None:
+async def serve(run: Behaviour, request: Any, exchange: Exchange, principal: str | None) -> None:
     """Have the call answered by `run`: a method with the chain around it, which turns all but these exceptions into a status.
 
-    `principal` is who makes it, where the caller has judged the key; `accepts_rendered`: see `trivet.kernel.codec.rendered`.
+    `principal` is who makes it, where the caller has judged the key.
     """
-    context = InProcessContext(exchange, principal, accepts_rendered=accepts_rendered)
+    context = InProcessContext(exchange, principal)
     try:
         exchange.response = await run(request, context)
         exchange.end(context._code or _OK, context._details)  # noqa: SLF001 - the other half of this class

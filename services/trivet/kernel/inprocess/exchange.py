@@ -10,6 +10,7 @@ import grpc
 
 from trivet.kernel.call import Call
 from trivet.kernel.codec.runs import Reader
+from trivet.kernel.inprocess.driving import driven
 from trivet.kernel.inprocess.requests import RequestStream
 from trivet.kernel.rpc import Metadata
 from trivet.kernel.wakeup import Wakeup
@@ -91,11 +92,10 @@ class Exchange:
         """Start the handler; it sees `context`, not the context variables of its caller."""
         self.task = self._loop.create_task(handler, context=context)
 
-    def hand_over(self, handler: Coroutine[Any, Any, None], context: Context, *, at_once: bool) -> None:
-        """Leave the handler to the reader to drive; if it does not do so `at_once`, it is started in the next turn of the loop."""
+    def hand_over(self, handler: Coroutine[Any, Any, None], context: Context) -> None:
+        """Leave the handler to the reader to drive; if it does not do so at once, it is started in the next turn of the loop."""
         self._handler = handler, context
-        if not at_once:
-            self._loop.call_soon(self._run_undriven)
+        self._loop.call_soon(self._run_undriven)
 
     def _run_undriven(self) -> None:
         unstarted, self._handler = self._handler, None
@@ -103,25 +103,13 @@ class Exchange:
             self.run(*unstarted)
 
     def drive(self) -> Generator[Any, Any, None]:
-        """Run the handler, if nothing does yet, in the task of the reader, who waits for nothing but its end.
-
-        That spares a task, and two turns of the loop. Both see their own context variables.
-        """
+        """Run the handler, if nothing does yet, in the task of the reader, who waits for nothing but its end."""
         unstarted, self._handler = self._handler, None
         if unstarted is None:
             return
-        handler, context = unstarted
         self.task = task = asyncio.current_task(self._loop)
-        run, step, given = context.run, handler.send, None
         try:
-            while True:
-                awaited = run(step, given)
-                try:
-                    step, given = handler.send, (yield awaited)
-                except BaseException as thrown:  # noqa: BLE001 - whatever it is, it is the handler's
-                    step, given = handler.throw, thrown
-        except StopIteration:
-            pass
+            yield from driven(*unstarted)
         except asyncio.CancelledError:
             if not self._interrupted:
                 raise
