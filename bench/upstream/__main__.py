@@ -21,6 +21,9 @@ _STREAM = _OK + b"text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 _END = b"0\r\n\r\n"
 
+_GOLDEN = 0.618034
+"""Multiples of it, without what stands before the point, are spread evenly, however many there are."""
+
 counts: Counter[str] = Counter()
 
 
@@ -107,7 +110,11 @@ class Connection(asyncio.Protocol):
             return
         tagged = script.kind == "tagged"
         self._write_chunk(Chat.chunk(f" {script.tag}.{number}") if tagged else frames.chunks[number])
-        self._timer = asyncio.get_running_loop().call_later(script.pause_ms / 1000, self._pace, script, frames, number + 1)
+        pause = script.pause_ms / 1000
+        if number == 0 and not tagged:
+            counts["paced"] += 1
+            pause += counts["paced"] * _GOLDEN % 1 * pause
+        self._timer = asyncio.get_running_loop().call_later(pause, self._pace, script, frames, number + 1)
 
 
 def _body(head: bytes, received: bytes, start: int) -> bytes | None:

@@ -20,7 +20,8 @@ class Script:
 
     plain   one answer with `size` words
     burst   a stream of `size` chunks, written one after the other without waiting
-    paced   a stream of `size` chunks, one each `pause_ms`
+    paced   a stream of `size` chunks, one each `pause_ms`; of those that begin together, each waits a little longer after its first, so
+            that their chunks come by themselves, as those of strangers do, and are not sent and read in heaps
     held    a stream that stays open after its first chunk, for `pause_ms`
     agent   a tool call where no tool has answered yet, else a text of `size` words
     tagged  paced, and each chunk says which it is of which stream: `tag`.number
