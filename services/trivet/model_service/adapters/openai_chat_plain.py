@@ -67,15 +67,16 @@ def usage_of(used: Json) -> Usage | None:
     if type(given) is not dict or type(made) is not dict:
         return None
     counts = (
-        used.get("prompt_tokens") or 0,
-        used.get("completion_tokens") or 0,
-        used.get("total_tokens") or 0,
-        given.get("cached_tokens") or used.get("prompt_cache_hit_tokens") or 0,
-        given.get("cache_write_tokens") or 0,
-        made.get("reasoning_tokens") or 0,
+        used.get("prompt_tokens"),
+        used.get("completion_tokens"),
+        used.get("total_tokens"),
+        given.get("cached_tokens") or used.get("prompt_cache_hit_tokens"),
+        given.get("cache_write_tokens"),
+        made.get("reasoning_tokens"),
     )
     for count in counts:
-        if type(count) is not int or not 0 <= count < _MOST:
+        if count is not None and (type(count) is not int or not 0 <= count < _MOST):
             return None
-    read, written, total, *details = counts
-    return Usage(read, written, total or read + written, *details)
+    read, written, total, cached, saved, reasoned = counts
+    read, written = read or 0, written or 0
+    return Usage(read, written, total or read + written, cached or 0, saved or 0, reasoned or 0)
