@@ -1,6 +1,7 @@
 """Answers in one piece, as they go to aiohttp's writer."""
 
 import asyncio
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +34,9 @@ class Writer:
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        self.written += pieces
+
     async def drain(self) -> None:
         self.full.set()
         await self.room.wait()
@@ -55,6 +59,15 @@ async def test_an_answer_is_one_write_and_waits_for_a_client_that_does_not_read(
     assert writer.output_size == len(written), "aiohttp tells by this whether an answer has begun"
     writer.room.set()
     await preparing
+
+
+async def test_a_large_answer_is_not_copied_to_stand_behind_its_head() -> None:
+    writer, content = Writer(), b"x" * 100_000
+    await Whole(content, {}).prepare(request(writer))
+    head, body = writer.written
+    assert head.endswith(b"Content-Length: 100000\r\n\r\n")
+    assert body is content
+    assert writer.output_size == len(head) + len(body)
 
 
 async def test_answers_in_company_leave_right_after_one_another() -> None:
