@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-_NEW_OBJECTS: Final = 50_000
+_NEW_OBJECTS: Final = 10_000
 """So many objects are made, beyond those that go, before the collector looks through them.
 
 A conversation of a thousand messages is some tens of thousands, all in use until it is answered; with Python's 700 they are looked through
-over and over while they are made. What a call makes goes without the collector, so that there is little for it to find.
+over and over while they are made, and each message costs the more the more there are. With many times as many it would gain no more, and
+the garbage that libraries do make would stay for longer.
 """
 
 
