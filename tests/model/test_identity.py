@@ -5,7 +5,7 @@ import re
 import pytest
 
 from trivet.model_service.domain import identity
-from trivet.model_service.domain.identity import CountedIds, new_id
+from trivet.model_service.domain.identity import CountedIds, id_beside, new_id
 
 
 def test_an_id_is_never_given_twice() -> None:
@@ -31,6 +31,15 @@ def test_ids_of_one_moment_have_nothing_else_in_common(monkeypatch: pytest.Monke
 
     assert len({name[:17] for name in made}) == 1
     assert len({name[17:] for name in made}) == 1_000
+
+
+def test_an_id_beside_another_is_of_its_moment_and_has_chance_of_its_own() -> None:
+    other = new_id("resp")
+    made = id_beside(other, "msg")
+
+    assert re.fullmatch(r"msg_[0-9a-f]{48}", made)
+    assert made[4:16] == other[5:17]
+    assert made[16:] != other[17:]
 
 
 def test_ids_that_are_counted_differ_from_those_of_other_processes_and_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:

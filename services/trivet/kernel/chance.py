@@ -4,7 +4,7 @@ import os
 import secrets
 from typing import Final
 
-_DIGITS: Final = 36
+DIGITS: Final = 36
 _AT_ONCE: Final = 200
 """A question to the system costs more than all else that an id does."""
 
@@ -14,8 +14,8 @@ class Chance(list[str]):
 
     def fetch(self) -> str:
         """The same where there are none left."""
-        fresh = secrets.token_hex(_DIGITS * _AT_ONCE // 2)
-        self += [fresh[start : start + _DIGITS] for start in range(0, len(fresh), _DIGITS)]
+        fresh = secrets.token_hex(DIGITS * _AT_ONCE // 2)
+        self += [fresh[start : start + DIGITS] for start in range(0, len(fresh), DIGITS)]
         return self.pop()
 
 

@@ -3,8 +3,12 @@
 import secrets
 import time
 from itertools import count
+from typing import Final
 
-from trivet.kernel.chance import CHANCE
+from trivet.kernel.chance import CHANCE, DIGITS
+
+_MOMENT: Final = 12
+"""The digits of the time in an id."""
 
 
 def new_id(prefix: str) -> str:
@@ -19,7 +23,7 @@ def new_id(prefix: str) -> str:
 
 def id_beside(other: str, prefix: str) -> str:
     """A fresh id that nobody can guess, of the moment of an `other` one, which saves telling the time again."""
-    return f"{prefix}_{other[-48:-36]}{CHANCE.pop() if CHANCE else CHANCE.fetch()}"
+    return f"{prefix}_{other[-_MOMENT - DIGITS : -DIGITS]}{CHANCE.pop() if CHANCE else CHANCE.fetch()}"
 
 
 class CountedIds:

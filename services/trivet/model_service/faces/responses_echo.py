@@ -12,6 +12,7 @@ from trivet.model.v1 import response_pb2 as pb
 from trivet.model.v1 import response_request_pb2 as request_pb
 from trivet.model.v1 import response_tool_pb2 as tool_pb
 from trivet.model_service.domain.identity import new_id
+from trivet.model_service.faces.responses_request import given_by
 
 REPEATED: Final = frozenset(
     {
@@ -85,7 +86,7 @@ class Begun:
 
 def begin(request: request_pb.CreateResponseRequest, provider: str) -> pb.Response:
     """A new response to `request`."""
-    return Begun({field.name: value for field, value in request.ListFields()}, provider).response()
+    return Begun(given_by(request), provider).response()
 
 
 def complete(response: pb.Response) -> None:
