@@ -199,6 +199,17 @@ async def test_inside_another_call_it_is_made_the_long_way() -> None:
         assert (await calling(channel, "Echo")).value == "r-1"
 
 
+async def test_a_handler_may_say_that_all_is_well() -> None:
+    class Well(Probe):
+        async def Echo(self, request: StringValue, context: Context) -> StringValue:
+            context.set_code(grpc.StatusCode.OK)
+            return request
+
+    async with serving(add_probe_to_server, Well()) as channel:
+        assert (await calling(channel, "Echo", "hi")).value == "hi"
+        assert (await ProbeStub(channel).Echo(StringValue(value="hi"))).value == "hi"
+
+
 async def test_neither_end_is_a_stream() -> None:
     class Streaming(Probe):
         async def Echo(self, request: StringValue, context: Context) -> StringValue:

@@ -6,5 +6,5 @@ from types import coroutine
 
 @coroutine
 def next_turn() -> Generator[None]:
-    """Return in the next turn of the loop, as `asyncio.sleep(0)` does, in half the time: each whole answer lets two turns pass."""
+    """Return in the next turn of the loop, as `asyncio.sleep(0)` does, with one function less to go through: each whole answer lets two turns pass."""
     yield

@@ -60,7 +60,7 @@ class FaceCall(OwnContext):
         self.task = task = asyncio.current_task()
         try:
             answer = yield from driven(self._run(self._request, self), variables)
-            if self._code is None and not self._cancelled:
+            if (self._code is None or self._code is grpc.StatusCode.OK) and not self._cancelled:
                 return answer
         except (grpc.aio.AbortError, grpc.aio.InternalError):
             pass  # the code says it
