@@ -85,7 +85,7 @@ class PlainTurns:
         return self._router.ask("responses", request.model, partial(_whole, request, told))
 
     def answer(
-        self, request: CreateResponseRequest, begun: Begun, shown: Callable[[Response], Response], *, accepts_rendered: bool
+        self, request: CreateResponseRequest, begun: Begun, shown: "_Shown", *, accepts_rendered: bool
     ) -> Coroutine[Any, Any, Response | RenderedAnswer]:
         """The whole response of one that has begun, as its caller is `shown` it; as JSON where that is accepted and it is one text."""
         asking = partial(_rendered if accepts_rendered else _shown, request, begun, shown)
@@ -142,8 +142,7 @@ class ModelTurns:
         self, request: CreateResponseRequest, told: Response, more: More | None = None
     ) -> AsyncGenerator[ResponseEventBatch]:
         """See `PlainTurns.stream`."""
-        batches = self.plain.stream(request, told, more)
-        return self._vetted_stream(request, batches) if may_hold_urls(request) else batches
+        return self.vetted(request, self.plain.stream(request, told, more))
 
     async def check(self, request: CreateResponseRequest) -> None:
         """Find fault with a request as far as that can be done without asking its provider. Raises as `create` does.
